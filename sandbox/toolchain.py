@@ -52,7 +52,7 @@ class Tool:
     extra_flags: dict[str, str] = field(default_factory=dict)
 
     def ldflags(self) -> str:
-        stamped = {s: f"{self.version_prefix}{self.version}" for s in self.version_flags}
+        stamped = dict.fromkeys(self.version_flags, f"{self.version_prefix}{self.version}")
         pairs = {**stamped, **self.extra_flags}
         return " ".join(["-s", "-w", *(f"-X {k}={v}" for k, v in sorted(pairs.items()))])
 

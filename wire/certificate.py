@@ -1,0 +1,88 @@
+"""The install certificate: the signed record at the end of an install.
+
+Written by the control plane from its rows and the agent's reports, signed by the control-plane
+key, countersigned by the agent, verified offline by `ringfence certificate verify`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from wire.agent import DeniedAttempt, SmokeReport
+from wire.version import Document, Message
+
+CERTIFICATE_TYPE = "application/vnd.ringfence.install-certificate+json"
+
+
+class StepTime(Document):
+    """One step of the run: seconds measured against seconds budgeted."""
+
+    key: str
+    state: Literal["succeeded", "failed", "skipped", "not-attempted", "unwound"]
+    seconds: float = Field(ge=0)
+    budget_seconds: float = Field(ge=0)
+    on_critical_path: bool
+
+
+class ResidueItem(Document):
+    """Something of ours that was found by the census; a finding is not expected."""
+
+    kind: str
+    name: str
+    expected: bool
+    reason: str
+
+
+class AccessEnd(Document):
+    """When and by whom the vendor's access ended, and the attempts that prove it."""
+
+    role_arn: str
+    grant_number: int = Field(ge=1)
+    grant_until: datetime
+    closed_by: Literal["agent", "customer", "expiry"]
+    way_in_closed_at: datetime | None
+    power_removed_at: datetime | None
+    role_deleted_at: datetime | None
+    proofs: tuple[DeniedAttempt, ...]
+
+
+class InstallCertificate(Message):
+    """What was installed, in which time, with which permissions, and that access has ended."""
+
+    SCHEMA: ClassVar[str] = "ringfence.install-certificate"
+
+    id: UUID
+    organization: str
+    organization_id: UUID
+    boundary: str
+    boundary_id: UUID
+    install_id: UUID
+    run_id: UUID
+    blueprint: str
+    blueprint_version: str
+    blueprint_digest: str
+    plan_digest: str
+    artifact_digests: dict[str, str]
+    """Artifact name -> sha256 digest, as verified inside the boundary."""
+    image_digests: dict[str, str]
+    started_at: datetime
+    finished_at: datetime
+    time_scale: float = Field(gt=0)
+    """Scale of the emulated cloud's latencies; 1 for a real account."""
+    emulated: bool
+    """True when the account was the rehearsal account: no claim about AWS rests on it."""
+    steps: tuple[StepTime, ...]
+    critical_path: tuple[str, ...]
+    permissions_granted: int = Field(ge=0)
+    permissions_used: int | None
+    """Distinct actions seen in use; None when the trail was not readable."""
+    smoke: tuple[SmokeReport, ...]
+    residue: tuple[ResidueItem, ...]
+    access: AccessEnd
+    pins: dict[str, str]
+    """Fingerprints that the customer's template pins, as read back from the closer role's tags."""
+    issued_at: datetime
