@@ -1,0 +1,1 @@
+"""The network inside an emulated cluster: routed veths, Services and NetworkPolicies by nft."""
