@@ -1,0 +1,9 @@
+"""One emulated EKS cluster: a real Kubernetes control plane inside one network namespace.
+
+Imported by the rehearsal account, which starts a cluster when one is created in it.
+"""
+
+from sandbox.cluster.errors import ClusterError
+from sandbox.cluster.handle import ClusterHandle, attach_cluster, start_cluster
+
+__all__ = ["ClusterError", "ClusterHandle", "attach_cluster", "start_cluster"]
