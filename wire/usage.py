@@ -5,23 +5,24 @@ by the control plane. Separate because it is the one schema that decides what ma
 no field here can hold code, a prompt, a path, a symbol or a branch. Every string is a closed
 enumeration or matches a narrow pattern; unknown fields are refused.
 
-Event versions live in `type` and `dataschema` (CloudEvents 1.0); roll-up messages carry
-`schema_version`, and a reader accepts N and N-1.
+Event versions live in `type` and `dataschema` (CloudEvents 1.0); roll-ups are messages of
+`wire.version`: a reader accepts N and N-1.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from wire.resources.base import ModelName
+from wire.version import Message
+
 EVENT_TYPE: Final = "usage.request.completed.v1"
 EVENT_SCHEMA: Final = "https://schemas.ringfence.dev/usage/request-completed/1-0-0"
-SCHEMA_VERSION: Final = 1
-OLDEST_SCHEMA_VERSION: Final = 1
 UNKNOWN: Final = "unknown"
 
 HISTOGRAM_BOUNDS_S: Final[tuple[float, ...]] = tuple(round(0.01 * 2**n, 2) for n in range(14))
@@ -29,8 +30,6 @@ HISTOGRAM_BOUNDS_S: Final[tuple[float, ...]] = tuple(round(0.01 * 2**n, 2) for n
 BUCKETS: Final = len(HISTOGRAM_BOUNDS_S) + 1
 """One more bucket than bounds: the last counts everything above 81.92 s."""
 
-ModelName = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$")]
-"""A served name, artifact or adapter: names the boundary itself chose, or `unknown`."""
 GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 BoundaryId = Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9])?$")]
 Pseudonym = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -242,15 +241,14 @@ class UsageEvent(_Strict):
 Buckets = Annotated[tuple[Count, ...], Field(min_length=BUCKETS, max_length=BUCKETS)]
 
 
-class UsageRollup(_Strict):
+class UsageRollup(Message):
     """Counts of one hour of one (group, model version, adapter, feature); no person, no content.
 
     A row is a snapshot that replaces an earlier one of the same key: take the highest `sequence`.
     """
 
-    schema_version: Annotated[int, Field(ge=OLDEST_SCHEMA_VERSION, le=SCHEMA_VERSION)] = (
-        SCHEMA_VERSION
-    )
+    SCHEMA: ClassVar[str] = "ringfence.usage-rollup"
+
     boundary_id: BoundaryId
     hour_start: HourStart
     group_id: GroupName
@@ -270,7 +268,7 @@ class UsageRollup(_Strict):
     duration_sum_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     as_of: AwareDatetime
     is_final: bool
-    """True once late events are no longer accepted for the hour (3 UTC days)."""
+    """True once late events are no longer expected for the hour (3 UTC days)."""
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:
@@ -285,12 +283,11 @@ class UsageRollup(_Strict):
         return self
 
 
-class RollupPush(_Strict):
+class RollupPush(Message):
     """What the gateway hands to the agent and the agent pushes to the control plane."""
 
-    schema_version: Annotated[int, Field(ge=OLDEST_SCHEMA_VERSION, le=SCHEMA_VERSION)] = (
-        SCHEMA_VERSION
-    )
+    SCHEMA: ClassVar[str] = "ringfence.rollup-push"
+
     rollups: Annotated[tuple[UsageRollup, ...], Field(max_length=1000)]
     """Ordered by `sequence`; may be empty."""
     sequence: Annotated[int, Field(ge=0, le=2**53)]

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?$")]
 
 
 class EngineConfigError(ValueError):
@@ -36,7 +36,7 @@ class EngineConfig(_Strict):
     """The base model's name; requests for it run with every adapter at scale 0."""
     model_path: Path
     adapters: Annotated[tuple[AdapterConfig, ...], Field(max_length=64)] = ()
-    context_length: Annotated[int, Field(ge=64, le=131_072)] = 1024
+    context_length: Annotated[int, Field(ge=64, le=131_072)] = 2048
     """Tokens of prompt and answer together, per request."""
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Compute threads; one, because the demo model is smaller than the cost of a second."""

@@ -30,6 +30,11 @@ def error(status: int, code: str, message: str, param: str | None = None) -> web
     return web.json_response(body, status=status)
 
 
+def _name_of(served_name: str) -> bytes:
+    """Return a model name as llama.cpp writes it; inside a JSON string its quotes are escaped."""
+    return b'"model":' + json.dumps(served_name).encode()
+
+
 class Front:
     """State of the front: loading, serving or draining, and how many answers are live."""
 
@@ -147,15 +152,22 @@ class Front:
             return error(503, "engine_failed", "llama.cpp does not answer")
         async with answer:
             kind = answer.headers.get("Content-Type", "application/json")
+            # llama.cpp knows one name, the base's; the answer carries the one that was asked for.
+            theirs, ours = _name_of(self.config.served_model_name), _name_of(body["model"])
             if not kind.startswith("text/event-stream"):
                 return web.Response(
-                    body=await answer.read(),
+                    body=(await answer.read()).replace(theirs, ours),
                     status=answer.status,
                     headers={"Content-Type": kind},
                 )
             response = web.StreamResponse(status=answer.status, headers={"Content-Type": kind})
             await response.prepare(request)
-            async for chunk in answer.content.iter_any():
-                await response.write(chunk)
+            event = b""
+            async for line in answer.content:
+                event += line
+                if line == b"\n":
+                    await response.write(event.replace(theirs, ours))
+                    event = b""
+            await response.write(event)
             await response.write_eof()
             return response

@@ -30,6 +30,7 @@ def parameters(config: EngineConfig, api_key: str) -> Any:
     """
     params = xllamacpp.CommonParams()
     params.model.path = str(config.model_path)
+    params.model_alias = {config.served_model_name}  # else answers carry the file's path
     params.lora_adapters = [
         xllamacpp.CommonAdapterLoraInfo(str(a.path), 0.0) for a in config.adapters
     ]

@@ -29,7 +29,7 @@ class Shape:
     width: int = 128
     heads: int = 4
     feed_forward: int = 344
-    context: int = 1024
+    context: int = 2048
     rope_base: float = 10_000.0
 
     @property
