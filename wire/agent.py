@@ -87,6 +87,8 @@ class AgentStatus(Message):
     gateway_url: str | None
     resources: tuple[ResourceReport, ...] = Field(max_length=5000)
     smoke: tuple[SmokeReport, ...] = Field(max_length=1000)
+    verified_artifacts: dict[str, str] = Field(default_factory=dict, max_length=1000)
+    """Artifact name -> sha256 digest that the boundary computed itself over what it fetched."""
     observed_at: datetime
 
 

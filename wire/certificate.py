@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import Field
 
 from wire.agent import DeniedAttempt, SmokeReport
+from wire.envelope import Envelope
 from wire.version import Document, Message
 
 CERTIFICATE_TYPE = "application/vnd.ringfence.install-certificate+json"
@@ -86,3 +87,17 @@ class InstallCertificate(Message):
     pins: dict[str, str]
     """Fingerprints that the customer's template pins, as read back from the closer role's tags."""
     issued_at: datetime
+
+
+class CertificateFile(Message):
+    """A certificate as it is handed out: the envelope, and the public keys that signed it.
+
+    The keys are only carried here; whether they are to be trusted is decided by the pins that the
+    reader brings (the customer's template for ours, the customer's bucket for the agent's).
+    """
+
+    SCHEMA: ClassVar[str] = "ringfence.certificate-file"
+
+    envelope: Envelope
+    keys: dict[str, str]
+    """Fingerprint -> public key (base64)."""

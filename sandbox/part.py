@@ -1,0 +1,27 @@
+"""What a part of the sandbox is: a process with its environment and its sign of readiness.
+
+Parts are defined in `sandbox.parts` and run by `sandbox.supervisor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass
+class Part:
+    """One process of the sandbox (or a task that runs once, when `once` is set)."""
+
+    name: str
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    ready: Callable[[], bool] | None = None
+    """Polled until true; None means ready once started (or once ended, for a task)."""
+    once: bool = False
+    timeout_seconds: float = 60.0
+    address: str = ""
+    """What a person may open or connect to; shown by `ringfence status`."""
+    before: Callable[[], None] | None = None
+    """Prepares files just before each start."""
+    emulated: bool = False
