@@ -1,0 +1,141 @@
+"""The manifest of the blueprint: what the control plane and the command line may know of it."""
+
+from pathlib import Path
+
+from blueprints.eks_model_stack import naming
+from blueprints.eks_model_stack.inputs import Inputs
+from wire.manifest import BlueprintManifest, Component, Latency, OutputSpec, OutputType, StackSpec
+
+VERSION = "0.1.0"
+FOLDER = Path(naming.__file__).parent
+PROGRAM = "blueprints.eks_model_stack.program"
+_CLUSTER, _GROUP, _ADDON = (
+    "aws:eks/cluster:Cluster",
+    "aws:eks/nodeGroup:NodeGroup",
+    "aws:eks/addon:Addon",
+)
+_MEASURED = (
+    "Unofficial EKS Cluster Creation Performance, 21 regions (median and 90th percentile): "
+    "https://easontechtalk.com/unofficial-eks-cluster-creation-performance-across-aws-regions"
+)
+_ESTIMATE = "estimate from practice; AWS publishes no figure"
+
+FOUNDATION_TYPES = (
+    "aws:ec2/eip:Eip",
+    "aws:ec2/internetGateway:InternetGateway",
+    "aws:ec2/natGateway:NatGateway",
+    "aws:ec2/route:Route",
+    "aws:ec2/routeTable:RouteTable",
+    "aws:ec2/routeTableAssociation:RouteTableAssociation",
+    "aws:ec2/subnet:Subnet",
+    "aws:ec2/vpc:Vpc",
+    "aws:ec2/vpcEndpoint:VpcEndpoint",
+    "aws:kms/alias:Alias",
+    "aws:kms/key:Key",
+    "aws:s3/bucket:Bucket",
+    "aws:s3/bucketPolicy:BucketPolicy",
+    "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
+    "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
+    "aws:s3/bucketVersioning:BucketVersioning",
+    "pulumi:providers:aws",
+)
+CLUSTER_TYPES = (
+    _ADDON,
+    _CLUSTER,
+    _GROUP,
+    "aws:eks/podIdentityAssociation:PodIdentityAssociation",
+    "aws:iam/role:Role",
+    "aws:iam/rolePolicy:RolePolicy",
+    "aws:iam/rolePolicyAttachment:RolePolicyAttachment",
+    "pulumi:providers:aws",
+)
+
+COMPONENTS = (
+    ("network", "foundation", "VPC, subnets over two zones, NAT and S3 endpoint", ("aws:ec2/",)),
+    ("key", "foundation", "The key of the boundary's data", ("aws:kms/",)),
+    ("artifacts", "foundation", "The bucket the boundary's artifacts come from", ("aws:s3/",)),
+    ("cluster", "cluster", "EKS with access entries and no creator admin", (_CLUSTER, _ADDON)),
+    ("nodes", "cluster", "Nodes by accelerator class", (_GROUP,)),
+    ("identities", "cluster", "Roles of the cluster, its nodes and its pods", ("aws:iam/",)),
+    ("pods", "cluster", "Which pods may use which role", ("aws:eks/podIdentity",)),
+)
+OUTPUTS: tuple[tuple[str, str, OutputType, str], ...] = (
+    ("vpc_id", "foundation", "string", "The VPC"),
+    ("vpc_cidr", "foundation", "string", "Its address block"),
+    ("private_subnet_ids", "foundation", "string_list", "The subnets of cluster and nodes"),
+    ("public_subnet_id", "foundation", "string", "The subnet of the NAT gateway"),
+    ("egress_address", "foundation", "string", "The address the boundary is seen from outside"),
+    ("kms_key_arn", "foundation", "string", "The key of artifacts and cluster secrets"),
+    ("artifact_bucket", "foundation", "string", "The artifact bucket"),
+    ("artifact_bucket_arn", "foundation", "string", "Its ARN"),
+    ("cluster_name", "cluster", "string", "The cluster"),
+    ("cluster_arn", "cluster", "string", "Its ARN"),
+    ("cluster_endpoint", "cluster", "string", "URL of its API server"),
+    ("cluster_certificate_authority", "cluster", "string", "Its CA, PEM in base64"),
+    ("cluster_role_arn", "cluster", "string", "The role of its control plane"),
+    ("node_group_name", "cluster", "string", "The node group"),
+    ("node_role_arn", "cluster", "string", "The role of the nodes"),
+    ("fetcher_role_arn", "cluster", "string", "The role of the artifact Job"),
+    ("fetcher_association_id", "cluster", "string", "Its pod identity association"),
+    ("agent_association_id", "cluster", "string", "The agent's association to the closer role"),
+)
+LATENCIES = (
+    ("aws:ec2/natGateway:NatGateway", "foundation", 110, 150, _ESTIMATE),
+    (_CLUSTER, "cluster", 914, 971, _MEASURED),
+    (_GROUP, "cluster", 130, 240, _ESTIMATE),
+    (_ADDON, "cluster", 60, 120, _ESTIMATE),
+)
+BUDGETS = {
+    "foundation.preview": 60,
+    "foundation.up": 480,
+    "foundation.destroy": 600,
+    "cluster.preview": 60,
+    "cluster.up": 1800,
+    "cluster.destroy": 1800,
+}
+
+
+def manifest(digest: str) -> BlueprintManifest:
+    """Return the manifest; `digest` is that of the program's files."""
+    types = {"foundation": FOUNDATION_TYPES, "cluster": CLUSTER_TYPES}
+    return BlueprintManifest(
+        name="eks-model-stack",
+        version=VERSION,
+        description="One security boundary on Amazon EKS: network, key, artifacts, cluster, roles.",
+        digest=digest,
+        providers={"aws": "7.34.0"},
+        inputs_schema=Inputs.model_json_schema(),
+        stacks=(
+            StackSpec(
+                name="foundation",
+                entry=f"{PROGRAM}:foundation",
+                resource_types=FOUNDATION_TYPES,
+            ),
+            StackSpec(
+                name="cluster",
+                entry=f"{PROGRAM}:cluster",
+                depends_on=("foundation",),
+                resource_types=CLUSTER_TYPES,
+            ),
+        ),
+        components=tuple(
+            Component(
+                name=name,
+                stack=stack,
+                description=text,
+                resource_types=tuple(kind for kind in types[stack] if kind.startswith(prefixes)),
+            )
+            for name, stack, text, prefixes in COMPONENTS
+        ),
+        budgets=BUDGETS,
+        latencies=tuple(
+            Latency(
+                resource_type=kind, stack=stack, p50_seconds=p50, p90_seconds=p90, source=source
+            )
+            for kind, stack, p50, p90, source in LATENCIES
+        ),
+        outputs=tuple(
+            OutputSpec(name=name, stack=stack, type=kind, description=text)
+            for name, stack, kind, text in OUTPUTS
+        ),
+    )

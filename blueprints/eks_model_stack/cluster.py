@@ -1,0 +1,174 @@
+"""The cluster: EKS, its nodes, and the roles of the pods that need AWS."""
+
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from blueprints.eks_model_stack import policies
+from blueprints.eks_model_stack.inputs import ACCELERATORS
+from blueprints.eks_model_stack.naming import SYSTEM_NAMESPACE
+from blueprints.eks_model_stack.stack import Stack, Upstream
+
+NODE_POLICIES = (
+    "AmazonEKSWorkerNodePolicy",
+    "AmazonEKS_CNI_Policy",
+    "AmazonEC2ContainerRegistryPullOnly",
+)
+POD_TRUST = ("sts:AssumeRole", "sts:TagSession")
+# Serves pods their credentials; without it an association has no effect.
+POD_IDENTITY_ADDON = "eks-pod-identity-agent"
+# Who may reach the endpoint is changed by the run's own steps, not by the program (ADR: decision
+# "the way in belongs to reach_open and reach_close"). Only the first value is the program's.
+OPENNESS = ["vpcConfig.endpointPublicAccess", "vpcConfig.publicAccessCidrs"]
+
+
+def build(stack: Stack, upstream: Upstream) -> dict[str, Any]:
+    """Declare the cluster and return its outputs."""
+    cluster, cluster_role = _cluster(stack, upstream)
+    group, node_role = _nodes(stack, upstream, cluster)
+    addon = _pod_identity_agent(stack, cluster, group)
+    fetcher_role = _fetcher_role(stack, upstream)
+    fetcher = _association(
+        stack, cluster, "fetcher", stack.names.namespace, fetcher_role.arn, addon
+    )
+    agent = _association(stack, cluster, "agent", SYSTEM_NAMESPACE, stack.names.closer_role, addon)
+    return {
+        "cluster_name": cluster.name,
+        "cluster_arn": cluster.arn,
+        "cluster_endpoint": cluster.endpoint,
+        "cluster_certificate_authority": cluster.certificate_authority.apply(
+            lambda authority: authority["data"]
+        ),
+        "cluster_role_arn": cluster_role.arn,
+        "node_group_name": group.node_group_name,
+        "node_role_arn": node_role.arn,
+        "fetcher_role_arn": fetcher_role.arn,
+        "fetcher_association_id": fetcher.association_id,
+        "agent_association_id": agent.association_id,
+    }
+
+
+def _role(stack: Stack, name: str, trust: str, description: str) -> Any:
+    return aws.iam.Role(
+        name,
+        name=f"{stack.names.prefix}-{name}",
+        path=stack.names.iam_path,
+        description=description,
+        assume_role_policy=trust,
+        permissions_boundary=stack.names.permissions_boundary,
+        tags=stack.tags("aws:iam/role:Role", name),
+        opts=stack.options(),
+    )
+
+
+def _attach(stack: Stack, role: Any, role_name: str, policy: str) -> Any:
+    return aws.iam.RolePolicyAttachment(
+        f"{role_name}-{policy}",
+        role=role.name,
+        policy_arn=stack.names.aws_policy(policy),
+        opts=stack.options(),
+    )
+
+
+def _cluster(stack: Stack, upstream: Upstream) -> tuple[Any, Any]:
+    trust = policies.trust(stack.names.service_principal("eks"), "sts:AssumeRole", "sts:TagSession")
+    role = _role(stack, "cluster", trust, "The control plane of the boundary's cluster")
+    attachment = _attach(stack, role, "cluster", "AmazonEKSClusterPolicy")
+    cluster = aws.eks.Cluster(
+        "cluster",
+        name=stack.names.cluster,
+        version=stack.inputs.kubernetes_version,
+        role_arn=role.arn,
+        access_config={
+            "authentication_mode": "API",
+            # Whoever runs this program gets no standing way into the cluster.
+            "bootstrap_cluster_creator_admin_permissions": False,
+        },
+        vpc_config={
+            "subnet_ids": upstream.get("private_subnet_ids"),
+            "endpoint_private_access": True,
+            "endpoint_public_access": True,
+            "public_access_cidrs": list(stack.inputs.control_plane_cidrs),
+        },
+        encryption_config={
+            "resources": ["secrets"],
+            "provider": {"key_arn": upstream.get("kms_key_arn")},
+        },
+        enabled_cluster_log_types=["api", "audit", "authenticator"],
+        tags=stack.tags("aws:eks/cluster:Cluster", "cluster"),
+        opts=stack.options(depends_on=[attachment], ignore_changes=OPENNESS),
+    )
+    return cluster, role
+
+
+def _nodes(stack: Stack, upstream: Upstream, cluster: Any) -> tuple[Any, Any]:
+    role = _role(
+        stack,
+        "node",
+        policies.trust(stack.names.service_principal("ec2")),
+        "The nodes of the boundary's cluster",
+    )
+    attachments = [_attach(stack, role, "node", policy) for policy in NODE_POLICIES]
+    accelerator, count = stack.inputs.accelerator, stack.inputs.node_count
+    group = aws.eks.NodeGroup(
+        "nodes",
+        cluster_name=cluster.name,
+        node_group_name=f"{stack.names.prefix}-{accelerator}",
+        node_role_arn=role.arn,
+        subnet_ids=upstream.get("private_subnet_ids"),
+        ami_type=ACCELERATORS[accelerator]["ami_type"],
+        instance_types=ACCELERATORS[accelerator]["instance_types"],
+        capacity_type="ON_DEMAND",
+        disk_size=100,
+        scaling_config={"desired_size": count, "min_size": count, "max_size": count},
+        update_config={"max_unavailable": 1},
+        labels={
+            "ringfence.io/accelerator": accelerator,
+            "ringfence.io/boundary": stack.inputs.boundary,
+        },
+        tags=stack.tags("aws:eks/nodeGroup:NodeGroup", "nodes"),
+        opts=stack.options(depends_on=attachments),
+    )
+    return group, role
+
+
+def _pod_identity_agent(stack: Stack, cluster: Any, group: Any) -> Any:
+    return aws.eks.Addon(
+        "pod-identity",
+        cluster_name=cluster.name,
+        addon_name=POD_IDENTITY_ADDON,
+        resolve_conflicts_on_create="OVERWRITE",
+        tags=stack.tags("aws:eks/addon:Addon", "pod-identity"),
+        # It is a DaemonSet: without nodes it would never become active.
+        opts=stack.options(depends_on=[group]),
+    )
+
+
+def _fetcher_role(stack: Stack, upstream: Upstream) -> Any:
+    principal = "pods.eks.amazonaws.com"
+    trust = policies.trust(principal, *POD_TRUST)
+    role = _role(stack, "fetcher", trust, "The Job that copies artifacts out of the bucket")
+    found = pulumi.Output.all(upstream.get("artifact_bucket_arn"), upstream.get("kms_key_arn"))
+    aws.iam.RolePolicy(
+        "fetcher",
+        name="read-artifacts",
+        role=role.name,
+        policy=found.apply(lambda arns: policies.fetcher_policy(arns[0], arns[1])),
+        opts=stack.options(),
+    )
+    return role
+
+
+def _association(
+    stack: Stack, cluster: Any, account: str, namespace: str, role_arn: Any, addon: Any
+) -> Any:
+    return aws.eks.PodIdentityAssociation(
+        account,
+        cluster_name=cluster.name,
+        namespace=namespace,
+        service_account=account,
+        role_arn=role_arn,
+        tags=stack.tags("aws:eks/podIdentityAssociation:PodIdentityAssociation", account),
+        opts=stack.options(depends_on=[addon]),
+    )

@@ -1,0 +1,158 @@
+"""The blueprint's inputs: types, limits and what they imply; no network, no Pulumi.
+
+Read by the program and, as JSON Schema in the manifest, by everything that asks a person for them.
+"""
+
+from ipaddress import IPv4Network
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+ACCELERATORS: dict[str, dict[str, Any]] = {
+    # class: what EKS is asked for. The class is also the label that placement selects on.
+    "cpu": {"ami_type": "AL2023_x86_64_STANDARD", "instance_types": ["m7i.4xlarge"]},
+}
+
+
+class InputsError(ValueError):
+    """The inputs cannot be used; the message names every wrong field and its fix."""
+
+
+def _network(text: str) -> str:
+    try:
+        return str(IPv4Network(text))
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; write the first address of the block, as in 10.20.0.0/16"
+        ) from None
+
+
+Cidr = Annotated[
+    str,
+    AfterValidator(_network),
+    Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$", examples=["10.20.0.0/16"]),
+]
+Arn = Annotated[str, Field(pattern=r"^arn:aws(-cn|-us-gov)?:iam::\d{12}:(role|policy)/.+$")]
+
+
+class Inputs(BaseModel):
+    """What one boundary's stack needs to know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    organization: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+    boundary: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,23}$")]
+    """Part of every name, so at most 24 characters; unique within the account."""
+    install_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+    account: Annotated[str, Field(pattern=r"^\d{12}$", description="AWS account number, as text")]
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", examples=["eu-central-1"])]
+    partition: Literal["aws", "aws-cn", "aws-us-gov"] = "aws"
+    cidr: Annotated[Cidr, Field(description="The VPC's block, /16 to /22")]
+    zones: Annotated[tuple[str, ...], Field(description="Two availability zones of the region")]
+    cluster: Annotated[Literal["new", "existing"], Field(description="Only new is implemented")] = (
+        "new"
+    )
+    egress: Annotated[
+        Literal["nat", "proxy", "privatelink"],
+        Field(description="Way out of the private network; only nat is implemented"),
+    ] = "nat"
+    accelerator: Annotated[
+        str, Field(description=f"Accelerator class of the nodes: {', '.join(ACCELERATORS)}")
+    ] = "cpu"
+    node_count: Annotated[int, Field(ge=1, le=100)] = 2
+    kubernetes_version: Annotated[str, Field(pattern=r"^1\.\d{2}$")] = "1.34"
+    control_plane_cidrs: Annotated[
+        tuple[Cidr, ...],
+        Field(min_length=1, max_length=40, description="From where the public endpoint answers"),
+    ]
+    permissions_boundary_arn: Arn | None = None
+    """None means the policy `ringfence-<boundary>-boundary` of the customer's template."""
+    closer_role_arn: Arn | None = None
+    """None means the role `ringfence-<boundary>-closer` of the customer's template."""
+
+    @field_validator("zones", mode="before")
+    @classmethod
+    def _accept_a_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("cluster")
+    @classmethod
+    def _only_new_clusters(cls, value: str) -> str:
+        if value != "new":
+            raise ValueError(f"{value!r} is not implemented in this version; use 'new'")
+        return value
+
+    @field_validator("egress")
+    @classmethod
+    def _only_nat(cls, value: str) -> str:
+        if value != "nat":
+            raise ValueError(f"{value!r} is not implemented in this version; use 'nat'")
+        return value
+
+    @field_validator("accelerator")
+    @classmethod
+    def _known_accelerator(cls, value: str) -> str:
+        if value not in ACCELERATORS:
+            raise ValueError(f"{value!r} is not a class of this version; use {list(ACCELERATORS)}")
+        return value
+
+    @field_validator("cidr")
+    @classmethod
+    def _room_for_subnets(cls, value: str) -> str:
+        if not 16 <= IPv4Network(value).prefixlen <= 22:
+            raise ValueError(f"{value} must be between /16 and /22: it holds three subnets")
+        return value
+
+    @field_validator("control_plane_cidrs")
+    @classmethod
+    def _not_the_whole_internet(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for cidr in value:
+            if IPv4Network(cidr).prefixlen < 8:
+                raise ValueError(f"{cidr} opens the endpoint to nearly everyone; narrow it")
+        return value
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        if len(self.zones) != 2 or len(set(self.zones)) != 2:
+            raise ValueError(f"zones: name two different zones, got {list(self.zones)}")
+        for zone in self.zones:
+            if not zone.startswith(self.region):
+                raise ValueError(f"zones: {zone} is not in the region {self.region}")
+        expected = partition_of(self.region)
+        if self.partition != expected:
+            raise ValueError(
+                f"partition: the region {self.region} is in {expected}, not {self.partition}"
+            )
+        return self
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> "Inputs":
+        """Return checked inputs. Raises: InputsError with one line per wrong field."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            lines = [_line(item["loc"], item["msg"]) for item in error.errors()]
+            raise InputsError(
+                "the inputs of eks-model-stack are wrong:\n" + "\n".join(lines)
+            ) from None
+
+
+def _line(location: tuple[int | str, ...], message: str) -> str:
+    where = ".".join(str(part) for part in location)
+    text = message.removeprefix("Value error, ")
+    return f"  {where}: {text}" if where else f"  {text}"
+
+
+def partition_of(region: str) -> str:
+    """Return the partition a region belongs to."""
+    if region.startswith("cn-"):
+        return "aws-cn"
+    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
