@@ -1,0 +1,1 @@
+"""The control plane: API, worker and scheduler over one PostgreSQL ledger."""

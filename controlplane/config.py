@@ -1,0 +1,72 @@
+"""Settings of the control plane's processes, from the environment, prefix `RINGFENCE_`.
+
+Read once by a composition root (`app`, `worker`, `scheduler`, `bootstrap`) and passed in; never a
+global. A secret is never in the environment: a setting that ends in `_file` names a file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SecretFileError(ValueError):
+    """A secret's file cannot be read; the message names the setting and the file."""
+
+
+def read_secret(path: Path, setting: str) -> str:
+    """Return the stripped content of a secret's file. Raises: SecretFileError."""
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise SecretFileError(
+            f"RINGFENCE_{setting.upper()}: cannot read {path}: {error.strerror}"
+        ) from error
+
+
+class DatabaseSettings(BaseSettings):
+    """What every process needs."""
+
+    model_config = SettingsConfigDict(env_prefix="RINGFENCE_", extra="ignore", frozen=True)
+
+    database_url_file: Path
+    """File with the `postgresql://` address of this process's own database role."""
+
+    def database_url(self) -> str:
+        """Return the address."""
+        return read_secret(self.database_url_file, "database_url_file")
+
+
+class ApiSettings(DatabaseSettings):
+    """Settings of the API."""
+
+    api_host: str = "127.0.0.1"
+    """Address to listen on; loopback unless a proxy in front of it says otherwise."""
+    api_port: int = Field(default=8400, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    aws_endpoint_url: str | None = None
+    """The rehearsal account's endpoint; None in production, where AWS is asked directly."""
+    vendor_principal: str = "arn:aws:iam::999988887777:role/ringfence-control-plane"
+    """The one ARN that the customers' role templates trust."""
+    control_plane_public_key: str | None = None
+    """Public half of the control-plane key, base64: handed to agents and pinned in templates."""
+    control_plane_public_key_file: Path | None = None
+    """The same as a file; wins over the value. The API never holds the private half."""
+    release_public_key_file: Path | None = None
+    """Public half of the vendor's release key, base64; pinned in templates when set."""
+    agent_poll_seconds: int = Field(default=20, ge=1, le=60)
+    """How long a long poll waits at most before it answers with nothing new."""
+
+    def public_key(self) -> str | None:
+        """Return the control plane's public key, or None when it is not configured."""
+        if self.control_plane_public_key_file is not None:
+            return read_secret(self.control_plane_public_key_file, "control_plane_public_key_file")
+        return self.control_plane_public_key
+
+    def release_public_key(self) -> str | None:
+        """Return the release key's public half, or None when it is not configured."""
+        if self.release_public_key_file is None:
+            return None
+        return read_secret(self.release_public_key_file, "release_public_key_file")

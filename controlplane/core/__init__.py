@@ -1,0 +1,1 @@
+"""What every part of the control plane stands on: database, audit, outbox, errors, time, ids."""

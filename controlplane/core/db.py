@@ -1,0 +1,134 @@
+"""PostgreSQL: declarative base, engine, and transactions that carry a tenant scope.
+
+Every process uses `Database.transaction(scope)`: one request or task is one transaction, committed
+here at the edge. The scope becomes two transaction-local settings that the row-level security
+policies of the migrations read; without them a tenant table raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import DateTime, Engine, MetaData, Text, create_engine, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import UUID as PGUUID
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """The base of all tables; times are aware, dicts are JSONB, text has no length."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        UUID: PGUUID(as_uuid=True),
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB(),
+        list[Any]: JSONB(),
+        str: Text(),
+    }
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The rows a transaction may see: one organization and a set of its boundaries.
+
+    `boundary_ids=None` means organization tables only: a boundary table raises. An empty set
+    sees no rows there. Platform scope opens the platform tables and raises on all others.
+    """
+
+    organization_id: UUID | None
+    boundary_ids: frozenset[UUID] | None = None
+    is_platform: bool = False
+
+    @classmethod
+    def platform(cls) -> Scope:
+        """Return the scope of platform tables only."""
+        return cls(None, None, is_platform=True)
+
+    @classmethod
+    def boundary(cls, organization_id: UUID, boundary_id: UUID) -> Scope:
+        """Return the scope of one boundary."""
+        return cls(organization_id, frozenset({boundary_id}))
+
+    def settings(self) -> dict[str, str]:
+        """Return the transaction-local settings that carry this scope."""
+        boundaries = ""
+        if self.boundary_ids is not None:
+            boundaries = "{" + ",".join(sorted(str(b) for b in self.boundary_ids)) + "}"
+        return {
+            "app.organization": str(self.organization_id or ""),
+            "app.boundaries": boundaries,
+            "app.platform": "on" if self.is_platform else "",
+        }
+
+
+def make_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """Return an engine for a `postgresql://` URL; connections are checked before use."""
+    driver_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    return create_engine(
+        driver_url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        # Parameters may hold hashes and tokens: never in an error's text.
+        hide_parameters=True,
+        connect_args={"options": "-c statement_timeout=15000 -c lock_timeout=8000"},
+    )
+
+
+def apply_scope(session: Session, scope: Scope) -> None:
+    """Set the scope for the rest of the session's transaction."""
+    columns = ", ".join(f"set_config('{key}', :v{i}, true)" for i, key in enumerate(_KEYS))
+    values = scope.settings()
+    session.execute(text(f"SELECT {columns}"), {f"v{i}": values[k] for i, k in enumerate(_KEYS)})  # noqa: S608 - constant keys
+    session.info["scope"] = scope
+
+
+_KEYS = ("app.organization", "app.boundaries", "app.platform")
+
+
+class Database:
+    """One database as one process sees it, with the rights of that process's role."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._sessions = sessionmaker(engine, expire_on_commit=False)
+
+    @classmethod
+    def connect(cls, url: str, *, pool_size: int = 10) -> Database:
+        """Return a database for a URL."""
+        return cls(make_engine(url, pool_size=pool_size))
+
+    @contextmanager
+    def transaction(self, scope: Scope) -> Iterator[Session]:
+        """Open one transaction under `scope`; commit at the end, roll back on any error."""
+        with self._sessions() as session, session.begin():
+            apply_scope(session, scope)
+            yield session
+
+    def begin(self, scope: Scope) -> Session:
+        """Return a session with an open scoped transaction, for an edge that commits itself."""
+        session = self._sessions()
+        try:
+            apply_scope(session, scope)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()

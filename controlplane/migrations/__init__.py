@@ -1,0 +1,1 @@
+"""Alembic migrations; every tenant table gets its row-level security where it is created."""

@@ -1,0 +1,120 @@
+"""Row-level security as the migrations write it: one call per table, by class of table.
+
+Used by migrations only, in the migration that creates a table. Policies read three settings that
+`core.db.apply_scope` sets for one transaction: `app.organization`, `app.boundaries`,
+`app.platform`. The functions that read them raise when a setting is missing, so that a session
+without a scope cannot be mistaken for one that sees nothing.
+
+Functions that must see across tenants (who am I, claim a run) are SECURITY DEFINER, return ids,
+belong to the owner, and switch on `app.directory` for their transaction; `directory_policy` opens
+chosen tables to the owner under that switch only. For any other role the switch does nothing, and
+the owner's own sessions (migrations) are held by the tenant policies like everyone's.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from alembic import op
+
+PROCESS_ROLES = ("ringfence_api", "ringfence_worker", "ringfence_scheduler")
+OWNER = "ringfence_owner"
+
+BOUNDARY_RULE = (
+    "organization_id = (SELECT app_organization())"
+    " AND boundary_id = ANY ((SELECT app_boundaries())::uuid[])"
+)
+ORGANIZATION_RULE = "organization_id = (SELECT app_organization())"
+PLATFORM_RULE = "(SELECT app_platform())"
+CHAIN_RULE = (
+    "CASE WHEN organization_id IS NULL THEN app_platform()"
+    " WHEN boundary_id IS NULL THEN organization_id = app_organization()"
+    " ELSE organization_id = app_organization() AND boundary_id = ANY (app_boundaries()) END"
+)
+
+SETTINGS_SQL = """
+CREATE FUNCTION app_organization() RETURNS uuid LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+DECLARE value text := current_setting('app.organization', true);
+BEGIN
+  IF value IS NULL OR value = '' THEN
+    RAISE EXCEPTION 'no organization in the scope of this transaction' USING ERRCODE = '42501';
+  END IF;
+  RETURN value::uuid;
+END $$;
+
+CREATE FUNCTION app_boundaries() RETURNS uuid[] LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+DECLARE value text := current_setting('app.boundaries', true);
+BEGIN
+  IF value IS NULL OR value = '' THEN
+    RAISE EXCEPTION 'no boundaries in the scope of this transaction' USING ERRCODE = '42501';
+  END IF;
+  RETURN value::uuid[];
+END $$;
+
+CREATE FUNCTION app_platform() RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+  IF current_setting('app.platform', true) IS DISTINCT FROM 'on' THEN
+    RAISE EXCEPTION 'this transaction has no platform scope' USING ERRCODE = '42501';
+  END IF;
+  RETURN true;
+END $$;
+"""
+
+
+def _secure(table: str, rule: str) -> None:
+    op.execute(f'ALTER TABLE "{table}" ENABLE ROW LEVEL SECURITY')
+    op.execute(f'ALTER TABLE "{table}" FORCE ROW LEVEL SECURITY')
+    op.execute(f'CREATE POLICY tenant ON "{table}" USING ({rule}) WITH CHECK ({rule})')
+
+
+def secure_boundary_table(table: str) -> None:
+    """Give a table with (organization_id, boundary_id) its policy."""
+    _secure(table, BOUNDARY_RULE)
+
+
+def secure_organization_table(table: str) -> None:
+    """Give a table with organization_id its policy."""
+    _secure(table, ORGANIZATION_RULE)
+
+
+def secure_platform_table(table: str, *, readable: bool = False) -> None:
+    """Give a platform table its policy; `readable` opens SELECT to every scope."""
+    _secure(table, PLATFORM_RULE)
+    if readable:
+        op.execute(f'CREATE POLICY readable ON "{table}" FOR SELECT USING (true)')
+
+
+def secure_with(table: str, rule: str) -> None:
+    """Give a table a policy of its own (chains, roots, queues)."""
+    _secure(table, rule)
+
+
+def directory_policy(table: str, command: Literal["SELECT", "ALL"] = "SELECT") -> None:
+    """Open a table to the owner inside directory functions, and nowhere else."""
+    rule = "current_setting('app.directory', true) = 'on'"
+    check = f" WITH CHECK ({rule})" if command == "ALL" else ""
+    op.execute(
+        f'CREATE POLICY directory ON "{table}" FOR {command} TO {OWNER} USING ({rule}){check}'
+    )
+
+
+def directory_function(signature: str, returns: str, body: str, callers: tuple[str, ...]) -> None:
+    """Create a SECURITY DEFINER function that only `callers` may execute.
+
+    `signature` is `name(arguments with types)`; `body` is PL/pgSQL between BEGIN and END.
+    """
+    op.execute(
+        f"CREATE FUNCTION {signature} RETURNS {returns} LANGUAGE plpgsql SECURITY DEFINER"
+        " SET search_path = public, pg_temp AS $directory$ BEGIN"
+        " PERFORM set_config('app.directory', 'on', true);"
+        f" {body} END $directory$"
+    )
+    op.execute(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC")
+    for caller in callers:
+        op.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO {caller}")
+
+
+def grant(table: str, rights: str, *roles: str) -> None:
+    """Grant `rights` (`SELECT, INSERT`) on a table to process roles; no role has more."""
+    for role in roles or PROCESS_ROLES:
+        op.execute(f'GRANT {rights} ON "{table}" TO {role}')

@@ -1,0 +1,17 @@
+"""SQLAlchemy tables and their state enumerations, one module per noun.
+
+`metadata` has all of them loaded, also the tables that live in `core` (audit, outbox, run engine).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import MetaData
+
+from controlplane.core import audit, outbox
+from controlplane.core.db import Base
+from controlplane.tables import access, agents, catalog, identity, installs, organizations
+
+LOADED = (audit, outbox, access, agents, catalog, identity, installs, organizations)
+"""Modules that define tables; being imported here is what puts them into the metadata."""
+
+metadata: MetaData = Base.metadata

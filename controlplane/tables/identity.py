@@ -1,0 +1,189 @@
+"""Principals, tokens and the role catalogue (platform), and who has which role (organization).
+
+A principal is keyed by (issuer, subject). Role assignments are bitemporal: `valid_*` is when the
+role holds in the world, `recorded_*` is when we knew; rows are never edited, only superseded.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from controlplane.core.db import Base
+from controlplane.core.ids import new_id
+from controlplane.core.tenancy import (
+    OrganizationScoped,
+    organization_table,
+    within_organization,
+)
+
+
+class RoleName(StrEnum):
+    """The roles of the first cut; the catalogue table holds the same names."""
+
+    PLATFORM_ADMIN = "platform-admin"
+    SOLUTION_ARCHITECT = "solution-architect"
+    APPROVER = "approver"
+    BOUNDARY_ADMIN = "boundary-admin"
+    ENGINEER = "engineer"
+    AUDITOR = "auditor"
+
+
+class Role(Base):
+    """The catalogue of roles; seeded by the first migration."""
+
+    __tablename__ = "role"
+    __table_args__ = ({"info": {"tenancy": "platform"}},)
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    description: Mapped[str]
+
+
+class Principal(Base):
+    """A person or service as an identity provider knows it."""
+
+    __tablename__ = "principal"
+    __table_args__ = (
+        UniqueConstraint("issuer", "subject"),
+        CheckConstraint("kind IN ('human', 'service', 'break-glass')", name="kind"),
+        {"info": {"tenancy": "platform"}},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    kind: Mapped[str]
+    display: Mapped[str]
+    person_key: Mapped[str | None]
+    """Two principals with the same key are one person for four eyes."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    disabled_at: Mapped[datetime | None]
+
+
+class ApiToken(Base):
+    """A bearer token; only its SHA-256 is kept (256 random bits need no slow hash)."""
+
+    __tablename__ = "api_token"
+    __table_args__ = (
+        UniqueConstraint("token_hash"),
+        ForeignKeyConstraint(["principal_id"], ["principal.id"]),
+        {"info": {"tenancy": "platform"}},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    principal_id: Mapped[UUID]
+    token_hash: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+    """A token always expires."""
+    revoked_at: Mapped[datetime | None]
+
+
+class PlatformRole(Base):
+    """A role at the outermost layer: it opens platform operations, never a tenant's rows."""
+
+    __tablename__ = "platform_role"
+    __table_args__ = (
+        ForeignKeyConstraint(["principal_id"], ["principal.id"]),
+        ForeignKeyConstraint(["role"], ["role.name"]),
+        {"info": {"tenancy": "platform"}},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    principal_id: Mapped[UUID]
+    role: Mapped[str]
+    valid_from: Mapped[datetime] = mapped_column(server_default=func.now())
+    valid_until: Mapped[datetime | None]
+
+
+class IdentityProvider(OrganizationScoped, Base):
+    """An issuer whose subjects are the organization's own people."""
+
+    __tablename__ = "identity_provider"
+    __table_args__ = organization_table(UniqueConstraint("organization_id", "issuer"))
+
+    issuer: Mapped[str]
+
+
+class PrincipalGroup(OrganizationScoped, Base):
+    """A group of an organization's people."""
+
+    __tablename__ = "principal_group"
+    __table_args__ = organization_table(UniqueConstraint("organization_id", "name"))
+
+    name: Mapped[str]
+
+
+class GroupMember(OrganizationScoped, Base):
+    """A principal in a group, from when to when."""
+
+    __tablename__ = "group_member"
+    __table_args__ = organization_table(
+        within_organization("group_id", "principal_group"),
+        ForeignKeyConstraint(["principal_id"], ["principal.id"]),
+        Index(
+            "uq_group_member_current",
+            "organization_id",
+            "group_id",
+            "principal_id",
+            unique=True,
+            postgresql_where="valid_until IS NULL",
+        ),
+    )
+
+    group_id: Mapped[UUID]
+    principal_id: Mapped[UUID]
+    valid_from: Mapped[datetime] = mapped_column(server_default=func.now())
+    valid_until: Mapped[datetime | None]
+
+
+class RoleAssignment(OrganizationScoped, Base):
+    """A role given to a principal or to a group, for the organization or one boundary of it."""
+
+    __tablename__ = "role_assignment"
+    __table_args__ = organization_table(
+        ForeignKeyConstraint(["role"], ["role.name"]),
+        ForeignKeyConstraint(["principal_id"], ["principal.id"]),
+        within_organization("group_id", "principal_group"),
+        ForeignKeyConstraint(
+            ["organization_id", "boundary_id"], ["boundary.organization_id", "boundary.id"]
+        ),
+        CheckConstraint("(principal_id IS NULL) <> (group_id IS NULL)", name="one_subject"),
+        Index(None, "organization_id", "principal_id"),
+        Index(None, "organization_id", "group_id"),
+    )
+
+    boundary_id: Mapped[UUID | None]
+    """None: the whole organization."""
+    principal_id: Mapped[UUID | None]
+    group_id: Mapped[UUID | None]
+    role: Mapped[str]
+    valid_from: Mapped[datetime]
+    valid_until: Mapped[datetime | None]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    superseded_at: Mapped[datetime | None]
+    """When a later row replaced what this one says; None while it is what we know."""
+    granted_by: Mapped[UUID | None]
+    reason: Mapped[str]
+
+
+class GuestAssignment(OrganizationScoped, Base):
+    """A person of another identity provider, let in by the organization (decision 18)."""
+
+    __tablename__ = "guest_assignment"
+    __table_args__ = organization_table(
+        ForeignKeyConstraint(["principal_id"], ["principal.id"]),
+        UniqueConstraint("organization_id", "principal_id"),
+        CheckConstraint("approved_by IS NULL OR approved_by <> principal_id", name="not_by_self"),
+        CheckConstraint("(approved_by IS NULL) = (approved_at IS NULL)", name="approved"),
+    )
+
+    principal_id: Mapped[UUID]
+    requested_by: Mapped[UUID | None]
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    approved_by: Mapped[UUID | None]
+    approved_at: Mapped[datetime | None]
