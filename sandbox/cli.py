@@ -1,0 +1,201 @@
+"""`ringfence up | down | status | logs`: the sandbox from the command line.
+
+Loaded by the command line through the entry point `ringfence.sandbox`, and by the demo.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from sandbox.home import Home, write_private
+from sandbox.host_packages import missing_commands
+from sandbox.people import PEOPLE, token_name
+from sandbox.supervisor import log_tail
+
+app = typer.Typer()
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+UP_SECONDS = 180.0
+DOWN_SECONDS = 60.0
+
+
+class SandboxError(RuntimeError):
+    """The sandbox did not start or did not stop; the message has the cause."""
+
+
+def alive(pid: int | None) -> bool:
+    """Tell whether a process of that id runs and is a supervisor of ours."""
+    if not pid:
+        return False
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"sandbox.supervisor" in file.read()
+    except OSError:
+        return False
+
+
+def start(home: Home, on_change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Start the sandbox unless it runs, and return its record once it is ready.
+
+    `on_change` gets the record each time it changes. Raises: SandboxError.
+    """
+    record = home.read_record()
+    if record is None or not alive(record.get("pid")):
+        if lacking := missing_commands():
+            raise SandboxError(f"this host lacks {', '.join(lacking)}; run: make prepare")
+        home.create()
+        home.record_file.unlink(missing_ok=True)
+        _spawn(home)
+    deadline = time.monotonic() + UP_SECONDS
+    seen: dict[str, Any] | None = None
+    while time.monotonic() < deadline:
+        record = home.read_record()
+        if record is not None and record != seen:
+            seen = record
+            on_change(record)
+            if record["state"] == "ready":
+                write_context(home, record)
+                return record
+            if record["state"] in ("failed", "stopped"):
+                raise SandboxError(record["error"] or "the sandbox stopped while starting")
+        time.sleep(0.05)
+    raise SandboxError(f"not ready after {UP_SECONDS:.0f} s; see: ringfence status")
+
+
+def _spawn(home: Home) -> None:
+    environment = {**os.environ, "RINGFENCE_HOME": str(home.root)}
+    with (home.logs / "supervisor.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sandbox.supervisor"],
+            env=environment,
+            cwd=home.root,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 30
+    while not home.record_file.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            tail = log_tail(home.logs / "supervisor.log")
+            raise SandboxError(f"the supervisor did not start:\n{tail}")
+        time.sleep(0.05)
+
+
+def write_context(home: Home, record: dict[str, Any]) -> None:
+    """Write what the command line needs: the API's address and the demo people's tokens."""
+    facts = record["facts"]
+    context = {
+        "api_url": facts["api_url"],
+        "default_person": PEOPLE[0].subject,
+        "people": {
+            person.subject: {"token": home.secret(token_name(person.subject)), "role": person.role}
+            for person in PEOPLE
+        },
+        "aws": {"endpoint_url": facts["aws_endpoint_url"], "emulated": True},
+    }
+    write_private(home.context_file, json.dumps(context, indent=2))
+
+
+def stop(home: Home) -> bool:
+    """End the sandbox; return False when none ran. Raises: SandboxError."""
+    record = home.read_record()
+    pid = record.get("pid") if record else None
+    if not pid or not alive(pid):
+        return False
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + DOWN_SECONDS
+    while alive(pid):
+        if time.monotonic() > deadline:
+            raise SandboxError(f"the supervisor {pid} did not end; its log: {home.logs}")
+        time.sleep(0.05)
+    return True
+
+
+def describe(record: dict[str, Any]) -> str:
+    """Return one line with every part and its state."""
+    signs = {"running": "✓", "done": "✓", "failed": "✗", "restarting": "✗"}
+    return "  ".join(f"{part['name']} {signs.get(part['state'], '·')}" for part in record["parts"])
+
+
+@app.command()
+def up() -> None:
+    """Start the sandbox (harmless when it runs already) and leave it running."""
+    home = Home.current()
+    shown: set[str] = set()
+
+    def show(record: dict[str, Any]) -> None:
+        for part in record["parts"]:
+            if part["state"] in ("running", "done") and part["name"] not in shown:
+                shown.add(part["name"])
+                label = "  (emulated)" if part["emulated"] else ""
+                err.print(f"{part['name']:<16} ✓ {part['seconds']:5.1f} s{label}")
+
+    try:
+        record = start(home, show)
+    except SandboxError as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error
+    facts = record["facts"]
+    err.print(f"emulated: {facts['emulated']}. real: {facts['real']}.")
+    err.print(f"API {facts['api_url']}   next: ringfence organization apply FILE")
+
+
+@app.command()
+def down() -> None:
+    """Stop the sandbox; its data stays for the next start."""
+    try:
+        stopped = stop(Home.current())
+    except SandboxError as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error
+    err.print("stopped; data kept" if stopped else "no sandbox is running")
+
+
+@app.command()
+def status(as_json: bool = typer.Option(False, "--json", help="as JSON")) -> None:
+    """Show the sandbox's parts, their addresses and restarts."""
+    home = Home.current()
+    record = home.read_record()
+    running = record is not None and alive(record.get("pid"))
+    if record is None or not running:
+        if as_json:
+            typer.echo(json.dumps({"state": "stopped", "parts": []}))
+        err.print("no sandbox is running; start it: ringfence up")
+        raise typer.Exit(1)
+    if as_json:
+        typer.echo(json.dumps(record, indent=2))
+        return
+    for part in record["parts"]:
+        if part["task"]:
+            continue
+        restarts = f"restarted {part['restarts']}x, {part['last_exit']}" if part["restarts"] else ""
+        label = "emulated" if part["emulated"] else ""
+        line = f"{part['name']:<14} {part['state']:<11} {part['address']:<24} {label:<9} {restarts}"
+        typer.echo(line.rstrip())
+        if part["state"] in ("restarting", "failed"):
+            typer.echo(f"{'':<14} log {part['log']}")
+
+
+@app.command()
+def logs(
+    part: str = typer.Argument(help="name of a part; see ringfence status"),
+    lines: int = typer.Option(50, help="how many lines"),
+) -> None:
+    """Print the end of a part's log."""
+    home = Home.current()
+    path = home.logs / f"{part}.log"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in home.logs.glob("*.log")))
+        err.print(f"error: no log of {part!r}; there are: {known or 'none'}", style="red")
+        raise typer.Exit(2)
+    typer.echo(log_tail(path, lines))
