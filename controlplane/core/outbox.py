@@ -25,6 +25,7 @@ class Outbox(Base):
     __tablename__ = "outbox"
     __table_args__ = (
         Index("ix_outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),
+        Index("ix_outbox_open", "id", postgresql_where=text("done_at IS NULL")),
         {"info": {"tenancy": "queue"}},
     )
 
@@ -33,6 +34,11 @@ class Outbox(Base):
     args: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     sent_at: Mapped[datetime | None]
+    """When the relay last gave the message to the broker."""
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    """How often it was sent; a job that is not done in time is sent again."""
+    done_at: Mapped[datetime | None]
+    """Set by the task's own end: only then is the job over."""
 
 
 def enqueue(session: Session, task: str, **ids: UUID | int) -> None:
