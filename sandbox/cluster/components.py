@@ -26,6 +26,19 @@ POD_IDENTITY_AUDIENCE = "pods.eks.amazonaws.com"
 # Go programs size their pools by cores; two are enough here and save memory.
 GO_ENVIRONMENT = {"GOMAXPROCS": "2", "GOGC": "60"}
 
+# An emulated cluster has no use for these: no cloud, no attachable disks, no metrics server.
+UNUSED_CONTROLLERS = (
+    "certificatesigningrequest-signing",
+    "cloud-node-lifecycle",
+    "horizontal-pod-autoscaler",
+    "legacy-serviceaccount-token-cleaner",
+    "node-ipam",
+    "node-route",
+    "persistentvolume-attach-detach",
+    "persistentvolume-expander",
+    "service-lb",
+)
+
 
 @dataclass(frozen=True)
 class Component:
@@ -130,10 +143,7 @@ def controller_manager(settings: ClusterSettings) -> Component:
         "--leader-elect=false",
         "--allocate-node-cidrs=false",
         "--profiling=false",
-        # Controllers an emulated cluster has no use for.
-        "--controllers=*,-attach-detach-controller,-persistentvolume-expander-controller,"
-        "-certificatesigningrequest-signing-controller"
-        ",-horizontal-pod-autoscaler-controller,-legacy-serviceaccount-token-cleaner-controller",
+        "--controllers=*," + ",".join(f"-{name}-controller" for name in UNUSED_CONTROLLERS),
         "--kube-api-qps=1000",
         "--kube-api-burst=2000",
         "--concurrent-deployment-syncs=20",

@@ -184,6 +184,8 @@ async def _lifeline(stopping: asyncio.Event) -> None:
 
 async def _main(settings: ClusterSettings) -> int:
     supervisor = Supervisor(settings)
+    # Inherited by the node agent: a reload that comes before its handler must not end it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, supervisor.stopping.set)

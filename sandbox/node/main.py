@@ -1,0 +1,242 @@
+"""The node agent of one emulated cluster: composition root.
+
+Started by the cluster's supervisor inside the namespace, one process for all nodes. SIGHUP reads
+the wanted node groups again; SIGTERM ends it and with it every container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from sandbox.cluster.components import SERVER
+from sandbox.cluster.settings import ClusterSettings, read_settings
+from sandbox.node.api import Api, ApiError, Cache, Object
+from sandbox.node.balancers import Balancers
+from sandbox.node.identity import PodIdentity
+from sandbox.node.network import PodNetwork
+from sandbox.node.nodes import Nodes
+from sandbox.node.pods import PodRunner, Services
+from sandbox.node.storage import Storage
+
+WATCHED = {
+    "pods": "/api/v1/pods",
+    "services": "/api/v1/services",
+    "namespaces": "/api/v1/namespaces",
+    "persistentvolumeclaims": "/api/v1/persistentvolumeclaims",
+    "persistentvolumes": "/api/v1/persistentvolumes",
+    "endpointslices": "/apis/discovery.k8s.io/v1/endpointslices",
+    "networkpolicies": "/apis/networking.k8s.io/v1/networkpolicies",
+}
+ON_NETWORK = ("services", "namespaces", "endpointslices", "networkpolicies")
+HOSTS_SECONDS = 0.05
+DRAIN_SECONDS = 5
+
+
+class Agent:
+    """Holds the caches and one runner per pod of its nodes."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self.settings = settings
+        self.api = Api(settings.pki, SERVER)
+        self.caches = {
+            kind: Cache(self.api, path, self._watcher(kind)) for kind, path in WATCHED.items()
+        }
+        self.runners: dict[str, PodRunner] = {}
+        self.nodes = Nodes(self.api, settings)
+        self.network = PodNetwork(settings.volatile / "netns", self.objects, self._pod)
+        self.storage = Storage(self.api, settings.data / "volumes", self.objects)
+        self.balancers = Balancers(self.api, settings.socket("lb"), self.objects)
+        self.identity = PodIdentity(settings)
+        self.services = Services(
+            settings=settings,
+            api=self.api,
+            network=self.network,
+            storage=self.storage,
+            identity=self.identity,
+            objects=self.objects,
+            base_environment=base_environment(),
+            own_processes=_may_own_processes(),
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._hosts_dirty = asyncio.Event()
+        self._reload = asyncio.Event()
+
+    def objects(self, kind: str) -> Iterable[Object]:
+        return self.caches[kind].list()
+
+    def _pod(self, uid: str) -> Object | None:
+        runner = self.runners.get(uid)
+        return runner.pod if runner else None
+
+    def _watcher(self, kind: str):  # type: ignore[no-untyped-def]
+        def changed(old: Object | None, new: Object | None) -> None:
+            if kind == "pods":
+                self._pod_changed(old, new)
+            if kind in ON_NETWORK:
+                self.network.touch()
+            if kind in ("services", "endpointslices"):
+                self._hosts_dirty.set()
+            if kind == "services":
+                self.balancers.touch()
+            if kind.startswith("persistentvolume"):
+                self.storage.touch()
+
+        return changed
+
+    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
+        if old is not None and (new is None or _uid(new) != _uid(old)):
+            runner = self.runners.get(_uid(old))
+            if runner is not None:
+                runner.update(None)
+        if new is None or new["spec"].get("nodeName") not in self.nodes.names:
+            return
+        runner = self.runners.get(_uid(new))
+        if runner is None:
+            self._start_pod(new)
+            return
+        labels = runner.pod["metadata"].get("labels")
+        runner.update(new)
+        if new["metadata"].get("labels") != labels:
+            self.network.touch()
+
+    def _start_pod(self, pod: Object) -> None:
+        runner = PodRunner(self.services, pod)
+        self.runners[runner.uid] = runner
+        runner.update(pod)
+        self._spawn(self._run_pod(runner), f"pod {pod['metadata']['name']}")
+
+    async def _run_pod(self, runner: PodRunner) -> None:
+        try:
+            await runner.run()
+        finally:
+            self.runners.pop(runner.uid, None)
+
+    def _spawn(self, coroutine, name: str) -> None:  # type: ignore[no-untyped-def]
+        task: asyncio.Task[None] = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            error = task.exception()
+            print(f"{task.get_name()} failed: {error!r}", flush=True)
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": task.get_name(), "exception": error}
+            )
+
+    async def _follow_hosts(self) -> None:
+        while True:
+            await self._hosts_dirty.wait()
+            await asyncio.sleep(HOSTS_SECONDS)
+            self._hosts_dirty.clear()
+            for runner in list(self.runners.values()):
+                runner.refresh_hosts()
+
+    async def _follow_nodes(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            try:
+                for name in await self.nodes.sync():
+                    await self._drain(name)
+                    await self.nodes.remove(name)
+            except ApiError as error:
+                print(f"nodes: {error}", flush=True)
+                await asyncio.sleep(0.3)
+                self._reload.set()
+                continue
+            # Pods may have been bound to a node before this agent knew of it.
+            for pod in self.caches["pods"].list():
+                self._pod_changed(None, pod)
+
+    async def _drain(self, node: str) -> None:
+        """Delete the pods of a node that goes away and wait for them."""
+        for pod in self.caches["pods"].list():
+            if pod["spec"].get("nodeName") == node:
+                meta = pod["metadata"]
+                path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
+                try:
+                    await self.api.request("DELETE", path, {"gracePeriodSeconds": DRAIN_SECONDS})
+                except ApiError as error:
+                    if error.status != 404:
+                        raise
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + 2 * DRAIN_SECONDS
+        while loop.time() < deadline and any(
+            runner.pod["spec"].get("nodeName") == node for runner in self.runners.values()
+        ):
+            await asyncio.sleep(0.05)
+
+    async def run(self) -> None:
+        """Run until SIGTERM."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        self.network.clean()
+        await self.identity.start()
+        self._reload.set()
+        for name, loop_of in (
+            ("network", self.network.run()),
+            ("storage", self.storage.run()),
+            ("balancers", self.balancers.run()),
+            ("hosts", self._follow_hosts()),
+            ("nodes", self._follow_nodes()),
+            ("heartbeat", self.nodes.heartbeat()),
+        ):
+            self._spawn(loop_of, name)
+        for kind, cache in self.caches.items():
+            self._spawn(cache.run(), f"watch {kind}")
+        await stop.wait()
+        for task in list(self._tasks):
+            task.cancel()
+        await self.api.close()
+        await self.identity.close()
+
+
+def _uid(item: Object) -> str:
+    return str(item["metadata"]["uid"])
+
+
+def base_environment() -> dict[str, str]:
+    """Return what every container gets: paths and thread limits of the host, never a secret."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("LANG", "LC_ALL", "TZ") or name.startswith(("OPENBLAS_", "OMP_"))
+    }
+    path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+    return {**kept, "PATH": path, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _may_own_processes() -> bool:
+    """Tell whether a fresh /proc may be mounted: some containers mask theirs."""
+    probe = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "true"],
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return probe.returncode == 0
+
+
+def main() -> int:
+    os.umask(0o077)
+    settings = read_settings(Path(sys.argv[1]))
+
+    async def run() -> None:
+        await Agent(settings).run()
+
+    asyncio.run(run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,416 @@
+"""One pod on this node, from its binding to its removal.
+
+Called by the agent, one runner per pod uid. Separate from the container, which knows nothing of
+networks, volumes and the pod's status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.cluster.settings import ClusterSettings
+from sandbox.net.commands import NetError
+from sandbox.node import podfiles
+from sandbox.node.api import Api, ApiError, Object
+from sandbox.node.container import Container, dump, timestamp
+from sandbox.node.environment import (
+    ConfigError,
+    aws_variables,
+    expand,
+    resolve,
+    service_variables,
+)
+from sandbox.node.identity import IdentityUnavailable, PodIdentity
+from sandbox.node.images import Image
+from sandbox.node.images import resolve as resolve_image
+from sandbox.node.network import PodNetwork
+from sandbox.node.process import Launch, Mount
+from sandbox.node.status import pod_status
+from sandbox.node.storage import Storage
+from sandbox.node.volumes import VolumeError, Volumes
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTLE_SECONDS = 0.01
+WAIT_SECONDS = 0.15
+REFRESH_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Services:
+    """What every runner uses of the agent."""
+
+    settings: ClusterSettings
+    api: Api
+    network: PodNetwork
+    storage: Storage
+    identity: PodIdentity
+    objects: Callable[[str], Iterable[Object]]
+    base_environment: dict[str, str]
+    own_processes: bool
+
+
+class PodRunner:
+    """Runs one pod and writes its status."""
+
+    def __init__(self, services: Services, pod: Object) -> None:
+        self.pod = pod
+        self.uid: str = pod["metadata"]["uid"]
+        self._of = services
+        self._spec_pod = copy.deepcopy(pod)
+        self.address: str | None = None
+        self.init: list[Container] = []
+        self.main: list[Container] = []
+        self._volumes: Volumes | None = None
+        self._initialized = False
+        self._message: tuple[str, str] | None = None
+        self._started_at = (pod.get("status") or {}).get("startTime") or timestamp()
+        self._dirty = asyncio.Event()
+        self._deleted = asyncio.Event()
+        self._gone = False
+        self._grace = 0.0
+        self._sent: Object = {}
+        self._waiting: str | None = None
+
+    @property
+    def volatile(self) -> Path:
+        return self._of.settings.volatile / "pods" / self.uid
+
+    @property
+    def durable(self) -> Path:
+        return self._of.settings.data / "pods" / self.uid
+
+    @property
+    def logs(self) -> Path:
+        meta = self.pod["metadata"]
+        folder = f"{meta['namespace']}_{meta['name']}_{self.uid[:8]}"
+        return self._of.settings.logs / "pods" / folder
+
+    def update(self, pod: Object | None) -> None:
+        """Take in the object's present state; None means it is gone from the API."""
+        if pod is None:
+            self._gone = True
+            self._grace = 0.0
+            self._deleted.set()
+            return
+        self.pod = pod
+        if pod["metadata"].get("deletionTimestamp"):
+            self._grace = float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
+            self._deleted.set()
+
+    async def run(self) -> None:
+        """Run the pod to its end and clean up after it."""
+        work = asyncio.create_task(self._work())
+        writing = asyncio.create_task(self._write_status())
+        deleted = asyncio.create_task(self._deleted.wait())
+        try:
+            await asyncio.wait({work, deleted}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await work
+                await self._of.network.detach(self.uid)
+            await deleted
+            await asyncio.gather(*(c.stop(self._grace) for c in [*self.init, *self.main]))
+        finally:
+            deleted.cancel()
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+            writing.cancel()
+            await self._of.network.detach(self.uid)
+        if not self._gone:
+            await self._finish()
+        await asyncio.to_thread(self._remove_files)
+
+    def _remove_files(self) -> None:
+        for folder in (self.durable, self.volatile):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _finish(self) -> None:
+        """Report the last states and take the object out of the API."""
+        with contextlib.suppress(ApiError):
+            await self._send_status()
+        meta = self.pod["metadata"]
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "gracePeriodSeconds": 0,
+            "preconditions": {"uid": self.uid},
+        }
+        try:
+            await self._of.api.request("DELETE", _path(meta), body)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                print(f"delete {meta['name']}: {error}", flush=True)
+
+    async def _work(self) -> None:
+        pod = self._spec_pod
+        status = pod.get("status") or {}
+        if status.get("phase") in ("Succeeded", "Failed"):
+            self._gone_quiet()
+            return
+        policy = pod["spec"].get("restartPolicy", "Always")
+        await self._prepare(pod)
+        self._make_containers(pod, status)
+        if policy == "Never" and _was_running(status):
+            self._lost()
+            return
+        self._dirty.set()
+        refreshing = asyncio.create_task(self._refresh())
+        try:
+            if await self._run_init(policy):
+                self._initialized = True
+                self._dirty.set()
+                await asyncio.gather(*(container.run(policy) for container in self.main))
+        finally:
+            refreshing.cancel()
+        self._dirty.set()
+        await self._send_status()
+
+    def _gone_quiet(self) -> None:
+        self._sent = dict(self.pod.get("status") or {})
+
+    def _lost(self) -> None:
+        """A pod that may not restart lost its process with the node."""
+        for container in self.main:
+            container.state = container.last or {
+                "terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}
+            }
+        self._message = ("NodeLost", "the node restarted while the pod ran")
+        self._dirty.set()
+
+    async def _prepare(self, pod: Object) -> None:
+        """Attach the network and make the volumes, waiting for what is not there yet."""
+        while self.address is None:
+            try:
+                self.address = await self._of.network.attach(self.uid)
+            except NetError as error:
+                self._wait(f"network: {error}")
+                await asyncio.sleep(1)
+        await self._add_identity(pod)
+        self._volumes = Volumes(
+            api=self._of.api,
+            fetch=self._fetch,
+            pod=pod,
+            address=self.address,
+            durable=self.durable,
+            volatile=self.volatile / "volumes",
+            claim_path=self._of.storage.claim_path,
+        )
+        while True:
+            try:
+                await self._volumes.prepare()
+                return
+            except VolumeError as error:
+                self._wait(str(error))
+                await asyncio.sleep(WAIT_SECONDS)
+
+    def _wait(self, text: str) -> None:
+        if text != self._waiting:
+            self._waiting = text
+            print(f"{self.pod['metadata']['name']}: waiting: {text}", flush=True)
+
+    async def _add_identity(self, pod: Object) -> None:
+        while True:
+            try:
+                await self._of.identity.inject(pod)
+                return
+            except IdentityUnavailable as error:
+                self._wait(str(error))
+                await asyncio.sleep(1)
+
+    def _make_containers(self, pod: Object, status: Object) -> None:
+        known = {
+            item["name"]: item
+            for field in ("initContainerStatuses", "containerStatuses")
+            for item in status.get(field) or ()
+        }
+        assert self.address is not None
+        for field, target in (("initContainers", self.init), ("containers", self.main)):
+            for spec in pod["spec"].get(field) or ():
+                container = Container(
+                    pod,
+                    spec,
+                    namespace=self._of.network.namespace(self.uid),
+                    scratch=self.volatile,
+                    logs=self.logs,
+                    address=self.address,
+                    launch=self._launch,
+                    changed=self._dirty.set,
+                )
+                container.restore(known.get(spec["name"]))
+                target.append(container)
+
+    async def _run_init(self, policy: str) -> bool:
+        again = "Never" if policy == "Never" else "OnFailure"
+        for container in self.init:
+            if await container.run(again) != 0:
+                return False
+        return True
+
+    async def _fetch(self, kind: str, name: str) -> Object | None:
+        namespace = self.pod["metadata"]["namespace"]
+        try:
+            return await self._of.api.request(
+                "GET", f"/api/v1/namespaces/{namespace}/{kind}/{name}"
+            )
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise VolumeError(str(error)) from error
+
+    async def _launch(self, spec: Object) -> Launch:
+        """Resolve everything one start of a container needs."""
+        assert self.address is not None
+        assert self._volumes is not None
+        await self._volumes.prepare()
+        pod = self._spec_pod
+        image = resolve_image(spec["image"])
+        user, group = _identity(pod, spec, image)
+        env = await resolve(pod, spec, self.address, self._base(pod, image), self._fetch)
+        context = spec.get("securityContext") or {}
+        name = image.name.rpartition("/")[2].partition("-")[0]
+        etc = self.volatile / f"etc-{spec['name']}"
+        hostname = pod["spec"].get("hostname") or pod["metadata"]["name"]
+        await asyncio.to_thread(podfiles.write_etc, etc, hostname, user, group, name, self._hosts())
+        termination = spec.get("terminationMessagePath") or "/dev/termination-log"
+        log = Mount(str(self.volatile / f"{spec['name']}.termination"), termination, False)
+        return Launch(
+            root=str(self.volatile / f"root-{spec['name']}"),
+            etc=str(etc),
+            hostname=hostname[:63],
+            visible=_visible(image),
+            mounts=[*self._volumes.mounts(spec), log],
+            argv=_argv(spec, image, env),
+            env=env,
+            workdir=spec.get("workingDir") or "/tmp",  # noqa: S108  # a path of the container
+            user=user,
+            group=group,
+            read_only_root=bool(context.get("readOnlyRootFilesystem")),
+            own_processes=self._of.own_processes,
+        )
+
+    def _base(self, pod: Object, image: Image) -> dict[str, str]:
+        links = pod["spec"].get("enableServiceLinks", True)
+        namespace = pod["metadata"]["namespace"]
+        return {
+            **self._of.base_environment,
+            "HOSTNAME": pod["metadata"]["name"],
+            "HOME": "/tmp",  # noqa: S108  # a path of the container
+            "PYTHONPATH": str(ROOT),
+            **aws_variables(self._of.settings.region),
+            **service_variables(self._of.objects("services"), namespace, links),
+        }
+
+    def _hosts(self) -> str:
+        assert self.address is not None
+        return podfiles.hosts(
+            self._spec_pod,
+            self.address,
+            self._of.objects("services"),
+            self._of.objects("endpointslices"),
+        )
+
+    def refresh_hosts(self) -> None:
+        """Write `/etc/hosts` of the running containers again."""
+        if self.address is None:
+            return
+        table = self._hosts()
+        for container in [*self.init, *self.main]:
+            folder = self.volatile / f"etc-{container.name}"
+            if folder.is_dir():
+                podfiles.write_hosts(folder, table)
+
+    async def _refresh(self) -> None:
+        assert self._volumes is not None
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self._volumes.prepare()
+            except VolumeError as error:
+                self._wait(str(error))
+
+    async def _write_status(self) -> None:
+        while True:
+            await self._dirty.wait()
+            await asyncio.sleep(SETTLE_SECONDS)
+            self._dirty.clear()
+            try:
+                await self._send_status()
+            except ApiError as error:
+                if error.status in (404, 409):
+                    continue
+                print(f"status of {self.pod['metadata']['name']}: {error}", flush=True)
+                await asyncio.sleep(1)
+                self._dirty.set()
+
+    async def _send_status(self) -> None:
+        if not self.main:
+            return
+        status = pod_status(
+            self.pod,
+            self._sent,
+            self.init,
+            self.main,
+            address=self.address,
+            started_at=self._started_at,
+            initialized=self._initialized or not self.init,
+            message=self._message,
+        )
+        if dump(status) == dump(self._sent):
+            return
+        patch = {"metadata": {"uid": self.uid}, "status": status}
+        await self._of.api.request("PATCH", _path(self.pod["metadata"]) + "/status", patch)
+        self._sent = status
+
+
+def _path(meta: Object) -> str:
+    return f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
+
+
+def _was_running(status: Object) -> bool:
+    return any(
+        "running" in (item.get("state") or {}) for item in status.get("containerStatuses") or ()
+    )
+
+
+def _identity(pod: Object, spec: Object, image: Image) -> tuple[int, int]:
+    """Return the uid and gid a container sees.
+
+    Raises: ConfigError when it may not be root but would be.
+    """
+    outer = pod["spec"].get("securityContext") or {}
+    inner = {**outer, **(spec.get("securityContext") or {})}
+    user = int(inner.get("runAsUser", image.user))
+    group = int(inner.get("runAsGroup", user))
+    if inner.get("runAsNonRoot") and user == 0:
+        raise ConfigError(
+            f"container {spec['name']!r} has runAsNonRoot and would run as uid 0: set runAsUser"
+        )
+    return user, group
+
+
+def _argv(spec: Object, image: Image, env: dict[str, str]) -> list[str]:
+    """Return command and arguments: `command` replaces the entry point, `args` its defaults."""
+    command = list(spec.get("command") or ())
+    arguments = list(spec.get("args") or ())
+    if not command:
+        command = list(image.entrypoint)
+        arguments = arguments or list(image.command)
+    argv = [expand(word, env) for word in [*command, *arguments]]
+    if argv[0] == "python":
+        argv[0] = sys.executable
+    return argv
+
+
+def _visible(image: Image) -> list[str]:
+    """Return the paths of the host an image consists of."""
+    paths = [sys.base_prefix, sys.prefix, *(str(ROOT / package) for package in image.packages)]
+    found = [path for path in dict.fromkeys(paths) if Path(path).exists()]
+    # Outer folders first: binding one later would hide what lies inside.
+    return sorted(found, key=len)
