@@ -72,7 +72,7 @@ ADAPTER_BINDING = ResourceKind(
     namespaced=True,
     spec=AdapterBindingSpec,
     status=AdapterBindingStatus,
-    reasons=tuple(BindingReason),
+    reasons=tuple(str(reason) for reason in BindingReason),
     condition_types=("Ready", "Loaded"),
     columns=(
         *READY_COLUMNS,

@@ -34,7 +34,7 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity without sign and exponent: `500m`, `2Gi`."""
 ModelName = Annotated[
-    str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$")
+    str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$")
 ]
 """A name that callers put into `model` of a request."""
 LabelKey = Annotated[

@@ -137,7 +137,7 @@ GATEWAY_ACCESS = ResourceKind(
     namespaced=True,
     spec=GatewayAccessSpec,
     status=GatewayAccessStatus,
-    reasons=tuple(AccessReason),
+    reasons=tuple(str(reason) for reason in AccessReason),
     condition_types=("Ready", "Programmed", "ResolvedModels"),
     columns=(
         *READY_COLUMNS,

@@ -128,7 +128,7 @@ MODEL_ARTIFACT = ResourceKind(
     namespaced=True,
     spec=ModelArtifactSpec,
     status=ModelArtifactStatus,
-    reasons=tuple(ArtifactReason),
+    reasons=tuple(str(reason) for reason in ArtifactReason),
     condition_types=("Ready", "Fetched", "Verified"),
     columns=(
         *READY_COLUMNS,

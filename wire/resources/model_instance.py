@@ -48,7 +48,7 @@ class InstanceServing(ResourcePart):
 
     model_name: ModelName
     """Name callers use for the base model."""
-    context_length: Annotated[int, Field(ge=64, le=1_048_576)] = 2048
+    context_length: Annotated[int, Field(ge=64, le=131_072)] = 2048
     """Tokens of prompt and answer together."""
 
 
@@ -195,7 +195,7 @@ MODEL_INSTANCE = ResourceKind(
     namespaced=True,
     spec=ModelInstanceSpec,
     status=ModelInstanceStatus,
-    reasons=tuple(InstanceReason),
+    reasons=tuple(str(reason) for reason in InstanceReason),
     condition_types=("Ready", "ArtifactsReady", "Progressing", "EngineHealthy"),
     columns=(
         *READY_COLUMNS,

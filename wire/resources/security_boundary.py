@@ -188,7 +188,7 @@ SECURITY_BOUNDARY = ResourceKind(
     namespaced=False,
     spec=SecurityBoundarySpec,
     status=SecurityBoundaryStatus,
-    reasons=tuple(BoundaryReason),
+    reasons=tuple(str(reason) for reason in BoundaryReason),
     condition_types=(
         "Ready",
         "NamespaceReady",

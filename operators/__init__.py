@@ -1,0 +1,1 @@
+"""The controllers that run inside a boundary: level-triggered, one per custom resource."""

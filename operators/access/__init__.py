@@ -1,0 +1,1 @@
+"""GatewayAccess: validated here, enforced by the gateway."""

@@ -1,0 +1,1 @@
+"""ModelArtifact: a fetch Job that verifies the digest, and what its last words mean."""

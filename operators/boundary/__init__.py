@@ -1,0 +1,1 @@
+"""SecurityBoundary: namespace labels, default-deny network policies, quota."""

@@ -1,0 +1,1 @@
+"""ModelInstance: ConfigMap, Deployment, Service and NetworkPolicy, Ready after a real answer."""
