@@ -50,23 +50,14 @@ class ApiSettings(DatabaseSettings):
     """The rehearsal account's endpoint; None in production, where AWS is asked directly."""
     vendor_principal: str = "arn:aws:iam::999988887777:role/ringfence-control-plane"
     """The one ARN that the customers' role templates trust."""
-    control_plane_public_key: str | None = None
-    """Public half of the control-plane key, base64: handed to agents and pinned in templates."""
-    control_plane_public_key_file: Path | None = None
-    """The same as a file; wins over the value. The API never holds the private half."""
-    release_public_key_file: Path | None = None
-    """Public half of the vendor's release key, base64; pinned in templates when set."""
+    control_plane_public_key: str
+    """Public half of the control-plane key, base64: what agents are given to trust."""
+    control_plane_fingerprint: str
+    """Fingerprint of the same key, pinned in the customers' role templates."""
+    release_fingerprint: str
+    """Fingerprint of the vendor's release key, pinned beside it."""
+    control_plane_cidrs: tuple[str, ...] = ("127.0.0.1/32",)
+    """Addresses from which the control plane reaches a cluster's public endpoint while a grant is
+    open; the default fits the sandbox only."""
     agent_poll_seconds: int = Field(default=20, ge=1, le=60)
     """How long a long poll waits at most before it answers with nothing new."""
-
-    def public_key(self) -> str | None:
-        """Return the control plane's public key, or None when it is not configured."""
-        if self.control_plane_public_key_file is not None:
-            return read_secret(self.control_plane_public_key_file, "control_plane_public_key_file")
-        return self.control_plane_public_key
-
-    def release_public_key(self) -> str | None:
-        """Return the release key's public half, or None when it is not configured."""
-        if self.release_public_key_file is None:
-            return None
-        return read_secret(self.release_public_key_file, "release_public_key_file")

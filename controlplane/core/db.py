@@ -93,7 +93,7 @@ def apply_scope(session: Session, scope: Scope) -> None:
     """Set the scope for the rest of the session's transaction."""
     columns = ", ".join(f"set_config('{key}', :v{i}, true)" for i, key in enumerate(_KEYS))
     values = scope.settings()
-    session.execute(text(f"SELECT {columns}"), {f"v{i}": values[k] for i, k in enumerate(_KEYS)})  # noqa: S608 - constant keys
+    session.execute(text(f"SELECT {columns}"), {f"v{i}": values[k] for i, k in enumerate(_KEYS)})
     session.info["scope"] = scope
 
 

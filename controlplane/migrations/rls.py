@@ -8,7 +8,7 @@ without a scope cannot be mistaken for one that sees nothing.
 Functions that must see across tenants (who am I, claim a run) are SECURITY DEFINER, return ids,
 belong to the owner, and switch on `app.directory` for their transaction; `directory_policy` opens
 chosen tables to the owner under that switch only. For any other role the switch does nothing, and
-the owner's own sessions (migrations) are held by the tenant policies like everyone's.
+the owner's own sessions (migrations) are held by the same rules as everyone's.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from alembic import op
 PROCESS_ROLES = ("ringfence_api", "ringfence_worker", "ringfence_scheduler")
 OWNER = "ringfence_owner"
 
+ORGANIZATION_ROOT_RULE = "id = (SELECT app_organization())"
+BOUNDARY_ROOT_RULE = (
+    "organization_id = (SELECT app_organization()) AND id = ANY ((SELECT app_boundaries())::uuid[])"
+)
 BOUNDARY_RULE = (
     "organization_id = (SELECT app_organization())"
     " AND boundary_id = ANY ((SELECT app_boundaries())::uuid[])"
@@ -61,10 +65,17 @@ END $$;
 """
 
 
+_secured: dict[str, str] = {}
+"""Rules of the tables secured so far in this run."""
+
+
 def _secure(table: str, rule: str) -> None:
     op.execute(f'ALTER TABLE "{table}" ENABLE ROW LEVEL SECURITY')
     op.execute(f'ALTER TABLE "{table}" FORCE ROW LEVEL SECURITY')
-    op.execute(f'CREATE POLICY tenant ON "{table}" USING ({rule}) WITH CHECK ({rule})')
+    _secured[table] = rule
+    roles = ", ".join(PROCESS_ROLES)
+    op.execute(f'CREATE POLICY tenant ON "{table}" TO {roles} USING ({rule}) WITH CHECK ({rule})')
+    op.execute(f'CREATE POLICY owner ON "{table}" TO {OWNER} USING ({rule}) WITH CHECK ({rule})')
 
 
 def secure_boundary_table(table: str) -> None:
@@ -81,7 +92,7 @@ def secure_platform_table(table: str, *, readable: bool = False) -> None:
     """Give a platform table its policy; `readable` opens SELECT to every scope."""
     _secure(table, PLATFORM_RULE)
     if readable:
-        op.execute(f'CREATE POLICY readable ON "{table}" FOR SELECT USING (true)')
+        op.execute(f'ALTER POLICY tenant ON "{table}" USING (true)')
 
 
 def secure_with(table: str, rule: str) -> None:
@@ -89,13 +100,18 @@ def secure_with(table: str, rule: str) -> None:
     _secure(table, rule)
 
 
-def directory_policy(table: str, command: Literal["SELECT", "ALL"] = "SELECT") -> None:
-    """Open a table to the owner inside directory functions, and nowhere else."""
-    rule = "current_setting('app.directory', true) = 'on'"
-    check = f" WITH CHECK ({rule})" if command == "ALL" else ""
-    op.execute(
-        f'CREATE POLICY directory ON "{table}" FOR {command} TO {OWNER} USING ({rule}){check}'
-    )
+def directory_policy(
+    table: str, command: Literal["SELECT", "ALL"] = "SELECT", rule: str | None = None
+) -> None:
+    """Open a secured table to the owner inside directory functions, and nowhere else.
+
+    `rule` is the table's own rule again; needed only when another migration secured it. One policy with CASE and not two: the alternatives of
+    several policies are evaluated in no fixed order, and the tenant rule raises without a scope.
+    """
+    rule = rule or _secured[table]
+    opened = f"CASE WHEN current_setting('app.directory', true) = 'on' THEN true ELSE {rule} END"
+    check = opened if command == "ALL" else rule
+    op.execute(f'ALTER POLICY owner ON "{table}" USING ({opened}) WITH CHECK ({check})')
 
 
 def directory_function(signature: str, returns: str, body: str, callers: tuple[str, ...]) -> None:

@@ -104,7 +104,8 @@ class IdentityProvider(OrganizationScoped, Base):
     """An issuer whose subjects are the organization's own people."""
 
     __tablename__ = "identity_provider"
-    __table_args__ = organization_table(UniqueConstraint("organization_id", "issuer"))
+    # An issuer belongs to one organization only: otherwise one could claim the people of another.
+    __table_args__ = organization_table(UniqueConstraint("issuer"))
 
     issuer: Mapped[str]
 

@@ -142,7 +142,7 @@ def upgrade() -> None:
     sa.Column('issuer', sa.Text(), nullable=False),
     sa.ForeignKeyConstraint(['organization_id'], ['organization.id'], name=op.f('fk_identity_provider_organization_id')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('pk_identity_provider')),
-    sa.UniqueConstraint('organization_id', 'issuer', name=op.f('uq_identity_provider_organization_id_issuer')),
+    sa.UniqueConstraint('issuer', name=op.f('uq_identity_provider_issuer')),
     info={'tenancy': 'organization'}
     )
     op.create_table('platform_role',
@@ -592,12 +592,8 @@ def _secure() -> None:
         rls.secure_organization_table(table)
     for table in BOUNDARY:
         rls.secure_boundary_table(table)
-    rls.secure_with("organization", "id = (SELECT app_organization())")
-    rls.secure_with(
-        "boundary",
-        "organization_id = (SELECT app_organization())"
-        " AND id = ANY ((SELECT app_boundaries())::uuid[])",
-    )
+    rls.secure_with("organization", rls.ORGANIZATION_ROOT_RULE)
+    rls.secure_with("boundary", rls.BOUNDARY_ROOT_RULE)
     for table in ("audit_chain", "audit_event"):
         rls.secure_with(table, rls.CHAIN_RULE)
     # The queue holds ids only; which process may read it is a matter of rights.

@@ -1,0 +1,239 @@
+"""The HTTP edge: one transaction per request, committed before the response; errors rendered.
+
+`TransactionRoute` is the route class of every router for people. It asks the application's
+authorizer who may do this (deny by default), opens one transaction under that scope, runs the
+endpoint, and commits before the response leaves: a `yield` dependency of FastAPI would commit
+after it. `StreamRoute` authorizes only: a stream opens its own short transactions and holds no
+connection while it waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Protocol
+
+import structlog
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from controlplane.core import logging
+from controlplane.core.actor import OpContext
+from controlplane.core.db import Database
+from controlplane.core.errors import InternalError, RingfenceError, UnavailableError
+from controlplane.core.ids import new_id
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+REQUEST_ID_HEADER = "Ringfence-Request"
+_LOCK_ERRORS = frozenset({"40001", "40P01", "55P03"})
+_log = logging.get(__name__)
+
+
+class Authorizer(Protocol):
+    """Decides who may call a route; given to the application, so that core knows no domain."""
+
+    def __call__(self, request: Request, method: str, path: str) -> OpContext:
+        """Return the caller's context. Raises: UnauthenticatedError, ForbiddenError."""
+
+
+class TransactionRoute(APIRoute):
+    """Authorize, open a scoped transaction, run, commit, answer."""
+
+    def get_route_handler(self) -> Handler:
+        """Wrap FastAPI's handler."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            context = await _authorize(request, self.path_format)
+            database: Database = request.app.state.database
+            session = await run_in_threadpool(database.begin, context.scope)
+            request.state.session = session
+            try:
+                response = await handler(request)
+                await run_in_threadpool(session.commit)
+            except BaseException:
+                await run_in_threadpool(session.rollback)
+                raise
+            finally:
+                await run_in_threadpool(session.close)
+            return response
+
+        return handle
+
+
+class StreamRoute(APIRoute):
+    """Authorize only; for streams and long polls."""
+
+    def get_route_handler(self) -> Handler:
+        """Wrap FastAPI's handler."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            await _authorize(request, self.path_format)
+            return await handler(request)
+
+        return handle
+
+
+async def _authorize(request: Request, path: str) -> OpContext:
+    authorizer: Authorizer = request.app.state.authorizer
+    context = await run_in_threadpool(authorizer, request, request.method, path)
+    request.state.context = context
+    return context
+
+
+async def current_context(request: Request) -> OpContext:
+    """Return who calls, as the route class found out."""
+    context: OpContext = request.state.context
+    return context
+
+
+async def current_session(request: Request) -> Session:
+    """Return the request's transaction; only under `TransactionRoute`."""
+    session: Session = request.state.session
+    return session
+
+
+async def current_database(request: Request) -> Database:
+    """Return the database, for streams that open their own transactions."""
+    database: Database = request.app.state.database
+    return database
+
+
+Context = Annotated[OpContext, Depends(current_context)]
+Transaction = Annotated[Session, Depends(current_session)]
+CurrentDatabase = Annotated[Database, Depends(current_database)]
+
+
+def install_edge(app: FastAPI) -> None:
+    """Add request ids, the access log and the error handlers to the application."""
+    app.add_exception_handler(RingfenceError, _on_ringfence_error)
+    app.add_exception_handler(RequestValidationError, _on_shape_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(DBAPIError, _on_database_error)
+    app.add_middleware(EdgeMiddleware)
+
+
+class EdgeMiddleware:
+    """Gives each request an id, logs one line at its end, and is the last catch of errors.
+
+    Plain ASGI and not Starlette's base class, which would buffer streams.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = str(new_id())
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+        status = 500
+
+        async def send_with_id(message: Any) -> None:
+            nonlocal started, status
+            if message["type"] == "http.response.start":
+                started = True
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (REQUEST_ID_HEADER.lower().encode(), request_id.encode()),
+                ]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:
+                _log.exception("request failed", method=scope["method"])
+                if started:
+                    raise
+                response = _render(
+                    InternalError("something went wrong on our side; it has been logged"),
+                    request_id,
+                )
+                await response(scope, receive, send_with_id)
+            route = scope.get("route")
+            _log.info(
+                "request",
+                method=scope["method"],
+                route=getattr(route, "path_format", "unmatched"),
+                status=status,
+            )
+
+
+def request_id(request: Request) -> str:
+    """Return the id that the edge gave this request."""
+    found: str = request.state.request_id
+    return found
+
+
+def _render(error: RingfenceError, identifier: str) -> JSONResponse:
+    headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else {}
+    if error.retryable:
+        headers["Retry-After"] = "2"
+    body = {"error": {**error.body(), "request_id": identifier}}
+    return JSONResponse(body, status_code=error.http_status, headers=headers)
+
+
+async def _on_ringfence_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RingfenceError)
+    if error.http_status >= 500 or error.internal_context:
+        _log.warning("refused", code=error.stable_code, **error.internal_context)
+    return _render(error, request_id(request))
+
+
+async def _on_shape_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    # `input` is left out: it may be a secret sent in the wrong place.
+    problems = [
+        {"path": ".".join(str(part) for part in found["loc"]), "message": found["msg"]}
+        for found in error.errors()
+    ]
+    body = {
+        "error": {
+            "code": "invalid-shape",
+            "message": "the request does not have the documented shape",
+            "field": problems[0]["path"] if problems else None,
+            "problems": problems,
+            "request_id": request_id(request),
+        }
+    }
+    return JSONResponse(body, status_code=422)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
+    body = {
+        "error": {
+            "code": code,
+            "message": str(error.detail),
+            "request_id": request_id(request),
+        }
+    }
+    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+
+
+async def _on_database_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DBAPIError)
+    state = getattr(error.orig, "sqlstate", None)
+    _log.error("database error", sqlstate=state, kind=type(error.orig).__name__)
+    shown: RingfenceError
+    if state in _LOCK_ERRORS:
+        shown = UnavailableError(
+            "somebody else changed the same thing at the same time", fix="send the request again"
+        )
+    elif isinstance(error, OperationalError):
+        shown = UnavailableError("the database does not answer", fix="try again in a moment")
+    else:
+        shown = InternalError("something went wrong on our side; it has been logged")
+    return _render(shown, request_id(request))

@@ -1,0 +1,1 @@
+"""Domains, in tiers: a domain imports only those below it (see ARCHITECTURE.md)."""

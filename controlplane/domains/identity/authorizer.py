@@ -1,0 +1,61 @@
+"""The authorizer of the HTTP edge: route table first, then the caller, then the decision.
+
+Given to the application by `app.py`. A denial of a known caller is an audit event in a transaction
+of its own, since the request's transaction never begins.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from controlplane.core import audit
+from controlplane.core.actor import Actor, OpContext
+from controlplane.core.db import Database, Scope
+from controlplane.core.errors import ForbiddenError, NotFoundError
+from controlplane.domains.identity import service
+from controlplane.domains.identity.route_table import find_rule
+from controlplane.domains.identity.service import ORGANIZATION_HEADER, Caller
+
+_ANYONE = Actor(None, "ringfence", "anyone", "anonymous", None, "anyone")
+
+
+class PeopleAuthorizer:
+    """Decides on routes for people and for anyone; agents have their own route class."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __call__(self, request: Request, method: str, path: str) -> OpContext:
+        """Return the caller's context. Raises: UnauthenticatedError, ForbiddenError."""
+        rule = find_rule(method, path)
+        identifier: str = request.state.request_id
+        if rule is not None and rule.layer == "public":
+            return OpContext(_ANYONE, identifier, Scope(None))
+        with self._database.transaction(Scope(None)) as session:
+            caller = service.authenticate(session, request.headers.get("authorization"))
+            if rule is None or rule.layer == "agent":
+                raise NotFoundError("there is no such route for people")
+            named = request.path_params.get("name") if "/organizations/" in path else None
+            named = named or request.headers.get(ORGANIZATION_HEADER)
+            try:
+                return service.decide(session, caller, rule, named, identifier)
+            except ForbiddenError as error:
+                denial = error
+        self._record(caller, identifier, method, path, denial)
+        raise denial
+
+    def _record(
+        self, caller: Caller, identifier: str, method: str, path: str, denial: ForbiddenError
+    ) -> None:
+        organizations = {r.organization_id for r in caller.roles if r.organization_id}
+        # With one organization the denial belongs to its chain; otherwise to the platform's.
+        scope = Scope(organizations.pop()) if len(organizations) == 1 else Scope.platform()
+        context = OpContext(caller.actor, identifier, scope)
+        with self._database.transaction(scope) as session:
+            audit.append(
+                session,
+                context,
+                "access.denied",
+                target=f"route/{method} {path}",
+                detail={"code": denial.stable_code},
+            )

@@ -1,0 +1,113 @@
+"""The directory functions of the migrations, as Python calls; all run before there is a scope."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from controlplane.core.actor import Actor
+from controlplane.core.ids import new_id
+
+
+@dataclass(frozen=True)
+class HeldRole:
+    """A role that a principal holds now; no organization means the platform."""
+
+    organization_id: UUID | None
+    organization_name: str | None
+    boundary_id: UUID | None
+    role: str
+    is_pending_guest: bool
+    """True while the organization has not let this person of another issuer in."""
+
+
+@dataclass(frozen=True)
+class PrincipalCard:
+    """Who a principal is, for showing beside an id."""
+
+    id: UUID
+    issuer: str
+    subject: str
+    kind: str
+    display: str
+    person_key: str | None
+
+
+def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
+    """Return whose valid token this is, or None."""
+    row = session.execute(
+        text("SELECT * FROM authenticate_token(:wanted)"), {"wanted": wanted}
+    ).one_or_none()
+    if row is None:
+        return None
+    return Actor(
+        principal_id=row.principal_id,
+        issuer=row.issuer,
+        subject=row.subject,
+        kind="human" if row.kind == "break-glass" else row.kind,
+        organization_id=row.organization_id,
+        display=row.display,
+        person_key=row.person_key,
+    )
+
+
+def list_roles(session: Session, principal_id: UUID) -> list[HeldRole]:
+    """Return every role the principal holds now, direct or through a group."""
+    rows = session.execute(text("SELECT * FROM principal_roles(:who)"), {"who": principal_id})
+    return [
+        HeldRole(r.organization_id, r.organization_name, r.boundary_id, r.role, r.pending_guest)
+        for r in rows
+    ]
+
+
+def find_organization_id(session: Session, name: str) -> UUID | None:
+    """Return the id of the organization called `name`, or None."""
+    found: UUID | None = session.execute(
+        text("SELECT organization_id_by_name(:name)"), {"name": name}
+    ).scalar_one()
+    return found
+
+
+def list_boundary_ids(session: Session, organization_id: UUID) -> frozenset[UUID]:
+    """Return the ids of all boundaries of an organization."""
+    rows: Iterable[UUID] = session.execute(
+        text("SELECT * FROM organization_boundary_ids(:id)"), {"id": organization_id}
+    ).scalars()
+    return frozenset(rows)
+
+
+def ensure_principal(session: Session, issuer: str, subject: str, display: str) -> UUID:
+    """Return the id of the principal (issuer, subject), making it when it is new."""
+    found: UUID = session.execute(
+        text("SELECT ensure_principal(:id, :issuer, :subject, :display)"),
+        {"id": new_id(), "issuer": issuer, "subject": subject, "display": display},
+    ).scalar_one()
+    return found
+
+
+def get_cards(session: Session, ids: Collection[UUID | None]) -> dict[UUID, PrincipalCard]:
+    """Return who these principals are, by id; unknown ids are left out."""
+    wanted = sorted({i for i in ids if i is not None})
+    if not wanted:
+        return {}
+    rows: Any = session.execute(
+        text("SELECT * FROM principals_by_id(CAST(:ids AS uuid[]))"),
+        {"ids": [str(i) for i in wanted]},
+    )
+    return {
+        r.id: PrincipalCard(r.id, r.issuer, r.subject, r.kind, r.display, r.person_key)
+        for r in rows
+    }
+
+
+def list_ids_by_subject(session: Session, subject: str) -> list[UUID]:
+    """Return the ids of the principals with this subject, of any issuer."""
+    rows: Any = session.execute(
+        text("SELECT * FROM principals_by_subject(CAST(:s AS text[]))"), {"s": [subject]}
+    )
+    return [r.id for r in rows]

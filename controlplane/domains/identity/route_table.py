@@ -1,0 +1,110 @@
+"""Which role may call which route: deny by default, every route must stand here.
+
+Read by the authorizer on each request and by an architecture test. The layer says where the role
+must be held: an organization's role counts for all of its boundaries, a boundary's role for that
+boundary only, and the transaction's scope is cut to the boundaries in which the caller may do
+*this*, so that anything else is not found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from controlplane.tables.identity import RoleName as R
+
+Layer = Literal["public", "authenticated", "document", "organization", "boundary", "agent"]
+"""public: no caller needed. authenticated: anyone known. document: may apply an organization's
+file. agent: signed by an agent's key."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who may call a route."""
+
+    layer: Layer
+    roles: frozenset[R] = frozenset()
+
+
+def _at(layer: Layer, *roles: R) -> Rule:
+    return Rule(layer, frozenset(roles))
+
+
+PUBLIC: Final = Rule("public")
+AUTHENTICATED: Final = Rule("authenticated")
+AGENT: Final = Rule("agent")
+EVERYONE: Final = tuple(R)
+STAFF: Final = (
+    R.PLATFORM_ADMIN,
+    R.SOLUTION_ARCHITECT,
+    R.APPROVER,
+    R.BOUNDARY_ADMIN,
+    R.AUDITOR,
+)
+"""All who see how a boundary is built and run; engineers only use its models."""
+
+ROUTES: Final[dict[tuple[str, str], Rule]] = {
+    ("GET", "/healthz"): PUBLIC,
+    ("GET", "/readyz"): PUBLIC,
+    ("GET", "/v1/openapi.json"): PUBLIC,
+    ("GET", "/v1/me"): AUTHENTICATED,
+    ("GET", "/v1/blueprints"): AUTHENTICATED,
+    ("POST", "/v1/organizations:validate"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
+    ("PUT", "/v1/organizations/{name}"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
+    ("GET", "/v1/organizations/{name}"): _at("organization", *STAFF),
+    ("GET", "/v1/organizations/{name}/guests"): _at(
+        "organization", R.PLATFORM_ADMIN, R.APPROVER, R.AUDITOR
+    ),
+    ("POST", "/v1/organizations/{name}/guests/{guest_id}/approve"): _at(
+        "organization", R.PLATFORM_ADMIN, R.APPROVER
+    ),
+    ("GET", "/v1/boundaries"): _at("boundary", *EVERYONE),
+    ("GET", "/v1/boundaries/{boundary}"): _at("boundary", *EVERYONE),
+    ("GET", "/v1/boundaries/{boundary}/models"): _at("boundary", *EVERYONE),
+    ("GET", "/v1/boundaries/{boundary}/connection"): _at("boundary", *STAFF),
+    ("GET", "/v1/boundaries/{boundary}/entitlements"): _at("boundary", *STAFF),
+    ("GET", "/v1/boundaries/{boundary}/agent"): _at("boundary", *EVERYONE),
+    ("GET", "/v1/boundaries/{boundary}/usage"): _at("boundary", *STAFF),
+    ("GET", "/v1/boundaries/{boundary}/audit"): _at(
+        "boundary", R.PLATFORM_ADMIN, R.APPROVER, R.AUDITOR
+    ),
+    ("GET", "/v1/boundaries/{boundary}/gateway-keys"): _at("boundary", *STAFF),
+    ("POST", "/v1/boundaries/{boundary}/gateway-keys"): _at(
+        "boundary", R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN, R.ENGINEER
+    ),
+    ("POST", "/v1/boundaries/{boundary}/gateway-keys/{key_id}/revoke"): _at(
+        "boundary", R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN, R.APPROVER
+    ),
+    ("GET", "/v1/connections/{connection_id}/template"): _at("boundary", *STAFF),
+    ("POST", "/v1/connections/{connection_id}/verifications"): _at(
+        "boundary", R.SOLUTION_ARCHITECT, R.APPROVER, R.PLATFORM_ADMIN
+    ),
+    ("GET", "/v1/verifications/{verification_id}"): _at("boundary", *STAFF),
+    ("GET", "/v1/boundaries/{boundary}/grants"): _at("boundary", *STAFF),
+    ("POST", "/v1/boundaries/{boundary}/grants"): _at("boundary", R.SOLUTION_ARCHITECT),
+    ("GET", "/v1/grants/{grant_id}"): _at("boundary", *STAFF),
+    ("POST", "/v1/grants/{grant_id}/approve"): _at("boundary", R.APPROVER),
+    ("POST", "/v1/grants/{grant_id}/deny"): _at("boundary", R.APPROVER),
+    ("POST", "/v1/grants/{grant_id}/revoke"): _at("boundary", R.APPROVER, R.PLATFORM_ADMIN),
+    ("POST", "/v1/installs"): _at("boundary", R.SOLUTION_ARCHITECT),
+    ("GET", "/v1/installs"): _at("boundary", *STAFF),
+    ("GET", "/v1/installs/{install_id}"): _at("boundary", *STAFF),
+    ("GET", "/v1/installs/{install_id}/certificate"): _at("boundary", *STAFF),
+    ("GET", "/v1/runs/{run_id}"): _at("boundary", *STAFF),
+    ("GET", "/v1/runs/{run_id}/plan"): _at("boundary", *STAFF),
+    ("GET", "/v1/runs/{run_id}/events"): _at("boundary", *STAFF),
+    ("POST", "/v1/runs/{run_id}/approve"): _at("boundary", R.APPROVER),
+    ("POST", "/v1/runs/{run_id}/deny"): _at("boundary", R.APPROVER),
+    ("POST", "/v1/runs/{run_id}/cancel"): _at("boundary", R.SOLUTION_ARCHITECT, R.APPROVER),
+    ("POST", "/v1/runs/{run_id}/retry"): _at("boundary", R.SOLUTION_ARCHITECT),
+    ("POST", "/agent/v1/enrol"): PUBLIC,  # proves a one-time token in its body
+    ("GET", "/agent/v1/desired"): AGENT,
+    ("POST", "/agent/v1/status"): AGENT,
+    ("POST", "/agent/v1/usage"): AGENT,
+    ("POST", "/agent/v1/verb-results"): AGENT,
+}
+
+
+def find_rule(method: str, path: str) -> Rule | None:
+    """Return the rule of a route; None means that nobody may call it."""
+    return ROUTES.get((method, path))

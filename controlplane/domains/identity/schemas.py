@@ -1,0 +1,35 @@
+"""What the API says about the caller and about people in general."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from pydantic import BaseModel
+
+
+class PersonOut(BaseModel):
+    """A person beside an id."""
+
+    id: UUID
+    subject: str
+    display: str
+
+
+class RoleOut(BaseModel):
+    """A role the caller holds; no organization means the platform."""
+
+    role: str
+    organization: str | None
+    boundary_id: UUID | None
+    pending_guest: bool
+
+
+class MeOut(BaseModel):
+    """Who the caller is."""
+
+    id: UUID
+    issuer: str
+    subject: str
+    display: str
+    kind: str
+    roles: list[RoleOut]

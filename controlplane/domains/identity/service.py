@@ -1,0 +1,157 @@
+"""Authenticate a token and decide on a route; the only place where roles become a scope.
+
+Called by the authorizer of the HTTP edge. No FastAPI here: the decision is a plain function of the
+caller, the rule, and the organization that was named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from controlplane.core.actor import Actor, OpContext
+from controlplane.core.db import Scope
+from controlplane.core.errors import (
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    UnauthenticatedError,
+)
+from controlplane.domains.identity import repository
+from controlplane.domains.identity.repository import HeldRole
+from controlplane.domains.identity.route_table import Rule
+from controlplane.domains.identity.tokens import MINIMUM_LENGTH, token_hash
+
+ORGANIZATION_HEADER = "Ringfence-Organization"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An authenticated principal and all roles it holds now."""
+
+    actor: Actor
+    roles: tuple[HeldRole, ...]
+
+    def platform_roles(self) -> frozenset[str]:
+        """Return the roles held at the outermost layer."""
+        return frozenset(r.role for r in self.roles if r.organization_id is None)
+
+    def in_organization(self, organization_id: UUID) -> list[HeldRole]:
+        """Return the roles that count in an organization: a pending guest's do not."""
+        return [
+            r for r in self.roles if r.organization_id == organization_id and not r.is_pending_guest
+        ]
+
+
+def authenticate(session: Session, authorization: str | None) -> Caller:
+    """Return who presents this `Authorization` header. Raises: UnauthenticatedError."""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or len(token) < MINIMUM_LENGTH:
+        raise UnauthenticatedError(
+            "this route needs a bearer token",
+            fix="send `Authorization: Bearer <token>`",
+        )
+    actor = repository.find_actor_by_token_hash(session, token_hash(token))
+    if actor is None or actor.principal_id is None:
+        raise UnauthenticatedError(
+            "this token is unknown, expired or revoked", fix="sign in again for a new one"
+        )
+    return Caller(actor, tuple(repository.list_roles(session, actor.principal_id)))
+
+
+def decide(
+    session: Session, caller: Caller, rule: Rule, organization: str | None, request_id: str
+) -> OpContext:
+    """Return the context under which the caller may use the route.
+
+    Raises: ForbiddenError; NotFoundError for an organization that the caller may not know;
+    InvalidRequestError when several organizations are possible and none is named.
+    """
+    if rule.layer == "authenticated":
+        return OpContext(caller.actor, request_id, Scope(None), caller.platform_roles())
+    if rule.layer == "document":
+        return _decide_document(session, caller, rule, organization, request_id)
+    organization_id = _organization_of(caller, organization)
+    held = caller.in_organization(organization_id)
+    _refuse_pending_guest(caller, organization_id, held)
+    allowed = [r for r in held if r.role in rule.roles]
+    if rule.layer == "organization":
+        allowed = [r for r in allowed if r.boundary_id is None]
+    if not allowed:
+        raise _forbidden(rule)
+    boundaries = frozenset(r.boundary_id for r in allowed if r.boundary_id is not None)
+    if any(r.boundary_id is None for r in allowed):
+        boundaries = repository.list_boundary_ids(session, organization_id)
+    return OpContext(
+        caller.actor,
+        request_id,
+        Scope(organization_id, boundaries),
+        frozenset(r.role for r in allowed),
+    )
+
+
+def _decide_document(
+    session: Session, caller: Caller, rule: Rule, name: str | None, request_id: str
+) -> OpContext:
+    """Decide on applying a file: a new organization by platform role, a known one by its own."""
+    organization_id = repository.find_organization_id(session, name) if name else None
+    if organization_id is None:
+        roles = caller.platform_roles() & {str(r) for r in rule.roles}
+        if name is None:
+            roles |= {r.role for r in caller.roles if r.role in rule.roles}
+        if not roles:
+            raise _forbidden(rule)
+        return OpContext(caller.actor, request_id, Scope(None), frozenset(roles))
+    held = caller.in_organization(organization_id)
+    _refuse_pending_guest(caller, organization_id, held)
+    roles = frozenset(r.role for r in held if r.boundary_id is None and r.role in rule.roles)
+    if not roles:
+        raise _forbidden(rule)
+    scope = Scope(organization_id, repository.list_boundary_ids(session, organization_id))
+    return OpContext(caller.actor, request_id, scope, roles)
+
+
+def _organization_of(caller: Caller, name: str | None) -> UUID:
+    """Return the organization meant: the one named, else the only one the caller has a role in."""
+    known = {r.organization_name: r.organization_id for r in caller.roles if r.organization_id}
+    if name is not None:
+        found = known.get(name)
+        if found is None:
+            raise NotFoundError(f"there is no organization {name!r} that you have a role in")
+        return found
+    ids = {i for i in known.values() if i is not None}
+    if not ids:
+        raise ForbiddenError(
+            "you have no role in any organization yet",
+            fix="ask an administrator to name you in the organization's file",
+        )
+    if len(ids) > 1:
+        names = ", ".join(sorted(str(n) for n in known))
+        raise InvalidRequestError(
+            "you have roles in several organizations",
+            field=ORGANIZATION_HEADER,
+            fix=f"send the header {ORGANIZATION_HEADER} with one of: {names}",
+        )
+    return ids.pop()
+
+
+def _refuse_pending_guest(caller: Caller, organization_id: UUID, held: list[HeldRole]) -> None:
+    pending = [
+        r for r in caller.roles if r.organization_id == organization_id and r.is_pending_guest
+    ]
+    if pending and not held:
+        raise ForbiddenError(
+            "you are a guest here and the organization has not let you in yet",
+            code="guest-pending",
+            fix="ask an approver of the organization to approve your guest assignment",
+        )
+
+
+def _forbidden(rule: Rule) -> ForbiddenError:
+    roles = ", ".join(sorted(str(r) for r in rule.roles))
+    return ForbiddenError(
+        f"this needs one of the roles {roles}",
+        fix="ask somebody who has it, or ask an administrator for the role",
+    )
