@@ -25,7 +25,7 @@ import structlog
 from controlplane.adapters.aws.sessions import Credentials
 from controlplane.adapters.handover import CredentialEndpoint, write_private
 from controlplane.core.clock import now
-from controlplane.core.errors import RingfenceError
+from controlplane.core.errors import ConflictError, RingfenceError
 
 RENEW_BEFORE = timedelta(seconds=300)
 """A cached session with less than this left is replaced: no call may outlive its credentials."""
@@ -82,6 +82,14 @@ class CredentialBroker:
         self._thread.join()
         self._token_file.unlink(missing_ok=True)
         self._cached = None
+
+    def credentials(self) -> Credentials:
+        """Return credentials for the worker's own calls. Raises: ConflictError `lease-lost`."""
+        with self._lock:
+            if not self._lease_held():
+                self._cached = None
+                raise ConflictError("this run is held by another worker", code="lease-lost")
+            return self._current()
 
     def answer(self, authorization: str) -> tuple[HTTPStatus, dict[str, Any]]:
         """Return status and body for one request."""

@@ -1,0 +1,1 @@
+"""Helm: the chart that a boundary's cluster gets."""

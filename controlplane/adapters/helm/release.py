@@ -1,0 +1,134 @@
+"""Install, upgrade and remove one release by the real helm CLI.
+
+Called by the saga's step `stack` with the kubeconfig of `ClusterReach`. Separate because it starts
+a child process: allow-listed environment, values in a 0600 file, never in arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from controlplane.adapters.handover import write_private
+from controlplane.adapters.redaction import redact
+from controlplane.core.errors import UnavailableError
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release as the cluster has it."""
+
+    name: str
+    namespace: str
+    revision: int
+    status: str
+    chart: str
+
+
+class ReleaseFailedError(UnavailableError):
+    """Helm refused or failed; the message holds its last words."""
+
+    code = "release-failed"
+
+
+class Releases(Protocol):
+    """What the sagas need of helm."""
+
+    def upgrade_install(
+        self,
+        kubeconfig: Path,
+        name: str,
+        chart: Path,
+        namespace: str,
+        values: Mapping[str, Any],
+        *,
+        wait_seconds: int | None = None,
+    ) -> Release: ...
+
+    def uninstall(self, kubeconfig: Path, name: str, namespace: str) -> bool: ...
+
+
+class HelmReleases:
+    """The real CLI, in a work folder of the run."""
+
+    def __init__(self, helm: Path, work_dir: Path, *, timeout_seconds: int = 600) -> None:
+        self._helm = helm
+        self._work_dir = work_dir
+        self._timeout = timeout_seconds
+
+    def upgrade_install(
+        self,
+        kubeconfig: Path,
+        name: str,
+        chart: Path,
+        namespace: str,
+        values: Mapping[str, Any],
+        *,
+        wait_seconds: int | None = None,
+    ) -> Release:
+        """Install or upgrade; the same values twice change nothing but the revision.
+
+        `wait_seconds` waits until the chart's objects are ready. Raises: ReleaseFailedError.
+        """
+        values_file = self._work_dir / f"values-{name}.json"
+        write_private(values_file, json.dumps(values))
+        arguments = ["upgrade", name, str(chart), "--install", "--create-namespace"]
+        arguments += ["--namespace", namespace, "--values", str(values_file), "--output", "json"]
+        arguments += ["--hide-notes"]
+        if wait_seconds is not None:
+            arguments += ["--wait", "--timeout", f"{wait_seconds}s"]
+        try:
+            document = json.loads(self._run(kubeconfig, arguments))
+        finally:
+            values_file.unlink(missing_ok=True)
+        # The document also holds every value, secrets among them: only these facts leave here.
+        return Release(
+            name=document["name"],
+            namespace=document["namespace"],
+            revision=int(document["version"]),
+            status=document["info"]["status"],
+            chart=f"{document['chart']['metadata']['name']}-{document['chart']['metadata']['version']}",
+        )
+
+    def uninstall(self, kubeconfig: Path, name: str, namespace: str) -> bool:
+        """Remove a release and return whether there was one. Raises: ReleaseFailedError."""
+        output = self._run(
+            kubeconfig, ["uninstall", name, "--namespace", namespace, "--ignore-not-found"]
+        )
+        return "uninstalled" in output
+
+    def _run(self, kubeconfig: Path, arguments: list[str]) -> str:
+        home = self._work_dir / "helm"
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(home),
+            "HELM_CACHE_HOME": str(home / "cache"),
+            "HELM_CONFIG_HOME": str(home / "config"),
+            "HELM_DATA_HOME": str(home / "data"),
+        }
+        try:
+            done = subprocess.run(
+                [str(self._helm), *arguments, "--kubeconfig", str(kubeconfig)],
+                env=environment,
+                cwd=self._work_dir,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=self._timeout,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ReleaseFailedError(
+                f"helm {arguments[0]} did not end: {type(error).__name__}",
+                fix="check RINGFENCE_TOOL_HELM and the cluster",
+            ) from error
+        if done.returncode != 0:
+            raise ReleaseFailedError(
+                f"helm {arguments[0]} failed: {redact(done.stderr.strip())[-1500:]}"
+            )
+        return done.stdout

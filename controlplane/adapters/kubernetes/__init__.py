@@ -1,0 +1,1 @@
+"""The way into a boundary's cluster, while there is one."""

@@ -1,0 +1,287 @@
+"""`ClusterReach`: how the control plane gets to a boundary's cluster, and how that ends.
+
+Called by the saga's steps `reach_open`, `stack` (for a fresh kubeconfig) and `reach_close`.
+Separate from the infrastructure program on purpose (decision 9): our access entry and the openness
+of the endpoint belong to the run, an access entry dies with its role, each grant makes its own.
+
+`PublicCidrReach` is the way for clusters with a public endpoint limited to our addresses. An
+in-VPC runner and an existing network are other implementations of the same port.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from botocore.exceptions import ClientError
+
+from controlplane.adapters.aws.account import Account
+from controlplane.adapters.aws.errors import error_code, translated
+from controlplane.adapters.kubernetes.endpoint import Endpoint
+from controlplane.adapters.kubernetes.token import eks_token
+from controlplane.core.clock import now
+from controlplane.core.errors import ConflictError, UnavailableError
+from wire.agent import DeniedAttempt
+
+# Who we are inside while the grant lasts; the chart and the agent's rights need an administrator.
+_ADMIN = "AmazonEKSClusterAdminPolicy"
+# Needs authentication and the right to list: `/readyz` answers anybody, so it proves no way in.
+_QUESTION = "/api/v1/namespaces?limit=1"
+_Found = TypeVar("_Found")
+_BUSY = frozenset({"ResourceInUseException", "InvalidRequestException"})
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Seconds that may pass, at time scale 1, before a wait is given up."""
+
+    update: float = 900.0
+    ready: float = 300.0
+    refused: float = 120.0
+
+
+@dataclass(frozen=True)
+class WayInClosed:
+    """When the way in was shut, and the refused calls that show it."""
+
+    closed_at: datetime
+    proofs: tuple[DeniedAttempt, ...]
+
+
+class NotReachableError(UnavailableError):
+    """The cluster did not answer, or not to us, within the budget."""
+
+    code = "cluster-unreachable"
+
+
+class StillReachableError(UnavailableError):
+    """The cluster still answers us after the way in was shut."""
+
+    code = "still-reachable"
+
+
+class UpdateFailedError(ConflictError):
+    """EKS gave up a change of the cluster."""
+
+    code = "cluster-update-failed"
+
+
+class ClusterReach(Protocol):
+    """One run's way into one cluster."""
+
+    def open(self) -> Path:
+        """Open the way and return a kubeconfig once the cluster answers us."""
+        ...
+
+    def kubeconfig(self) -> Path:
+        """Return the kubeconfig with a fresh token; good for 14 minutes."""
+        ...
+
+    def close(self) -> WayInClosed:
+        """Shut the way and prove it; safe to repeat."""
+        ...
+
+
+class PublicCidrReach:
+    """Through the public endpoint, opened to our addresses only and shut at the end."""
+
+    def __init__(
+        self,
+        account: Account,
+        cluster: str,
+        our_cidrs: tuple[str, ...],
+        work_dir: Path,
+        run_id: str,
+        budget: Budget | None = None,
+    ) -> None:
+        self._account = account
+        self._cluster = cluster
+        self._our_cidrs = our_cidrs
+        self._file = work_dir / "kubeconfig"
+        self._run_id = run_id
+        self._budget = budget or Budget()
+
+    def open(self) -> Path:
+        """Make our access entry, open the endpoint to us, wait until it answers.
+
+        Raises: NotReachableError, UpdateFailedError, the classes of `translated`.
+        """
+        self._ensure_entry()
+        vpc = self._describe()["resourcesVpcConfig"]
+        if not vpc["endpointPublicAccess"] or not set(self._our_cidrs) <= set(
+            vpc["publicAccessCidrs"]
+        ):
+            self._update(
+                {
+                    "endpointPublicAccess": True,
+                    "endpointPrivateAccess": True,
+                    "publicAccessCidrs": list(self._our_cidrs),
+                }
+            )
+        endpoint = self._endpoint()
+        last = _until(lambda: self._ask(endpoint), lambda found: found == 200, self._budget.ready)
+        if last != 200:
+            raise NotReachableError(
+                f"cluster {self._cluster} at {endpoint.url} does not let us in: {last}",
+                fix="check that our address is within publicAccessCidrs and the role's entry",
+            )
+        return self.kubeconfig()
+
+    def kubeconfig(self) -> Path:
+        """Write a kubeconfig with a fresh token."""
+        token, _ = eks_token(self._account, self._cluster)
+        return self._endpoint().write_kubeconfig(self._file, token)
+
+    def close(self) -> WayInClosed:
+        """Delete the entry, see us refused, make the endpoint private, see it shut.
+
+        Raises: StillReachableError, UpdateFailedError, the classes of `translated`.
+        """
+        endpoint = self._endpoint()
+        before = self._ask(endpoint)
+        self._delete_entry()
+        proofs = []
+        if isinstance(before, int):
+            proofs.append(self._refused("kubernetes:list-namespaces", endpoint, before, _no_caller))
+        if self._describe()["resourcesVpcConfig"]["endpointPublicAccess"]:
+            self._update({"endpointPublicAccess": False, "endpointPrivateAccess": True})
+        proofs.append(self._refused("kubernetes:connect", endpoint, before, _no_connection))
+        self._file.unlink(missing_ok=True)
+        return WayInClosed(proofs[-1].denied_at, tuple(proofs))
+
+    def _refused(
+        self,
+        action: str,
+        endpoint: Endpoint,
+        before: int | str,
+        is_refused: Callable[[int | str], bool],
+    ) -> DeniedAttempt:
+        attempts = 0
+
+        def ask() -> int | str:
+            nonlocal attempts
+            attempts += 1
+            return self._ask(endpoint)
+
+        last = _until(ask, is_refused, self._budget.refused)
+        if not is_refused(last):
+            raise StillReachableError(
+                f"cluster {self._cluster} still answers us with {last} after {attempts} attempts",
+                fix="look at the cluster's access entries and publicAccessCidrs",
+            )
+        return DeniedAttempt(
+            action=action,
+            error_code=str(last),
+            succeeded_before=before == 200,
+            denied_at=now(),
+            attempts=attempts,
+        )
+
+    def _ask(self, endpoint: Endpoint) -> int | str:
+        token, _ = eks_token(self._account, self._cluster)
+        return endpoint.answer(_QUESTION, token)
+
+    def _describe(self) -> dict[str, Any]:
+        with translated("eks:DescribeCluster"):
+            found = self._account.client("eks").describe_cluster(name=self._cluster)
+        cluster: dict[str, Any] = found["cluster"]
+        return cluster
+
+    def _endpoint(self) -> Endpoint:
+        cluster = self._describe()
+        return Endpoint(cluster["endpoint"], cluster["certificateAuthority"]["data"])
+
+    def _ensure_entry(self) -> None:
+        eks, target = self._account.client("eks"), self._account.target
+        with translated("eks:CreateAccessEntry"):
+            try:
+                eks.create_access_entry(
+                    clusterName=self._cluster,
+                    principalArn=target.role_arn,
+                    type="STANDARD",
+                    clientRequestToken=self._token("access-entry"),
+                )
+            except ClientError as error:
+                if error_code(error) != "ResourceInUseException":
+                    raise
+        with translated("eks:AssociateAccessPolicy"):
+            eks.associate_access_policy(
+                clusterName=self._cluster,
+                principalArn=target.role_arn,
+                policyArn=f"arn:{target.partition}:eks::aws:cluster-access-policy/{_ADMIN}",
+                accessScope={"type": "cluster"},
+            )
+
+    def _delete_entry(self) -> None:
+        with translated("eks:DeleteAccessEntry"):
+            try:
+                self._account.client("eks").delete_access_entry(
+                    clusterName=self._cluster, principalArn=self._account.target.role_arn
+                )
+            except ClientError as error:
+                if error_code(error) != "ResourceNotFoundException":
+                    raise
+
+    def _update(self, config: dict[str, Any]) -> None:
+        """Change the endpoint and wait until EKS has done it."""
+        with translated("eks:UpdateClusterConfig"):
+            update = self._start_update(config)
+        status = _until(
+            lambda: self._update_status(update),
+            lambda found: found in ("Successful", "Failed", "Cancelled"),
+            self._budget.update,
+        )
+        if status != "Successful":
+            raise UpdateFailedError(
+                f"the change of the endpoint of {self._cluster} is {status}",
+                fix=f"look at update {update} of the cluster",
+            )
+
+    def _start_update(self, config: dict[str, Any]) -> str:
+        deadline = time.monotonic() + self._budget.update
+        while True:
+            try:
+                answer = self._account.client("eks").update_cluster_config(
+                    name=self._cluster, resourcesVpcConfig=config
+                )
+            except ClientError as error:
+                # One update at a time: another one is under way.
+                if error_code(error) not in _BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(1.0)
+            else:
+                return str(answer["update"]["id"])
+
+    def _update_status(self, update: str) -> str:
+        with translated("eks:DescribeUpdate"):
+            found = self._account.client("eks").describe_update(name=self._cluster, updateId=update)
+        return str(found["update"]["status"])
+
+    def _token(self, key: str) -> str:
+        # Derived, so that a repeated call of the same run is the same request to EKS.
+        text = f"{self._run_id}:{key}:{self._account.target.role_name}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _no_caller(found: int | str) -> bool:
+    return found in (401, 403) or isinstance(found, str)
+
+
+def _no_connection(found: int | str) -> bool:
+    return isinstance(found, str)
+
+
+def _until(ask: Callable[[], _Found], done: Callable[[_Found], bool], seconds: float) -> _Found:
+    """Ask until `done` or time is up; return the last answer. Pauses of 0.1 to 2 s."""
+    deadline, pause = time.monotonic() + seconds, 0.1
+    while True:
+        found = ask()
+        if done(found) or time.monotonic() > deadline:
+            return found
+        time.sleep(pause)
+        pause = min(pause * 1.3, 2.0)

@@ -1,0 +1,1 @@
+"""Our own signature, and the customer's, which only their countersigner can give."""

@@ -1,0 +1,50 @@
+"""The control-plane key: signs bundles, verbs and certificates (decision 13).
+
+Made by the worker's composition root only; API and scheduler never hold it. Separate so that the
+private half has one holder, which signs messages of known types and shows nothing of itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from controlplane.core.errors import InternalError
+from proof.dsse import seal
+from proof.keys import KeyFileError, encode_public, fingerprint, load_private_key
+from wire.bundle import BUNDLE_TYPE, VERB_TYPE, Bundle, Verb
+from wire.certificate import CERTIFICATE_TYPE, InstallCertificate
+from wire.envelope import Envelope
+
+# Each payload type of its own: a signature over one can never pass for another.
+_TYPES: dict[type[Bundle | Verb | InstallCertificate], str] = {
+    Bundle: BUNDLE_TYPE,
+    Verb: VERB_TYPE,
+    InstallCertificate: CERTIFICATE_TYPE,
+}
+
+
+class ControlPlaneKey:
+    """Signs by the private key in a 0600 file."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises: InternalError when the file is missing, not a key, or readable by others."""
+        try:
+            self._key = load_private_key(path)
+        except KeyFileError as error:
+            raise InternalError(
+                str(error), code="no-control-plane-key", fix="set RINGFENCE_CONTROL_PLANE_KEY_FILE"
+            ) from error
+
+    @property
+    def public(self) -> str:
+        """Return the public half as base64, as the agent gets it."""
+        return encode_public(self._key)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what the customer's template pins."""
+        return fingerprint(self._key)
+
+    def sign(self, message: Bundle | Verb | InstallCertificate) -> Envelope:
+        """Return the message in an envelope with our signature."""
+        return seal(self._key, _TYPES[type(message)], message.to_wire())
