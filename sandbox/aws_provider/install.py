@@ -20,7 +20,7 @@ def install(plugins: Path) -> Path:
     text = (
         "#!/bin/sh\n"
         "# Emulation: the rehearsal account's stand-in for the official aws provider.\n"
-        f"PYTHONPATH={shlex.quote(str(root))} "
+        f"PYTHONPATH={shlex.quote(str(root))} RINGFENCE_ENGINE_PID=$PPID "
         f'exec {shlex.quote(sys.executable)} -m sandbox.aws_provider "$@"\n'
     )
     fresh = launcher.with_suffix(".new")

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import empty_pb2
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
 from sandbox.aws_provider.cloud import CONFIG_KEYS, CancelledError, Cloud, CloudError, NotReadyError
 from sandbox.aws_provider.schema import (
@@ -25,17 +26,14 @@ from sandbox.aws_provider.schema import (
     merge,
 )
 from sandbox.aws_provider.types import RESOURCE_TYPES
-from sandbox.aws_provider.values import protocol, to_python, to_struct
-
-_proto = protocol()
-_provider = _proto.provider_pb2
+from sandbox.aws_provider.values import to_python, to_struct
 
 VERSION = "7.34.0"
 _log = logging.getLogger("aws_provider")
 _KNOWN_ERRORS = (CloudError, NotReadyError, CancelledError)
 
 
-class AwsProvider(_proto.provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[misc, name-defined]  # generated code without types for its base
+class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
     """One configured provider; the engine starts one process per provider resource."""
 
     def __init__(self) -> None:
@@ -44,15 +42,15 @@ class AwsProvider(_proto.provider_pb2_grpc.ResourceProviderServicer):  # type: i
     # --- Life of the provider ---
 
     def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return _provider.ProviderHandshakeResponse()
+        return provider_pb2.ProviderHandshakeResponse()
 
     def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return _proto.plugin_pb2.PluginInfo(version=VERSION)
+        return plugin_pb2.PluginInfo(version=VERSION)
 
     def CheckConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
         news = to_python(request.news)
         failures = [
-            _provider.CheckFailure(
+            provider_pb2.CheckFailure(
                 property=name,
                 reason=f"the rehearsal provider has no setting {name!r}; "
                 f"known: {', '.join(sorted(CONFIG_KEYS))}",
@@ -60,7 +58,7 @@ class AwsProvider(_proto.provider_pb2_grpc.ResourceProviderServicer):  # type: i
             for name, value in news.items()
             if name not in CONFIG_KEYS and not name.startswith("__") and value is not None
         ]
-        return _provider.CheckResponse(inputs=request.news, failures=failures)
+        return provider_pb2.CheckResponse(inputs=request.news, failures=failures)
 
     def DiffConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
         old, new = _config(to_python(request.olds)), _config(to_python(request.news))
@@ -75,7 +73,7 @@ class AwsProvider(_proto.provider_pb2_grpc.ResourceProviderServicer):  # type: i
             prefix = "aws:config:"
             config = {key.removeprefix(prefix): value for key, value in request.variables.items()}
         self._cloud = Cloud(_config(config))
-        return _provider.ConfigureResponse(supportsPreview=True)
+        return provider_pb2.ConfigureResponse(supportsPreview=True)
 
     def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:
         if self._cloud is not None:
@@ -98,13 +96,13 @@ class AwsProvider(_proto.provider_pb2_grpc.ResourceProviderServicer):  # type: i
                 f"the rehearsal provider has no resource type {_token(request.urn)!r}; "
                 f"known: {', '.join(sorted(RESOURCE_TYPES))}"
             )
-            failure = _provider.CheckFailure(property="", reason=reason)
-            return _provider.CheckResponse(failures=[failure])
+            failure = provider_pb2.CheckFailure(property="", reason=reason)
+            return provider_pb2.CheckResponse(failures=[failure])
         checked, failures = check(entry, to_python(request.news))
-        return _provider.CheckResponse(
+        return provider_pb2.CheckResponse(
             inputs=to_struct(checked),
             failures=[
-                _provider.CheckFailure(property=item.property, reason=item.reason)
+                provider_pb2.CheckFailure(property=item.property, reason=item.reason)
                 for item in failures
             ],
         )
@@ -124,14 +122,14 @@ class AwsProvider(_proto.provider_pb2_grpc.ResourceProviderServicer):  # type: i
         entry, inputs = self._entry(request, context), to_python(request.properties)
         if request.preview:
             planned = inputs | dict.fromkeys(entry.outputs, UNKNOWN)
-            return _provider.CreateResponse(properties=to_struct(_with_all_tags(entry, planned)))
+            return provider_pb2.CreateResponse(properties=to_struct(_with_all_tags(entry, planned)))
         cloud = self._configured(context)
         try:
             id_ = entry.create(cloud, inputs)
         except _KNOWN_ERRORS as error:
             _abort(context, _code(error), f"creating {_label(request.urn)}: {error}")
         state = self._finish(entry, id_, inputs, f"creating {_label(request.urn)}", context)
-        return _provider.CreateResponse(id=id_, properties=to_struct(state))
+        return provider_pb2.CreateResponse(id=id_, properties=to_struct(state))
 
     def Read(self, request: Any, context: grpc.ServicerContext) -> Any:
         entry, cloud = self._entry(request, context), self._configured(context)
@@ -141,9 +139,9 @@ class AwsProvider(_proto.provider_pb2_grpc.ResourceProviderServicer):  # type: i
         except _KNOWN_ERRORS as error:
             _abort(context, _code(error), f"reading {_label(request.urn)}: {error}")
         if live is None:
-            return _provider.ReadResponse()
+            return provider_pb2.ReadResponse()
         merged = merge(entry, inputs, live)
-        return _provider.ReadResponse(
+        return provider_pb2.ReadResponse(
             id=request.id,
             inputs=to_struct(merged),
             properties=to_struct(_state(entry, merged, live, cloud)),
@@ -153,7 +151,7 @@ class AwsProvider(_proto.provider_pb2_grpc.ResourceProviderServicer):  # type: i
         entry, news = self._entry(request, context), to_python(request.news)
         olds = to_python(request.olds)
         if request.preview:
-            return _provider.UpdateResponse(properties=to_struct(olds | news))
+            return provider_pb2.UpdateResponse(properties=to_struct(olds | news))
         old = to_python(request.old_inputs) or olds
         changed = frozenset(change.top for change in diff(entry, old, news))
         what = f"updating {_label(request.urn)}"
@@ -163,7 +161,7 @@ class AwsProvider(_proto.provider_pb2_grpc.ResourceProviderServicer):  # type: i
         except _KNOWN_ERRORS as error:
             _abort(context, _code(error), f"{what}: {error}")
         state = self._finish(entry, request.id, news, what, context)
-        return _provider.UpdateResponse(properties=to_struct(state))
+        return provider_pb2.UpdateResponse(properties=to_struct(state))
 
     def Delete(self, request: Any, context: grpc.ServicerContext) -> Any:
         entry, cloud = self._entry(request, context), self._configured(context)
@@ -254,15 +252,15 @@ def _state(entry: ResourceType, inputs: Properties, live: Properties, cloud: Clo
 
 
 def _diff_response(changes: list[Change], delete_first: bool) -> Any:
-    kinds = _provider.PropertyDiff.Kind
+    kinds = provider_pb2.PropertyDiff.Kind
     detailed = {
-        change.path: _provider.PropertyDiff(
+        change.path: provider_pb2.PropertyDiff(
             kind=kinds.Value(change.kind.upper() + ("_REPLACE" if change.replace else "")),
             inputDiff=True,
         )
         for change in changes
     }
-    response = _provider.DiffResponse
+    response = provider_pb2.DiffResponse
     return response(
         changes=response.DIFF_SOME if changes else response.DIFF_NONE,
         diffs=sorted({change.top for change in changes}),
@@ -288,10 +286,10 @@ def _abort_unready(
     context: grpc.ServicerContext, id_: str, inputs: Properties, message: str
 ) -> NoReturn:
     """Abort with the protocol's "initialization failed", which carries the id."""
-    detail = _provider.ErrorResourceInitFailed(
+    detail = provider_pb2.ErrorResourceInitFailed(
         id=id_, properties=to_struct(inputs), inputs=to_struct(inputs), reasons=[message]
     )
-    status = _proto.status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=message)
+    status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=message)
     status.details.add().Pack(detail)
     trailer = ("grpc-status-details-bin", status.SerializeToString())
     context.set_trailing_metadata((trailer,))

@@ -1,29 +1,11 @@
 """Between the protocol's Struct and plain Python values; used by the servicer only.
 
-Separate so that the rest of the provider sees dicts, and so that importing the protobufs does not
-import the whole Pulumi SDK, which costs half a second at every start of the plugin.
+Separate so that the rest of the provider sees dicts.
 """
 
-import importlib.util
-import sys
-import types
 from typing import Any
 
 from google.protobuf import struct_pb2
-
-
-def protocol() -> types.ModuleType:
-    """Return `pulumi.runtime.proto` without running the SDK's own package start-up."""
-    if "pulumi" not in sys.modules:
-        spec = importlib.util.find_spec("pulumi")
-        if spec is None or not spec.submodule_search_locations:
-            raise ModuleNotFoundError("the provider stand-in needs the package pulumi")
-        root = spec.submodule_search_locations[0]
-        for name, path in (("pulumi", root), ("pulumi.runtime", f"{root}/runtime")):
-            package = types.ModuleType(name)
-            package.__path__ = [path]
-            sys.modules[name] = package
-    return importlib.import_module("pulumi.runtime.proto")
 
 
 def to_python(value: struct_pb2.Struct) -> dict[str, Any]:
