@@ -5,6 +5,7 @@ Parts are defined in `sandbox.parts` and run by `sandbox.supervisor`.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,3 +26,5 @@ class Part:
     before: Callable[[], None] | None = None
     """Prepares files just before each start."""
     emulated: bool = False
+    stop_signal: int = signal.SIGTERM
+    """What asks this part to end."""

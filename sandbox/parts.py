@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,16 +17,21 @@ from typing import Any
 
 import httpx2
 
+from blueprints.manifest import load
 from proof.keys import create_private_key, encode_public, fingerprint, load_private_key
 from sandbox import postgres, redis
+from sandbox.aws_provider.install import install
 from sandbox.customer import write_policy
 from sandbox.home import Home, write_private
+from sandbox.isolation import dies_with_parent, hiding, namespaces_available
 from sandbox.node.images import references
 from sandbox.part import Part
 from sandbox.people import write_people
+from sandbox.release import publish_artifacts
 from sandbox.toolchain import ROOT, find_program
 
 CONSOLE_PORT = 8400
+BLUEPRINTS = ("eks_model_stack",)
 CUSTOMER_ACCOUNT = "111122223333"
 VENDOR_ACCOUNT = "999988887777"
 VENDOR_PRINCIPAL = f"arn:aws:iam::{VENDOR_ACCOUNT}:role/ringfence-control-plane"
@@ -38,11 +44,6 @@ def base_environment() -> dict[str, str]:
     """Return what every part may see of the caller's environment; nothing else is passed on."""
     passed = {k: v for k, v in os.environ.items() if k in PASSED_ON or k.startswith("OPENBLAS_")}
     return {**passed, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-
-
-def dies_with_parent(argv: list[str]) -> list[str]:
-    """Return the command with a parent death signal, so that a killed supervisor leaves nothing."""
-    return ["setpriv", "--pdeathsig", "TERM", "--", *argv]
 
 
 def http_ok(url: str) -> Callable[[], bool]:
@@ -114,6 +115,7 @@ class PartsBuilder:
             "customer_account": CUSTOMER_ACCOUNT,
             "time_scale": float(self.time_scale),
             "emulated": "AWS account",
+            "customer_key_hidden": namespaces_available(),
             "real": "Pulumi engine, Kubernetes API, PostgreSQL, Redis, model engine",
         }
         return parts, facts
@@ -124,11 +126,14 @@ class PartsBuilder:
         url = postgres.conninfo(self.postgres_port, "postgres", password, "postgres")
         return Part(
             "postgres",
-            dies_with_parent(postgres.server_argv(data, self.postgres_port, self._home.run)),
+            # Wrapped from the inside: entering a user namespace clears the death signal.
+            postgres.server_argv(data, self.postgres_port, self._home.run),
             base_environment(),
             ready=lambda: postgres.accepts(url),
             before=lambda: postgres.initialise(data, password),
             address=f"127.0.0.1:{self.postgres_port}",
+            # SIGTERM would wait for every client to leave.
+            stop_signal=signal.SIGINT,
         )
 
     def _redis(self) -> Part:
@@ -155,8 +160,7 @@ class PartsBuilder:
             "run_dir": str(self._home.run),
             "secrets_dir": str(self._home.secrets),
             "time_scale": float(self.time_scale),
-            "accounts": [CUSTOMER_ACCOUNT, VENDOR_ACCOUNT],
-            "customer_account": CUSTOMER_ACCOUNT,
+            "accounts": [CUSTOMER_ACCOUNT],
             "vendor_account": VENDOR_ACCOUNT,
             "api_socket": str(self.api_socket),
         }
@@ -210,9 +214,8 @@ class PartsBuilder:
     @staticmethod
     def _write_manifests(path: Path) -> None:
         # Blueprints are read through their manifests only (decision 17).
-        from blueprints.registry import manifests
-
-        write_private(path, json.dumps([m.model_dump(mode="json") for m in manifests()]))
+        loaded = [load(name) for name in BLUEPRINTS]
+        write_private(path, json.dumps([m.model_dump(mode="json") for m in loaded], indent=2))
 
     def _countersigner(self) -> Part:
         folder = self._home.secrets / "customer"
@@ -259,21 +262,19 @@ class PartsBuilder:
     def _api(self) -> Part:
         return Part(
             "api",
-            dies_with_parent(
-                self._without_customer_key(
-                    [
-                        self.python,
-                        "-m",
-                        "uvicorn",
-                        "controlplane.app:create_app",
-                        "--factory",
-                        "--host",
-                        "127.0.0.1",
-                        "--port",
-                        str(self.api_port),
-                        "--no-access-log",
-                    ]
-                )
+            self._without_customer_key(
+                [
+                    self.python,
+                    "-m",
+                    "uvicorn",
+                    "controlplane.app:create_app",
+                    "--factory",
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(self.api_port),
+                    "--no-access-log",
+                ]
             ),
             self._common("ringfence_api"),
             ready=http_ok(f"{self.api_url}/healthz"),
@@ -322,20 +323,15 @@ class PartsBuilder:
     def _worker(self) -> Part:
         return Part(
             "worker",
-            dies_with_parent(
-                self._without_customer_key([self.python, "-m", "controlplane.worker"])
-            ),
+            (self._without_customer_key([self.python, "-m", "controlplane.worker"])),
             self.worker_environment(),
             before=self._prepare_worker,
         )
 
     def _prepare_worker(self) -> None:
-        from sandbox.aws_provider.install import install
-        from sandbox.models.store import publish
-
         (self._home.data / "worker").mkdir(exist_ok=True, mode=0o700)
         install(self._home.data / "pulumi-plugins")
-        publish(self._home.data / "artifacts")
+        publish_artifacts(self._home.data / "artifacts")
 
     def _scheduler(self) -> Part:
         environment = {
@@ -344,14 +340,12 @@ class PartsBuilder:
         }
         return Part(
             "scheduler",
-            dies_with_parent(
-                self._without_customer_key([self.python, "-m", "controlplane.scheduler"])
-            ),
+            (self._without_customer_key([self.python, "-m", "controlplane.scheduler"])),
             environment,
         )
 
     def _without_customer_key(self, argv: list[str]) -> list[str]:
-        return argv
+        return hiding(self._home.secrets / "customer", argv)
 
 
 def build_parts(home: Home) -> tuple[list[Part], dict[str, Any]]:

@@ -86,7 +86,9 @@ def server_argv(data: Path, port: int, sockets: Path) -> list[str]:
         "log_parameter_max_length_on_error": "0",
     }
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-    return unprivileged([str(program("postgres")), "-D", str(data), "-p", str(port), *options])
+    server = [str(program("postgres")), "-D", str(data), "-p", str(port), *options]
+    # Entering a user namespace clears a death signal, so it is set inside.
+    return unprivileged(["setpriv", "--pdeathsig", "INT", "--", *server])
 
 
 def conninfo(port: int, user: str, password: str, database: str = DATABASE) -> str:

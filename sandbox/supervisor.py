@@ -208,7 +208,7 @@ class Supervisor:
         if process is None:
             return
         if process.poll() is None:
-            process.terminate()
+            process.send_signal(entry.part.stop_signal)
             try:
                 process.wait(STOP_GRACE_SECONDS)
             except subprocess.TimeoutExpired:

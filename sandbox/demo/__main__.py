@@ -1,0 +1,46 @@
+"""Entry of `python -m sandbox.demo`: run the story, say what failed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ringfence.client import ApiError
+from sandbox.cli import SandboxError
+from sandbox.demo.result import write_result
+from sandbox.demo.screen import Screen
+from sandbox.demo.story import DemoError, Story
+from sandbox.home import Home
+from sandbox.toolchain import ROOT
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Return 0 when every fact was as it must be, 4 otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.demo", description=__doc__)
+    parser.add_argument(
+        "--file", type=Path, default=ROOT / "examples/acme/organization.yaml", help="organization"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "build/demo", help="folder of the result"
+    )
+    options = parser.parse_args(argv)
+    screen = Screen()
+    home = Home.current()
+    try:
+        result = Story(home, options.file, options.output, screen).play()
+    except (DemoError, SandboxError, ApiError, ClientError, BotoCoreError, TimeoutError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        print(
+            f"  look: ringfence status   ringfence logs worker   (logs: {home.logs})",
+            file=sys.stderr,
+        )
+        return 4
+    write_result(result, options.output / "result.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,458 @@
+"""The story of the demo, in the order of the main job.
+
+Run by `python -m sandbox.demo` and by the end-to-end test. Each chapter acts as the person who
+would act (the architect, the approver, the customer's administrator, an engineer) through the
+public interfaces only, and returns what it read back from the system.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from proof.certificates import CertificateError, Verdict, verify_certificate
+from ringfence.cli.access import run_verification
+from ringfence.cli.organization_file import OrganizationFile
+from ringfence.client import Api, Context
+from sandbox.cli import describe, start
+from sandbox.demo.customer_side import Customer
+from sandbox.demo.engineer import ask, ask_for_foreign_model
+from sandbox.demo.live import follow_runs
+from sandbox.demo.result import Answer, Attempt, BoundaryResult, DemoResult, StepSeconds, Use
+from sandbox.demo.screen import OK, Screen
+from sandbox.home import Home, write_private
+from wire.certificate import CertificateFile
+
+ARCHITECT, APPROVER = "sam@acme.test", "ana@acme.test"
+ENGINEERS = {"payments": "pia@acme.test", "research": "rui@acme.test"}
+PROMPT = "write the next function"
+GRANT_HOURS = 2
+WRONG_PIN = "SHA256:" + "A" * 43
+
+
+class DemoError(RuntimeError):
+    """The main job did not go as it must; the message says which fact was otherwise."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise DemoError unless the condition holds."""
+    if not condition:
+        raise DemoError(message)
+
+
+@dataclass
+class Scene:
+    """What is known of one boundary as the story goes on."""
+
+    name: str
+    boundary_id: str
+    account: str
+    region: str
+    adapter: str
+    group: str
+    connection_id: str = ""
+    template: dict[str, Any] = field(default_factory=dict)
+    closed: list[dict[str, Any]] = field(default_factory=list)
+    opened: list[dict[str, Any]] = field(default_factory=list)
+    grant: dict[str, Any] = field(default_factory=dict)
+    install_id: str = ""
+    run_id: str = ""
+    plan: dict[str, Any] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)
+    gateway_url: str = ""
+    key: str = ""
+    answers: list[Answer] = field(default_factory=list)
+    foreign_status: int = 0
+    usage: Use = field(default_factory=lambda: Use(requests=0, output_tokens=0))
+    certificate: Path = Path()
+    verdict: Verdict | None = None
+    wrong_pin_refused: bool = False
+
+
+class Story:
+    """The demo on one organization file; `play` runs it all."""
+
+    def __init__(self, home: Home, file: Path, output: Path, screen: Screen) -> None:
+        self._home = home
+        self._file = file
+        self._output = output
+        self._screen = screen
+        self._scenes: list[Scene] = []
+        self._pin = ""
+
+    def play(self) -> DemoResult:
+        """Run every chapter. Raises: DemoError, SandboxError, ApiError at the first that fails."""
+        begun = time.monotonic()
+        record = start(self._home, lambda _: None)
+        sandbox_seconds = time.monotonic() - begun
+        facts = record["facts"]
+        self._screen.heading("Sandbox", describe(record))
+        self._screen.heading("", f"emulated: {facts['emulated']}.  real: {facts['real']}.", "")
+        self._architect = Api(Context.load(ARCHITECT))
+        self._approver = Api(Context.load(APPROVER))
+        started = time.monotonic()
+        self._describe()
+        self._role(facts)
+        self._grant()
+        self._plan()
+        self._install()
+        self._certificates()
+        result = self._result(facts, time.monotonic() - started, sandbox_seconds)
+        self._ending(result)
+        return result
+
+    # Chapter 1 and 2: the organization, and the one role, closed.
+
+    def _describe(self) -> None:
+        parsed = OrganizationFile(self._file)
+        document = parsed.document()
+        name = document["organization"]
+        # Applying the same file again changes nothing: the demo may run twice.
+        self._administrator().put(f"/v1/organizations/{name}", document)
+        accounts = {a["name"]: a["account"] for a in document["accounts"]}
+        for entry in document["boundaries"]:
+            seen = self._architect.get(f"/v1/boundaries/{entry['name']}")
+            self._scenes.append(
+                Scene(
+                    name=entry["name"],
+                    boundary_id=seen["id"],
+                    account=accounts[entry["target"]["account"]],
+                    region=entry["target"]["region"],
+                    adapter=entry["models"]["adapters"][0],
+                    group=entry["groups"][0],
+                )
+            )
+        self._screen.heading(
+            f"Organization {name}",
+            f"{self._file}    {len(self._scenes)} boundaries, {len(accounts)} account",
+        )
+        for entry in document["boundaries"]:
+            self._screen.heading(
+                "",
+                f"{entry['name']:<10} {entry['blueprint']} {entry['version']}   "
+                f"base {entry['models']['base']}   adapter {entry['models']['adapters'][0]}   "
+                f"group {entry['groups'][0]}",
+            )
+        self._screen.gap()
+
+    def _administrator(self) -> Api:
+        return Api(Context.load("max@acme.test"))
+
+    def _role(self, facts: dict[str, Any]) -> None:
+        self._customer = Customer.of(self._home, facts["aws_endpoint_url"], self._scenes[0].region)
+        for scene in self._scenes:
+            connection = self._architect.get(f"/v1/boundaries/{scene.name}/connection")
+            scene.connection_id = connection["id"]
+            scene.template = self._architect.get(f"/v1/connections/{connection['id']}/template")
+            self._customer.create_stack(
+                scene.name, scene.template["template"], scene.template["parameters"]
+            )
+            scene.closed = self._verify(scene, "closed", None)
+        self._screen.heading(
+            "Role",
+            "one per boundary, from the generated template; closed: "
+            f"{self._attempts(self._scenes[0].closed)}",
+        )
+
+    def _verify(self, scene: Scene, expect: str, grant: str | None) -> list[dict[str, Any]]:
+        result = run_verification(self._architect, scene.connection_id, expect, grant)
+        require(
+            bool(result["passed"]),
+            f"{scene.name}: the role is not {expect}: {result['attempts']} {result.get('error')}",
+        )
+        attempts: list[dict[str, Any]] = result["attempts"]
+        return attempts
+
+    @staticmethod
+    def _attempts(attempts: list[dict[str, Any]]) -> str:
+        return ", ".join(
+            f"{a['external_id']} {'allowed' if a['allowed'] else 'denied'} {OK}" for a in attempts
+        )
+
+    # Chapter 3: a grant, asked by one person, approved by another, opened by the customer.
+
+    def _grant(self) -> None:
+        until = datetime.now(UTC) + timedelta(hours=GRANT_HOURS)
+        for scene in self._scenes:
+            asked = self._architect.post(
+                f"/v1/boundaries/{scene.name}/grants",
+                {
+                    "purpose": "first install",
+                    "reason": "install the model stack of the demo",
+                    "duration_seconds": GRANT_HOURS * 3600,
+                    "ticket": "ACME-1",
+                },
+            )
+            grant = self._approver.post(
+                f"/v1/grants/{asked['id']}/approve", {"reason": "agreed for the demo"}
+            )
+            self._customer.open_role(
+                scene.name, scene.template["parameters"], grant["number"], until
+            )
+            scene.opened = self._verify(scene, "open", asked["id"])
+            scene.grant = self._architect.get(f"/v1/grants/{asked['id']}")
+            require(scene.grant["state"] == "active", f"{scene.name}: the grant is not active")
+        self._screen.heading(
+            "",
+            f"opened by the customer: g{self._scenes[0].grant['number']} until "
+            f"{until:%H:%M} UTC; {self._attempts(self._scenes[0].opened)}",
+        )
+        grants = "   ".join(f"{s.name} {s.grant['id'][-6:]}" for s in self._scenes)
+        self._screen.heading(
+            "Grant", f'{grants}   "first install"   asked by {ARCHITECT}   approved by {APPROVER}'
+        )
+
+    # Chapter 4: the plans.
+
+    def _plan(self) -> None:
+        for scene in self._scenes:
+            begun = self._architect.post(
+                "/v1/installs",
+                {
+                    "boundary": scene.name,
+                    "blueprint": "eks-model-stack",
+                    "version": "0.1.0",
+                    "inputs": {},
+                    "grant_id": scene.grant["id"],
+                },
+            )
+            scene.install_id, scene.run_id = begun["install_id"], begun["run_id"]
+        for scene in self._scenes:
+            scene.key = self._gateway_key(scene)
+        for scene in self._scenes:
+            self._wait_for_state(scene, "awaiting-approval")
+            scene.plan = self._architect.get(f"/v1/runs/{scene.run_id}/plan")
+            self._approver.post(
+                f"/v1/runs/{scene.run_id}/approve",
+                {"digest": scene.plan["digest"], "reason": "read and agreed"},
+            )
+        counts = "   ".join(
+            f"{s.name} {s.plan['digest'][7:13]}  {s.plan['creates']} to create"
+            for s in self._scenes
+        )
+        path = " → ".join(self._scenes[0].plan["critical_path"])
+        self._screen.heading(
+            "Plan", counts, f"critical path: {path}    both approved by {APPROVER}"
+        )
+        self._screen.gap()
+
+    def _gateway_key(self, scene: Scene) -> str:
+        made = self._architect.post(
+            f"/v1/boundaries/{scene.name}/gateway-keys",
+            {"group": scene.group, "owner": ENGINEERS.get(scene.name, ARCHITECT)},
+        )
+        folder = self._home.secrets / "gateway-keys"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        write_private(folder / scene.name, made["key"])
+        key: str = made["key"]
+        return key
+
+    def _wait_for_state(self, scene: Scene, wanted: str) -> None:
+        for event in self._architect.run_events(scene.run_id):
+            if event["kind"] != "run.state":
+                continue
+            if event["state"] == wanted:
+                return
+            require(
+                event["state"] in ("queued", "planning", "running"),
+                f"{scene.name}: the run is {event['state']}: {event.get('detail')}",
+            )
+
+    # Chapter 5 to 9: apply, answer, count, close; the close happens inside the run.
+
+    def _install(self) -> None:
+        follow_runs(
+            self._architect,
+            {scene.name: scene.run_id for scene in self._scenes},
+            self._screen,
+            on_ready=self._answer,
+        )
+        for scene in self._scenes:
+            scene.run = self._architect.get(f"/v1/runs/{scene.run_id}")
+            require(
+                scene.run["state"] == "succeeded",
+                f"{scene.name}: the run ended {scene.run['state']}: {scene.run.get('error')}",
+            )
+        self._screen.gap()
+        for position, scene in enumerate(self._scenes):
+            own = scene.answers[-1]
+            self._screen.heading(
+                "Answers" if position == 0 else "",
+                f'{scene.name:<10} "{one_line(own.text)}…"   adapter {own.model}   '
+                f"{own.output_tokens} tokens   ttft {own.ttft_ms:.0f} ms",
+            )
+            base = scene.answers[0]
+            self._screen.heading("", f'{"":<10} "{one_line(base.text)}…"   base {base.model}')
+        for scene, other in self._pairs():
+            self._screen.heading(
+                "", f"{scene.name} asks for {other.adapter}   {scene.foreign_status}, as it must"
+            )
+        self._usage()
+
+    def _pairs(self) -> list[tuple[Scene, Scene]]:
+        return [(self._scenes[i], self._scenes[i - 1]) for i in range(len(self._scenes))]
+
+    def _answer(self, boundary: str) -> None:
+        scene = next(s for s in self._scenes if s.name == boundary)
+        other = next(o for s, o in self._pairs() if s is scene)
+        scene.gateway_url = self._architect.get(f"/v1/boundaries/{scene.name}")["gateway_url"]
+        require(bool(scene.gateway_url), f"{scene.name}: no gateway address was reported")
+        for model in ("tiny-coder", scene.adapter):
+            scene.answers.append(ask(scene.gateway_url, scene.key, model, PROMPT))
+        texts = {answer.text for answer in scene.answers}
+        require(len(texts) == 2, f"{scene.name}: the adapter did not change the answer")
+        scene.foreign_status = ask_for_foreign_model(scene.gateway_url, scene.key, other.adapter)
+        require(scene.foreign_status == 404, f"{scene.name}: got {scene.foreign_status}, not 404")
+
+    def _usage(self) -> None:
+        for scene in self._scenes:
+            scene.usage = self._wait_for_usage(scene)
+        text = "      ".join(
+            f"{s.name} {s.usage.requests} requests, {s.usage.output_tokens} tokens"
+            for s in self._scenes
+        )
+        self._screen.heading("Usage", f"{text}      (only aggregates left the boundary)")
+        self._screen.gap()
+
+    def _wait_for_usage(self, scene: Scene) -> Use:
+        tokens = sum(answer.output_tokens for answer in scene.answers)
+        deadline = time.monotonic() + 60
+        use = Use(requests=0, output_tokens=0)
+        while time.monotonic() < deadline:
+            rows = self._architect.get(f"/v1/boundaries/{scene.name}/usage")["items"]
+            served = [row for row in rows if row["output_tokens"]]
+            use = Use(
+                requests=sum(row["requests"] for row in served),
+                output_tokens=sum(row["output_tokens"] for row in served),
+            )
+            if use.output_tokens >= tokens:
+                return use
+            time.sleep(0.5)
+        raise DemoError(f"{scene.name}: {tokens} tokens were answered, {use} were counted")
+
+    # Chapter 10: the certificates.
+
+    def _certificates(self) -> None:
+        for scene in self._scenes:
+            document = self._architect.get(f"/v1/installs/{scene.install_id}/certificate")
+            scene.certificate = self._output / f"{scene.name}.certificate.json"
+            scene.certificate.parent.mkdir(parents=True, exist_ok=True)
+            scene.certificate.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+            self._pin = self._customer.pinned_key(scene.name)
+            bucket = f"ringfence-{scene.name}-{scene.account}-artifacts"
+            file = CertificateFile.from_wire(document)
+            agent_key = self._customer.agent_key(scene.name, bucket)
+            scene.verdict = verify_certificate(file, self._pin, agent_key)
+            try:
+                verify_certificate(file, WRONG_PIN, agent_key)
+            except CertificateError:
+                scene.wrong_pin_refused = True
+            require(scene.wrong_pin_refused, f"{scene.name}: a wrong pin was accepted")
+        self._closing_lines()
+
+    def _closing_lines(self) -> None:
+        for position, scene in enumerate(self._scenes):
+            assert scene.verdict is not None
+            certificate = scene.verdict.certificate
+            access = certificate.access
+            proofs = ", ".join(f"{p.action} {p.error_code}" for p in access.proofs)
+            findings = sum(1 for item in certificate.residue if not item.expected)
+            self._screen.heading(
+                "Closed" if position == 0 else "",
+                f"{scene.name:<10} way in shut {OK}   power removed {OK}   role deleted by the "
+                f"{access.closed_by} {OK}   denied: {proofs}   residue: {findings} findings of "
+                f"{len(certificate.residue)} counted",
+            )
+        for position, scene in enumerate(self._scenes):
+            self._screen.heading(
+                "Certificates" if position == 0 else "",
+                f"{scene.certificate} {OK} signed by the pinned key, countersigned by the agent; "
+                f"a wrong pin fails {OK}",
+            )
+        self._screen.gap()
+
+    # The end: facts for scripts, and what to do next.
+
+    def _result(
+        self, facts: dict[str, Any], wall_seconds: float, sandbox_seconds: float
+    ) -> DemoResult:
+        return DemoResult(
+            organization="acme",
+            emulated=facts["emulated"],
+            real=facts["real"],
+            time_scale=facts["time_scale"],
+            wall_seconds=wall_seconds,
+            sandbox_seconds=sandbox_seconds,
+            pinned_key=self._pin,
+            console_url=facts["api_url"],
+            boundaries=tuple(boundary_result(scene, o.adapter) for scene, o in self._pairs()),
+        )
+
+    def _ending(self, result: DemoResult) -> None:
+        first = self._scenes[0].name
+        self._screen.heading(
+            f"Both boundaries installed in {result.wall_seconds:.0f} s "
+            f"(cloud latencies at scale {result.time_scale:g}, emulated)."
+        )
+        self._screen.heading("  API", f"{result.console_url}    people: {', '.join(ENGINEERS)} …")
+        self._screen.heading("  a request", f'ringfence chat {first} "write a test for settle()"')
+        self._screen.heading("  again", f"ringfence run show {self._scenes[0].run_id}")
+        self._screen.heading("  stop", "ringfence down")
+
+
+def one_line(text: str, width: int = 40) -> str:
+    """Return the beginning of a text on one line."""
+    return " ".join(text.split())[:width]
+
+
+def boundary_result(scene: Scene, foreign_adapter: str) -> BoundaryResult:
+    """Return the facts of one boundary for the result file."""
+    assert scene.verdict is not None
+    certificate = scene.verdict.certificate
+    seconds = (certificate.finished_at - certificate.started_at).total_seconds()
+    return BoundaryResult(
+        name=scene.name,
+        boundary_id=scene.boundary_id,
+        connection_id=scene.connection_id,
+        grant_id=scene.grant["id"],
+        install_id=scene.install_id,
+        run_id=scene.run_id,
+        run_state=scene.run["state"],
+        role_arn=certificate.access.role_arn,
+        gateway_url=scene.gateway_url,
+        cluster_endpoint=scene.run.get("outputs", {}).get("cluster_endpoint", ""),
+        plan_digest=scene.plan["digest"],
+        resources_planned=scene.plan["creates"],
+        closed_attempts=tuple(_attempt(a) for a in scene.closed),
+        open_attempts=tuple(_attempt(a) for a in scene.opened),
+        steps=tuple(
+            StepSeconds(
+                key=step["key"],
+                state=step["state"],
+                seconds=step.get("seconds") or 0.0,
+                budget_seconds=step["budget_seconds"],
+            )
+            for step in scene.run["steps"]
+        ),
+        critical_path=tuple(scene.run["critical_path"]),
+        seconds=seconds,
+        answers=tuple(scene.answers),
+        foreign_adapter=foreign_adapter,
+        foreign_adapter_status=scene.foreign_status,
+        usage=scene.usage,
+        denied_after_close=tuple(p.error_code for p in certificate.access.proofs),
+        residue_findings=sum(1 for item in certificate.residue if not item.expected),
+        certificate_path=str(scene.certificate),
+        certificate_countersigned=scene.verdict.agent_key_checked,
+        wrong_pin_refused=scene.wrong_pin_refused,
+    )
+
+
+def _attempt(raw: dict[str, Any]) -> Attempt:
+    return Attempt(
+        external_id=raw["external_id"], allowed=raw["allowed"], error_code=raw.get("error_code")
+    )
