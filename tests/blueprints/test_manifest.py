@@ -125,3 +125,12 @@ def test_outputs_are_checked_by_name_and_type() -> None:
     assert "foundation.vpc_id: expected string, got int" in problems
     assert "foundation.private_subnet_ids: expected string_list, got str" in problems
     assert "foundation.kms_key_arn: missing" in problems
+
+
+def test_the_reference_page_names_every_input_and_output() -> None:
+    text = (ROOT / "docs/reference/blueprint-eks-model-stack.md").read_text()
+    manifest = load("eks-model-stack")
+    inputs = manifest.inputs_schema["properties"]
+    assert isinstance(inputs, dict)
+    rows = [f"| `{name}` |" for name in (*inputs, *(spec.name for spec in manifest.outputs))]
+    assert [row for row in rows if row not in text] == []
