@@ -1,0 +1,102 @@
+"""Routes of runs, and their stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from controlplane.core import run_engine
+from controlplane.core.http import (
+    Context,
+    CurrentDatabase,
+    StreamRoute,
+    Transaction,
+    TransactionRoute,
+)
+from controlplane.domains.runs import service, streams
+from controlplane.domains.runs.schemas import ApproveIn, DenyIn, PlanOut, RunOut
+
+router = APIRouter(prefix="/v1", tags=["runs"], route_class=TransactionRoute)
+stream_router = APIRouter(prefix="/v1", tags=["runs"], route_class=StreamRoute)
+
+RunId = Annotated[UUID, Path(description="The run's id")]
+POLL_SECONDS = 0.25
+
+
+@router.get("/runs/{run_id}", operation_id="run_show")
+def run_show(session: Transaction, run_id: RunId) -> RunOut:
+    """Show a run with its steps, plan summary and critical path."""
+    return service.show_run(session, run_id)
+
+
+@router.get("/runs/{run_id}/plan", operation_id="run_plan_show")
+def run_plan_show(session: Transaction, run_id: RunId) -> PlanOut:
+    """Show the plan that is to be approved, or was."""
+    return service.show_plan(session, run_id)
+
+
+@router.post("/runs/{run_id}/approve", operation_id="run_approve")
+def run_approve(session: Transaction, ctx: Context, run_id: RunId, body: ApproveIn) -> RunOut:
+    """Approve the plan of this digest; the approver is not the requester."""
+    service.approve(session, ctx, run_id, body.digest, body.reason)
+    return service.show_run(session, run_id)
+
+
+@router.post("/runs/{run_id}/deny", operation_id="run_deny")
+def run_deny(session: Transaction, ctx: Context, run_id: RunId, body: DenyIn) -> RunOut:
+    """Refuse the plan: nothing is built, and access is closed."""
+    service.deny(session, ctx, run_id, body.reason)
+    return service.show_run(session, run_id)
+
+
+@router.post("/runs/{run_id}/cancel", operation_id="run_cancel", status_code=202)
+def run_cancel(session: Transaction, ctx: Context, run_id: RunId) -> RunOut:
+    """Ask the run to stop, to undo what it did, and to close."""
+    run_engine.request_cancel(session, ctx, run_id)
+    return service.show_run(session, run_id)
+
+
+@router.post("/runs/{run_id}/retry", operation_id="run_retry", status_code=202)
+def run_retry(session: Transaction, ctx: Context, run_id: RunId) -> RunOut:
+    """Let a parked run go on from where it stands."""
+    run_engine.retry(session, ctx, run_id)
+    return service.show_run(session, run_id)
+
+
+async def _seen_run(database: CurrentDatabase, ctx: Context, run_id: RunId) -> UUID:
+    """Answer 404 before the stream begins: afterwards there is no status to send any more."""
+    await run_in_threadpool(streams.read_page, database, ctx, run_id, 0)
+    return run_id
+
+
+@stream_router.get(
+    "/runs/{run_id}/events", operation_id="run_events", response_class=EventSourceResponse
+)
+async def run_events(
+    database: CurrentDatabase,
+    ctx: Context,
+    run_id: Annotated[UUID, Depends(_seen_run)],
+    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    after: Annotated[int, Query(ge=0, description="Send only events above this number")] = 0,
+) -> AsyncIterator[ServerSentEvent]:
+    """Stream the run's events as they happen; ends when the run has ended.
+
+    An event's id is its sequence number: a client that reconnects with `Last-Event-ID` misses
+    nothing and sees nothing twice.
+    """
+    seen = after if last_event_id is None else last_event_id
+    while True:
+        page = await run_in_threadpool(streams.read_page, database, ctx, run_id, seen)
+        for event in page.events:
+            seen = event.seq
+            yield ServerSentEvent(id=str(event.seq), event=event.kind, data=event.to_wire())
+        if page.is_over:
+            return
+        if not page.events:
+            await asyncio.sleep(POLL_SECONDS)

@@ -1,0 +1,101 @@
+"""What the run routes say and take. Answers have no defaults: every field is always there."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from wire.run_event import RunState, StepState
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class StepOut(_Model):
+    """One step; seconds are those of the clock, `elapsed_seconds` is None before it starts."""
+
+    key: str
+    title: str
+    phase: str
+    after: list[str]
+    state: StepState
+    attempt: int
+    budget_seconds: float
+    estimate_seconds: float
+    elapsed_seconds: float | None
+    over_budget: bool
+    on_critical_path: bool
+    started_at: datetime | None
+    finished_at: datetime | None
+    error_code: str | None
+    error_message: str | None
+
+
+class PlanSummary(_Model):
+    """The plan in one line: its digest, and how many resources each operation has per stack."""
+
+    digest: str
+    counts: dict[str, dict[str, int]]
+    approved: bool
+
+
+class CriticalPathOut(_Model):
+    """The steps that decide the run's length: measured where finished, else estimated."""
+
+    keys: list[str]
+    seconds: float
+    remaining_seconds: float
+
+
+class RunOut(_Model):
+    """A run with its steps."""
+
+    id: UUID
+    boundary_id: UUID
+    install_id: UUID | None
+    kind: str
+    state: RunState
+    outcome: str | None
+    at_fault: str | None
+    error_code: str | None
+    error_message: str | None
+    parked_reason: str | None
+    requested_by: UUID
+    requested_by_name: str
+    approved_by: UUID | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    last_seq: int
+    plan: PlanSummary | None
+    critical_path: CriticalPathOut
+    steps: list[StepOut]
+    can: list[str]
+    """What may be asked of the run in this state: approve, deny, cancel, retry."""
+
+
+class PlanOut(_Model):
+    """The whole plan and the digest to approve it by."""
+
+    run_id: UUID
+    digest: str
+    approved_digest: str | None
+    approved_by: UUID | None
+    document: dict[str, Any]
+
+
+class ApproveIn(_Model):
+    """Approve exactly the plan of this digest."""
+
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    reason: str = Field(default="", max_length=500)
+
+
+class DenyIn(_Model):
+    """Refuse the plan, with the reason that the requester reads."""
+
+    reason: str = Field(min_length=3, max_length=500)

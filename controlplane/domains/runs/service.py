@@ -1,0 +1,172 @@
+"""Rules of the run routes: how a run is shown, and decisions on its plan with four eyes.
+
+Called by the router, one transaction per request. The run's own rules are the engine's
+(`core.run_engine`); what is added here is the record of the approval as a row of its own.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from controlplane.core import run_engine
+from controlplane.core.actor import OpContext
+from controlplane.core.errors import NotFoundError
+from controlplane.core.ids import new_id
+from controlplane.core.run_engine.critical_path import (
+    StepClock,
+    critical_path,
+    expected_duration,
+    remaining_seconds,
+)
+from controlplane.core.run_engine.decide import PARKED
+from controlplane.core.run_engine.graph import Node, StepGraph
+from controlplane.core.run_engine.tables import Run, StepRow
+from controlplane.domains.runs import repository
+from controlplane.domains.runs.schemas import (
+    CriticalPathOut,
+    PlanOut,
+    PlanSummary,
+    RunOut,
+    StepOut,
+)
+from controlplane.tables.access import Approval
+
+_ENDED = frozenset({"succeeded", "failed", "skipped", "not-attempted", "unwound"})
+
+
+def show_run(session: Session, run_id: UUID) -> RunOut:
+    """Return a run as people see it."""
+    run = repository.get_run(session, run_id)
+    rows = repository.list_steps(session, run_id)
+    graph = StepGraph.of(Node(row.key, tuple(row.after)) for row, _ in rows)
+    clocks = {
+        row.key: StepClock(row.estimate_seconds, elapsed, row.state in _ENDED)
+        for row, elapsed in rows
+    }
+    path = critical_path(graph, {key: expected_duration(c) for key, c in clocks.items()})
+    return RunOut(
+        id=run.id,
+        boundary_id=run.boundary_id,
+        install_id=run.install_id,
+        kind=run.kind,
+        state=run.state,
+        outcome=run.outcome,
+        at_fault=run.at_fault,
+        error_code=run.error_code,
+        error_message=run.error_message,
+        parked_reason=run.parked_reason if run.state in PARKED else None,
+        requested_by=run.requested_by,
+        requested_by_name=run.actor["display"],
+        approved_by=run.approved_by,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        last_seq=run.last_seq,
+        plan=_plan_summary(run),
+        critical_path=CriticalPathOut(
+            keys=list(path.keys),
+            seconds=round(path.seconds, 3),
+            remaining_seconds=round(remaining_seconds(graph, clocks), 3),
+        ),
+        steps=[_step(row, elapsed, row.key in path.keys) for row, elapsed in rows],
+        can=_allowed(run),
+    )
+
+
+def show_plan(session: Session, run_id: UUID) -> PlanOut:
+    """Return the plan. Raises: NotFoundError while there is none."""
+    run = repository.get_run(session, run_id)
+    if run.plan is None or run.plan_digest is None:
+        raise NotFoundError(
+            f"run {run_id} has no plan yet; it is {run.state}", fix="wait for awaiting-approval"
+        )
+    return PlanOut(
+        run_id=run.id,
+        digest=run.plan_digest,
+        approved_digest=run.approved_digest,
+        approved_by=run.approved_by,
+        document=run.plan,
+    )
+
+
+def approve(session: Session, ctx: OpContext, run_id: UUID, digest: str, reason: str) -> None:
+    """Approve the plan by its digest. Raises: ConflictError, ForbiddenError (four eyes)."""
+    run_engine.approve(session, ctx, run_id, digest)
+    _record(session, ctx, run_id, "approved", reason)
+
+
+def deny(session: Session, ctx: OpContext, run_id: UUID, reason: str) -> None:
+    """Refuse the plan. Raises: ConflictError, ForbiddenError (four eyes)."""
+    run_engine.deny(session, ctx, run_id, reason)
+    _record(session, ctx, run_id, "denied", reason)
+
+
+def _record(session: Session, ctx: OpContext, run_id: UUID, decision: str, reason: str) -> None:
+    run = repository.get_run(session, run_id)
+    decided = {"digest": run.plan_digest, "decision": decision, "reason": reason}
+    session.execute(
+        insert(Approval)
+        .values(
+            organization_id=run.organization_id,
+            boundary_id=run.boundary_id,
+            id=new_id(),
+            subject_kind="plan",
+            subject_id=run.id,
+            requested_by=run.requested_by,
+            decided_by=ctx.actor.principal_id,
+            **decided,
+        )
+        # A plan that was made again is decided again; the audit chain keeps both decisions.
+        .on_conflict_do_update(
+            index_elements=["boundary_id", "subject_kind", "subject_id", "decided_by"],
+            set_={**decided, "decided_at": func.now()},
+        )
+    )
+
+
+def _plan_summary(run: Run) -> PlanSummary | None:
+    if run.plan is None or run.plan_digest is None:
+        return None
+    return PlanSummary(
+        digest=run.plan_digest,
+        counts=run.plan.get("counts", {}),
+        approved=run.approved_digest == run.plan_digest,
+    )
+
+
+def _step(row: StepRow, elapsed: float | None, on_path: bool) -> StepOut:
+    shown = None if elapsed is None else round(elapsed, 3)
+    return StepOut(
+        key=row.key,
+        title=row.title,
+        phase=row.phase,
+        after=list(row.after),
+        state=row.state,
+        attempt=row.attempt,
+        budget_seconds=row.budget_seconds,
+        estimate_seconds=row.estimate_seconds,
+        elapsed_seconds=shown,
+        over_budget=shown is not None and shown > row.budget_seconds,
+        on_critical_path=on_path,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        error_code=row.error_code,
+        error_message=row.error_message,
+    )
+
+
+def _allowed(run: Run) -> list[str]:
+    """Return what may be asked now; the engine's service enforces the same rules."""
+    allowed: list[str] = []
+    if run.state == "awaiting-approval":
+        allowed += ["approve", "deny"]
+    under_way = run.state in ("queued", "planning", "running") or run.state in PARKED
+    if under_way and run.outcome is None and run.cancel_requested_at is None:
+        allowed.append("cancel")
+    if run.state in PARKED and run.state != "awaiting-approval":
+        allowed.append("retry")
+    return allowed
