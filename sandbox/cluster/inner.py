@@ -46,6 +46,8 @@ ADDRESSES = [
 ]
 READY_SECONDS = 90.0
 REAP_SECONDS = 2.0
+AGENT_STOP_SECONDS = 5.0
+SERVER_STOP_SECONDS = 1.0
 
 
 class Supervisor:
@@ -157,9 +159,15 @@ class Supervisor:
         return {"ok": True}
 
     async def stop(self) -> None:
-        """Stop the parts in reverse order of their start."""
-        for part in reversed(list(self.parts.values())):
-            await part.stop()
+        """Stop the node agent with its pods, then the servers, then their store."""
+        agent = self.parts.get("node-agent")
+        if agent is not None:
+            await agent.stop(AGENT_STOP_SECONDS)
+        servers = [part for name, part in self.parts.items() if name not in ("node-agent", "etcd")]
+        # The API server would wait a minute for its clients.
+        await asyncio.gather(*(part.stop(SERVER_STOP_SECONDS) for part in servers))
+        if "etcd" in self.parts:
+            await self.parts["etcd"].stop(AGENT_STOP_SECONDS)
 
     async def reap(self) -> None:
         """Collect orphans: process 1 inherits every process whose parent ended."""

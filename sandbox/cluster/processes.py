@@ -17,7 +17,6 @@ from sandbox.cluster.components import Component
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 5.0
 STEADY_SECONDS = 30.0
-STOP_SECONDS = 5.0
 
 
 class Supervised:
@@ -72,14 +71,14 @@ class Supervised:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
-    async def stop(self) -> None:
-        """End the process: SIGTERM, then SIGKILL after five seconds."""
+    async def stop(self, seconds: float) -> None:
+        """End the process: SIGTERM, then SIGKILL after some seconds."""
         self._stopping = True
         process = self._process
         if process is not None and process.returncode is None:
             self.send_signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(process.wait(), STOP_SECONDS)
+                await asyncio.wait_for(process.wait(), seconds)
             except TimeoutError:
                 self.send_signal(signal.SIGKILL)
                 await process.wait()

@@ -36,6 +36,7 @@ WATCHED = {
 ON_NETWORK = ("services", "namespaces", "endpointslices", "networkpolicies")
 HOSTS_SECONDS = 0.05
 DRAIN_SECONDS = 5
+SHUTDOWN_SECONDS = 2.0
 
 
 class Agent:
@@ -196,6 +197,10 @@ class Agent:
         for kind, cache in self.caches.items():
             self._spawn(cache.run(), f"watch {kind}")
         await stop.wait()
+        # As a node that shuts down: databases get the chance to close their files.
+        await asyncio.gather(
+            *(runner.shut_down(SHUTDOWN_SECONDS) for runner in [*self.runners.values()])
+        )
         for task in list(self._tasks):
             task.cancel()
         await self.api.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,9 @@ class Nodes:
             EMULATED: "true",
             **(entry.get("labels") or {}),
         }
-        spec: dict[str, Any] = {"providerID": f"aws:///{zone}/i-{abs(hash(name)) % 16**17:017x}"}
+        spec: dict[str, Any] = {
+            "providerID": f"aws:///{zone}/i-{hashlib.sha256(name.encode()).hexdigest()[:17]}"
+        }
         if entry.get("taints"):
             spec["taints"] = entry["taints"]
         return {

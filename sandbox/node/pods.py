@@ -74,6 +74,7 @@ class PodRunner:
         self._dirty = asyncio.Event()
         self._deleted = asyncio.Event()
         self._gone = False
+        self._leaving = False
         self._grace = 0.0
         self._sent: Object = {}
         self._waiting: str | None = None
@@ -104,6 +105,11 @@ class PodRunner:
             self._grace = float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
             self._deleted.set()
 
+    async def shut_down(self, seconds: float) -> None:
+        """End the processes because the node stops; the object stays and runs again later."""
+        self._leaving = True
+        await asyncio.gather(*(c.stop(seconds) for c in [*self.init, *self.main]))
+
     async def run(self) -> None:
         """Run the pod to its end and clean up after it."""
         work = asyncio.create_task(self._work())
@@ -113,7 +119,7 @@ class PodRunner:
             await asyncio.wait({work, deleted}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 await work
-                await self._of.network.detach(self.uid)
+                await self._detach()
             await deleted
             await asyncio.gather(*(c.stop(self._grace) for c in [*self.init, *self.main]))
         finally:
@@ -122,10 +128,15 @@ class PodRunner:
             with contextlib.suppress(asyncio.CancelledError):
                 await work
             writing.cancel()
-            await self._of.network.detach(self.uid)
+            await self._detach()
         if not self._gone:
             await self._finish()
         await asyncio.to_thread(self._remove_files)
+
+    async def _detach(self) -> None:
+        # When the node stops, its namespaces end with it.
+        if not self._leaving:
+            await self._of.network.detach(self.uid)
 
     def _remove_files(self) -> None:
         for folder in (self.durable, self.volatile):
@@ -350,7 +361,7 @@ class PodRunner:
                 self._dirty.set()
 
     async def _send_status(self) -> None:
-        if not self.main:
+        if not self.main or self._leaving:
             return
         status = pod_status(
             self.pod,
