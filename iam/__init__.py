@@ -1,0 +1,1 @@
+"""AWS access policies as data: parse, evaluate and render them; pure, no I/O."""

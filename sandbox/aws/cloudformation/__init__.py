@@ -1,0 +1,1 @@
+"""CloudFormation for the role template: moto ignores changes of trust (decision 3)."""

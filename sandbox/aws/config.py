@@ -1,0 +1,33 @@
+"""Configuration of the rehearsal account, read from one JSON file by its command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+VENDOR_ROLE = "ringfence-control-plane"
+
+
+class GateConfig(BaseModel):
+    """Where the account listens, what it keeps where, and how fast its clouds move."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    port: int = Field(ge=0, le=65535, description="TCP port on 127.0.0.1; 0 takes a free one")
+    unix_socket: Path
+    data_dir: Path
+    run_dir: Path = Field(description="short folder for sockets, clock offset and address file")
+    secrets_dir: Path
+    time_scale: float = Field(default=0.01, ge=0, le=1, description="1 = latencies of AWS")
+    accounts: list[str] = Field(default=["111122223333"], description="customer accounts")
+    vendor_account: str = "999988887777"
+    region: str = "eu-central-1"
+    api_socket: Path | None = Field(default=None, description="the control plane, for clusters")
+    trail_flush_seconds: float = Field(default=2.0, gt=0)
+    partition: str = "aws"
+
+    @property
+    def all_accounts(self) -> list[str]:
+        """List every account that exists, the vendor's last."""
+        return [*self.accounts, self.vendor_account]

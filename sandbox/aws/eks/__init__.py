@@ -1,0 +1,1 @@
+"""EKS, done by us: clusters that take their time and then are real Kubernetes API servers."""

@@ -1,0 +1,457 @@
+"""EKS operations on clusters, and the dispatch to node groups, add-ons and access.
+
+Called by the gate. A cluster is CREATING for its scaled time and until its real API server answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from sandbox.aws.clock import Clock
+from sandbox.aws.config import GateConfig
+from sandbox.aws.eks.access import Access, find_association
+from sandbox.aws.eks.endpoint import may_enter
+from sandbox.aws.eks.nodes import Nodes
+from sandbox.aws.eks.runtime import Runtime, Starter, real_starter
+from sandbox.aws.eks.state import Cluster, State, bad_parameter, in_use, not_found
+from sandbox.aws.eks.tokens import TokenRefusedError, TokenRules, answer, caller_of, review
+from sandbox.aws.errors import AwsError
+from sandbox.aws.keys import KeyStore
+from sandbox.aws.messages import Call, Request, Response
+from sandbox.aws.moto_store import backend
+from sandbox.aws.operations.eks import eks_arn
+
+# Published latencies at scale 1, p50 seconds.
+CLUSTER_SECONDS, CLUSTER_DELETE_SECONDS, ACCESS_UPDATE_SECONDS = 660.0, 180.0, 120.0
+VERSIONS = ("1.32", "1.33", "1.34")
+DEFAULT_VERSION = "1.34"
+TICK_SECONDS = 0.05
+IN_VPC_ADDRESS = "10.88.0.10"
+
+
+class Eks:
+    """Clusters, and everything that hangs on them."""
+
+    def __init__(
+        self, config: GateConfig, clock: Clock, keys: KeyStore, starter: Starter | None = None
+    ) -> None:
+        """Load the clusters; `start` brings their processes back."""
+        self._config, self._clock, self._keys = config, clock, keys
+        self._scale = config.time_scale
+        self.port = config.port
+        self.state = State(config.data_dir)
+        self.runtime = Runtime(config, starter or real_starter(config), self._started)
+        self._access = Access(self.state, clock)
+        self._nodes = Nodes(self.state, self.runtime, clock, self._scale)
+        self._stop = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="eks", daemon=True)
+        self._rejoined: set[str] = set()
+        self._operations = self._table()
+
+    def _table(self) -> dict[str, Callable[[Call], dict[str, Any]]]:
+        """Name the operations."""
+        access, nodes = self._access, self._nodes
+        return {
+            "CreateCluster": self._create, "DescribeCluster": self._describe,
+            "ListClusters": self._list, "DeleteCluster": self._delete,
+            "UpdateClusterConfig": self._update, "UpdateClusterVersion": self._update_version,
+            "DescribeUpdate": self._describe_update, "ListUpdates": self._list_updates,
+            "TagResource": self._tag, "UntagResource": self._untag,
+            "ListTagsForResource": self._tags,
+            "CreateNodegroup": nodes.create_group, "DescribeNodegroup": nodes.describe_group,
+            "UpdateNodegroupConfig": nodes.update_group, "DeleteNodegroup": nodes.delete_group,
+            "ListNodegroups": nodes.list_groups, "CreateAddon": nodes.create_addon,
+            "DescribeAddon": nodes.describe_addon, "UpdateAddon": nodes.update_addon,
+            "DeleteAddon": nodes.delete_addon, "ListAddons": nodes.list_addons,
+            "CreateAccessEntry": access.create_entry, "DescribeAccessEntry": access.describe_entry,
+            "UpdateAccessEntry": access.update_entry, "DeleteAccessEntry": access.delete_entry,
+            "ListAccessEntries": access.list_entries,
+            "AssociateAccessPolicy": access.associate_policy,
+            "DisassociateAccessPolicy": access.disassociate_policy,
+            "ListAssociatedAccessPolicies": access.list_policies,
+            "CreatePodIdentityAssociation": access.create_association,
+            "DescribePodIdentityAssociation": access.describe_association,
+            "UpdatePodIdentityAssociation": access.update_association,
+            "DeletePodIdentityAssociation": access.delete_association,
+            "ListPodIdentityAssociations": access.list_associations,
+            "DescribeClusterVersions": self._versions,
+        }  # fmt: skip
+
+    def handle(self, call: Call) -> Response:
+        """Answer one operation."""
+        run = self._operations.get(call.operation)
+        if run is None:
+            raise AwsError("InvalidRequestException", f"{call.operation} is not modelled yet", 400)
+        with self.state.lock:
+            self._settle()
+            body = json.dumps(run(call)).encode()
+        return Response(200, {"Content-Type": "application/json"}, body)
+
+    def start(self) -> None:
+        """Start the clusters that exist, and the clock of their changes."""
+        with self.state.lock:
+            for cluster in self.state.clusters.values():
+                if cluster["status"] != "DELETING":
+                    self._begin(cluster)
+        self._ticker.start()
+
+    def stop(self) -> None:
+        """Stop every cluster; data stays."""
+        self._stop.set()
+        if self._ticker.is_alive():
+            self._ticker.join()
+        self.runtime.stop_all(list(self.state.clusters.values()))
+
+    def summary(self) -> list[dict[str, str]]:
+        """List clusters with account and status."""
+        with self.state.lock:
+            return [
+                {"account": one["account"], "name": one["name"], "status": one["status"]}
+                for one in self.state.clusters.values()
+            ]
+
+    def page(self, request: Request) -> Response:
+        """Answer what a cluster's own processes ask: token reviews and pod identity."""
+        parts = request.path.split("/")
+        cluster = self.state.by_runtime_name(parts[3]) if len(parts) == 5 else None
+        if cluster is None:
+            raise not_found("No such cluster")
+        if (request.method, parts[4]) == ("POST", "tokenreview"):
+            return self._token_review(cluster, request)
+        if (request.method, parts[4]) == ("GET", "pod-identity"):
+            query = parse_qs(request.raw_query)
+            namespace = query.get("namespace", [""])[0]
+            found = find_association(cluster, namespace, query.get("service_account", [""])[0])
+            body = json.dumps({"associated": found is not None}).encode()
+            return Response(200 if found else 404, {"Content-Type": "application/json"}, body)
+        raise not_found("No such page")
+
+    def _token_review(self, cluster: Cluster, request: Request) -> Response:
+        """Review a token of the cluster's API server."""
+        try:
+            token = str(json.loads(request.body)["spec"]["token"])
+        except (ValueError, KeyError, TypeError):
+            return Response(400, {}, b"a TokenReview has spec.token")
+        region = cluster["region"]
+        hosts = {
+            f"127.0.0.1:{self.port}", f"localhost:{self.port}", IN_VPC_ADDRESS,
+            f"{IN_VPC_ADDRESS}:80", f"sts.{region}.amazonaws.com",
+        }  # fmt: skip
+        rules = TokenRules(cluster["name"], frozenset(hosts), region)
+        headers = {"Content-Type": "application/json"}
+        try:
+            caller = caller_of(token, rules, self._keys, self._clock)
+            with self.state.lock:
+                user = review(cluster["entries"].get(caller.role_arn), caller)
+        except TokenRefusedError as refused:
+            return Response(200, headers, answer(None, str(refused)))
+        return Response(200, headers, answer(user))
+
+    def association_of(self, cluster: Cluster, namespace: str, account: str) -> Any:
+        """Find the association of a service account."""
+        with self.state.lock:
+            return find_association(cluster, namespace, account)
+
+    def _create(self, call: Call) -> dict[str, Any]:
+        """Create a cluster and begin starting it."""
+        name = str(call.params.get("name", ""))
+        if f"{call.account}/{call.region}/{name}" in self.state.clusters:
+            raise in_use(f"Cluster already exists with name: {name}")
+        version = str(call.params.get("version", DEFAULT_VERSION))
+        if version not in VERSIONS:
+            raise bad_parameter(f"unsupported Kubernetes version {version}")
+        access = {
+            "authenticationMode": "CONFIG_MAP",
+            "bootstrapClusterCreatorAdminPermissions": True,
+        }
+        access.update(call.params.get("accessConfig") or {})
+        if access["authenticationMode"] == "CONFIG_MAP":
+            raise bad_parameter("the rehearsal account models authenticationMode API only")
+        now = self._clock.now().timestamp()
+        cluster: Cluster = {
+            "name": name, "account": call.account, "region": call.region,
+            "runtime_name": self.state.new_runtime_name(call.account, name),
+            "arn": eks_arn(call, "cluster", name), "version": version,
+            "platformVersion": "eks.1", "id": str(uuid.uuid4()), "status": "CREATING",
+            "roleArn": str(call.params.get("roleArn", "")), "createdAt": now,
+            "vpc": _vpc_config(call, call.params.get("resourcesVpcConfig") or {}),
+            "accessConfig": access, "encryptionConfig": call.params.get("encryptionConfig") or [],
+            "logging": call.params.get("logging") or {"clusterLogging": []},
+            "kubernetesNetworkConfig": {"serviceIpv4Cidr": "10.96.0.0/16", "ipFamily": "ipv4"},
+            "upgradePolicy": call.params.get("upgradePolicy") or {"supportType": "EXTENDED"},
+            "tags": dict(call.params.get("tags") or {}), "updates": {}, "nodegroups": {},
+            "addons": {}, "entries": {}, "associations": {}, "ca": "", "issuer": "", "port": 0,
+            "ready_at": now + CLUSTER_SECONDS * self._scale, "gone_at": 0.0, "failure": "",
+        }  # fmt: skip
+        if access["bootstrapClusterCreatorAdminPermissions"] and call.caller.kind == "session":
+            entry = self._access.entry(cluster, call, call.caller.role_arn)
+            policy = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+            entry["policies"][policy] = {"policyArn": policy, "accessScope": {"type": "cluster"}}
+            cluster["entries"][call.caller.role_arn] = entry
+        self.state.clusters[f"{call.account}/{call.region}/{name}"] = cluster
+        self.state.save()
+        self._begin(cluster)
+        return {"cluster": _shown(cluster)}
+
+    def _describe(self, call: Call) -> dict[str, Any]:
+        """Describe a cluster."""
+        return {"cluster": _shown(self.state.get(call, str(call.params["name"])))}
+
+    def _list(self, call: Call) -> dict[str, Any]:
+        """List the caller's clusters."""
+        place = (call.account, call.region)
+        found = self.state.clusters.values()
+        return {
+            "clusters": sorted(c["name"] for c in found if (c["account"], c["region"]) == place)
+        }
+
+    def _delete(self, call: Call) -> dict[str, Any]:
+        """Delete a cluster without node groups; its processes end at once."""
+        cluster = self.state.get(call, str(call.params["name"]))
+        if cluster["nodegroups"]:
+            raise in_use("Cluster has nodegroups attached")
+        if cluster["status"] != "DELETING":
+            cluster["status"] = "DELETING"
+            seconds = CLUSTER_DELETE_SECONDS * self._scale
+            cluster["gone_at"] = self._clock.now().timestamp() + seconds
+            self.state.save()
+        return {"cluster": _shown(cluster)}
+
+    def _update(self, call: Call) -> dict[str, Any]:
+        """Change endpoint access (after the scaled time), or logging (at once)."""
+        cluster = self.state.get(call, str(call.params["name"]))
+        if cluster["status"] != "ACTIVE":
+            raise in_use(f"Cluster is in {cluster['status']} status, wait for it to be ACTIVE")
+        wanted = call.params.get("resourcesVpcConfig")
+        seconds, effect = 0.0, {}
+        if wanted:
+            kind, seconds = "EndpointAccessUpdate", ACCESS_UPDATE_SECONDS * self._scale
+            names = ("endpointPublicAccess", "endpointPrivateAccess", "publicAccessCidrs")
+            unknown = set(wanted) - set(names)
+            if unknown:
+                raise bad_parameter(f"resourcesVpcConfig: {sorted(unknown)} cannot be updated here")
+            effect = {name: wanted[name] for name in names if wanted.get(name) is not None}
+            changed = {**cluster["vpc"], **effect}
+            if changed == cluster["vpc"]:
+                raise bad_parameter("Cluster is already at the desired configuration")
+            _check_endpoint(changed)
+        elif call.params.get("logging"):
+            kind = "LoggingUpdate"
+            cluster["logging"] = call.params["logging"]
+        else:
+            raise bad_parameter("The rehearsal account updates endpoint access and logging only")
+        return {"update": _shown(self._add_update(cluster, kind, seconds, effect))}
+
+    def _update_version(self, call: Call) -> dict[str, Any]:
+        """Refuse: the sandbox has one Kubernetes build."""
+        cluster = self.state.get(call, str(call.params["name"]))
+        raise bad_parameter(f"{cluster['name']}: version updates are not modelled yet")
+
+    def _add_update(
+        self, cluster: Cluster, kind: str, seconds: float, effect: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Record an update that takes effect after some seconds."""
+        now = self._clock.now().timestamp()
+        update = {
+            "id": str(uuid.uuid4()), "status": "InProgress", "type": kind, "createdAt": now,
+            "params": [{"type": k, "value": json.dumps(v)} for k, v in effect.items()],
+            "errors": [], "effect": effect, "ready_at": now + seconds,
+        }  # fmt: skip
+        cluster["updates"][update["id"]] = update
+        cluster["status"] = "UPDATING"
+        self.state.save()
+        return update
+
+    def _describe_update(self, call: Call) -> dict[str, Any]:
+        """Describe an update."""
+        cluster = self.state.get(call, str(call.params["name"]))
+        update = cluster["updates"].get(str(call.params.get("updateId", "")))
+        if update is None:
+            raise not_found(f"No update found for ID {call.params.get('updateId')}")
+        return {"update": _shown(update)}
+
+    def _list_updates(self, call: Call) -> dict[str, Any]:
+        """List updates."""
+        return {"updateIds": list(self.state.get(call, str(call.params["name"]))["updates"])}
+
+    def _versions(self, call: Call) -> dict[str, Any]:
+        """List Kubernetes versions."""
+        return {
+            "clusterVersions": [
+                {
+                    "clusterVersion": one,
+                    "defaultVersion": one == DEFAULT_VERSION,
+                    "clusterType": "eks",
+                }
+                for one in VERSIONS
+            ]
+        }
+
+    def _tagged(self, call: Call) -> dict[str, str]:
+        """Find the tags of any EKS resource by its ARN. Raises AwsError NotFoundException."""
+        arn = str(call.params["resourceArn"])
+        for cluster in self.state.clusters.values():
+            if cluster["account"] != call.account:
+                continue
+            tags: dict[str, str]
+            if cluster["arn"] == arn:
+                tags = cluster["tags"]
+                return tags
+            for part, key in (
+                ("nodegroups", "nodegroupArn"), ("addons", "addonArn"),
+                ("entries", "accessEntryArn"), ("associations", "associationArn"),
+            ):  # fmt: skip
+                for one in cluster[part].values():
+                    if one[key] == arn:
+                        tags = one["tags"]
+                        return tags
+        raise AwsError("NotFoundException", f"Resource not found: {arn}", 404)
+
+    def _tag(self, call: Call) -> dict[str, Any]:
+        """Tag a resource."""
+        self._tagged(call).update(call.params.get("tags") or {})
+        self.state.save()
+        return {}
+
+    def _untag(self, call: Call) -> dict[str, Any]:
+        """Untag a resource."""
+        keys = call.params.get("tagKeys") or []
+        tags = self._tagged(call)
+        for key in keys if isinstance(keys, list) else [keys]:
+            tags.pop(key, None)
+        self.state.save()
+        return {}
+
+    def _tags(self, call: Call) -> dict[str, Any]:
+        """List tags."""
+        return {"tags": self._tagged(call)}
+
+    def _begin(self, cluster: Cluster) -> None:
+        """Start a cluster's processes in the background."""
+
+        def allows(peer: str) -> bool:
+            vpc = cluster["vpc"]
+            return may_enter(peer, vpc["endpointPublicAccess"], vpc["publicAccessCidrs"])
+
+        self.runtime.begin(cluster, allows)
+
+    def _started(self) -> None:
+        """Keep what a start found out; called from its thread."""
+        with self.state.lock:
+            self.state.save()
+
+    def _tick(self) -> None:
+        """Let time pass: statuses, endpoint changes, deletions."""
+        while not self._stop.wait(TICK_SECONDS):
+            with self.state.lock:
+                gone = self._settle()
+            for cluster in gone:
+                self.runtime.end(cluster, remove_data=True)
+
+    def _settle(self) -> list[Cluster]:
+        """Bring every cluster up to the present; give those whose processes must end."""
+        now, changed, ended = self._clock.now().timestamp(), False, []
+        for key, cluster in list(self.state.clusters.items()):
+            changed |= self._settle_one(cluster, now)
+            if cluster["status"] == "DELETING" and not cluster.get("ended"):
+                cluster["ended"] = changed = True
+                ended.append(cluster)
+            if cluster["status"] == "DELETING" and cluster["gone_at"] <= now:
+                del self.state.clusters[key]
+                changed = True
+        if changed:
+            self.state.save()
+        if ended and threading.current_thread() is not self._ticker:
+            for cluster in ended:
+                threading.Thread(
+                    target=self.runtime.end, args=(cluster,), kwargs={"remove_data": True}
+                ).start()
+            return []
+        return ended
+
+    def _settle_one(self, cluster: Cluster, now: float) -> bool:
+        """Bring one cluster up to the present; tell whether anything changed."""
+        changed = self._nodes.drop_gone(cluster, now)
+        name = cluster["runtime_name"]
+        handle = self.runtime.handle(cluster)
+        if handle is not None and name not in self._rejoined:
+            self._rejoined.add(name)
+            self._nodes.rejoin(cluster)
+        if cluster["status"] == "CREATING" and name in self.runtime.failures:
+            cluster["status"], cluster["failure"] = "FAILED", self.runtime.failures[name]
+            changed = True
+        if cluster["status"] == "CREATING" and cluster["ready_at"] <= now and handle is not None:
+            cluster["status"] = "ACTIVE"
+            changed = True
+        for update in cluster["updates"].values():
+            if update["status"] == "InProgress" and update["ready_at"] <= now:
+                cluster["vpc"].update(update["effect"])
+                update["status"], cluster["status"] = "Successful", "ACTIVE"
+                self.runtime.enforce(cluster)
+                changed = True
+        return changed
+
+
+def _check_endpoint(vpc: dict[str, Any]) -> None:
+    """Refuse endpoint settings that EKS refuses."""
+    if not vpc["endpointPublicAccess"] and not vpc["endpointPrivateAccess"]:
+        raise bad_parameter("Private and public endpoint access cannot both be disabled")
+    for one in vpc["publicAccessCidrs"]:
+        try:
+            ipaddress.ip_network(one)
+        except ValueError as exc:
+            raise bad_parameter(f"publicAccessCidrs: {one} is not a CIDR") from exc
+
+
+def _vpc_config(call: Call, given: dict[str, Any]) -> dict[str, Any]:
+    """Check subnets and fill in defaults."""
+    subnets = given.get("subnetIds") or []
+    if len(subnets) < 2:
+        raise bad_parameter("Subnets specified must be in at least two different AZs")
+    store = backend("ec2", call.account, call.region)
+    known = {one.id: one for zone in store.subnets.values() for one in zone.values()}
+    missing = [one for one in subnets if one not in known]
+    if missing:
+        raise bad_parameter(f"The subnet ID '{missing[0]}' does not exist")
+    if len({known[one].availability_zone for one in subnets}) < 2:
+        raise bad_parameter("Subnets specified must be in at least two different AZs")
+    config = {
+        "subnetIds": subnets,
+        "securityGroupIds": given.get("securityGroupIds") or [],
+        "clusterSecurityGroupId": f"sg-{uuid.uuid4().hex[:17]}",
+        "vpcId": known[subnets[0]].vpc_id,
+        "endpointPublicAccess": given.get("endpointPublicAccess", True),
+        "endpointPrivateAccess": given.get("endpointPrivateAccess", False),
+        "publicAccessCidrs": given.get("publicAccessCidrs") or ["0.0.0.0/0"],
+    }
+    _check_endpoint(config)
+    return config
+
+
+def _shown(one: dict[str, Any]) -> dict[str, Any]:
+    """Write a cluster or update as EKS shows it."""
+    if "vpc" not in one:
+        return {k: v for k, v in one.items() if k not in ("effect", "ready_at")}
+    names = (
+        "name", "arn", "createdAt", "version", "roleArn", "accessConfig", "encryptionConfig",
+        "logging", "kubernetesNetworkConfig", "status", "platformVersion", "tags", "id",
+        "upgradePolicy",
+    )  # fmt: skip
+    shown = {name: one[name] for name in names}
+    shown["resourcesVpcConfig"] = one["vpc"]
+    shown["health"] = {"issues": []}
+    if one["failure"]:
+        issue = {"code": "InternalFailure", "message": one["failure"], "resourceIds": []}
+        shown["health"] = {"issues": [issue]}
+    if one["status"] not in ("CREATING", "FAILED"):
+        shown["endpoint"] = f"https://127.0.0.1:{one['port']}"
+        shown["certificateAuthority"] = {"data": base64.b64encode(one["ca"].encode()).decode()}
+        shown["identity"] = {"oidc": {"issuer": one["issuer"]}}
+    return shown
