@@ -79,6 +79,10 @@ def _place(root: str, source: str, target: str, *, read_only: bool) -> None:
     _bind(source, inside, read_only=read_only)
 
 
+def _covers(target: str, paths: list[str]) -> bool:
+    return any(path.startswith(target.rstrip("/") + "/") for path in paths)
+
+
 def _system(root: str, spec: dict[str, Any]) -> None:
     for name in SYSTEM:
         path = f"/{name}"
@@ -86,6 +90,10 @@ def _system(root: str, spec: dict[str, Any]) -> None:
             os.symlink(os.readlink(path), f"{root}/{name}")
         elif os.path.isdir(path):
             _place(root, path, path, read_only=True)
+    for mount in spec["mounts"]:
+        # A volume above the interpreter or the packages would hide them: it goes below them.
+        if _covers(mount["target"], spec["visible"]):
+            _place(root, mount["source"], mount["target"], read_only=mount["read_only"])
     for path in spec["visible"]:
         if not path.startswith("/usr/"):
             _place(root, path, path, read_only=True)
@@ -141,7 +149,8 @@ def _enter(spec: dict[str, Any]) -> None:
     _system(root, spec)
     _proc(root, spec)
     for mount in spec["mounts"]:
-        _place(root, mount["source"], mount["target"], read_only=mount["read_only"])
+        if not _covers(mount["target"], spec["visible"]):
+            _place(root, mount["source"], mount["target"], read_only=mount["read_only"])
     workdir = spec["workdir"]
     os.makedirs(f"{root}/{workdir.lstrip('/')}", exist_ok=True)
     _pivot(root)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -184,16 +186,18 @@ def test_an_unknown_image_and_a_wrong_digest_are_refused(world: World) -> None:
 
 def test_a_job_completes_and_init_containers_run_first(world: World) -> None:
     namespace = world.namespace()
-    mount = {"volumeMounts": [{"name": "work", "mountPath": "/work"}]}
+    mount = {"volumeMounts": [{"name": "work", "mountPath": "/scratch"}]}
     image = references()["ringfence/probe"]
     template = {
         "spec": {
             "restartPolicy": "Never",
             "volumes": [{"name": "work", "emptyDir": {}}],
             "initContainers": [
-                {"name": "first", "image": image, "args": ["write", "/work/a", "made"], **mount}
+                {"name": "first", "image": image, "args": ["write", "/scratch/a", "made"], **mount}
             ],
-            "containers": [{"name": "main", "image": image, "args": ["show", "/work/a"], **mount}],
+            "containers": [
+                {"name": "main", "image": image, "args": ["show", "/scratch/a"], **mount}
+            ],
         }
     }
     path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
@@ -203,6 +207,15 @@ def test_a_job_completes_and_init_containers_run_first(world: World) -> None:
     )
     logs = list((world.handle.settings.logs / "pods").glob(f"{namespace}_job-*/main.0.log"))
     assert [log.read_text() for log in logs] == ["made\n"]
+
+
+def test_a_volume_above_the_checkout_does_not_hide_the_image(world: World) -> None:
+    namespace = world.namespace()
+    above = str(Path(sys.executable).parents[2])
+    volumes = [{"name": "v", "emptyDir": {}}]
+    mount = {"volumeMounts": [{"name": "v", "mountPath": above}]}
+    address = world.server_with(namespace, "above", mount, volumes)
+    assert world.http(address, "/") == "ok"
 
 
 def test_what_a_claim_holds_survives_its_pod(world: World) -> None:
