@@ -15,7 +15,7 @@ _CLUSTER, _GROUP, _ADDON = (
     "aws:eks/addon:Addon",
 )
 _MEASURED = (
-    "Unofficial EKS Cluster Creation Performance, 21 regions (median and 90th percentile): "
+    "Unofficial EKS Cluster Creation Performance (median, and 17th, of 21 regions): "
     "https://easontechtalk.com/unofficial-eks-cluster-creation-performance-across-aws-regions"
 )
 _ESTIMATE = "estimate from practice; AWS publishes no figure"

@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Engine:
     pulumi: Path
     endpoint: str
     credentials: dict[str, str]
+    inputs: dict[str, Any] = field(default_factory=lambda: INPUTS)
 
     def run(
         self,
@@ -44,26 +46,49 @@ class Engine:
         inputs: dict[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
         """Run operations on a stack and return one answer each."""
+        with self.started(
+            stack, *operations, upstream=upstream, entry=entry, inputs=inputs
+        ) as process:
+            output, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors[-4000:]
+        return [json.loads(line) for line in output.splitlines()]
+
+    @contextmanager
+    def started(
+        self,
+        stack: str,
+        *operations: str,
+        upstream: dict[str, Any] | None = None,
+        entry: str | None = None,
+        inputs: dict[str, Any] | None = None,
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Start a run and give its process, which has its request already."""
         request = {
             "entry": entry or f"{PROGRAM}:{stack}",
             "stack": f"payments-{stack}",
             "backend": f"file://{self.home}/state",
-            "inputs": inputs or INPUTS,
+            "inputs": inputs or self.inputs,
             "upstream": upstream,
             "operations": operations,
         }
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("engine_runner.py"))],
-            input=json.dumps(request),
-            env=self.environment(),
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        file = self.home / "request.json"
+        file.write_text(json.dumps(request))
+        with (
+            file.open() as given,
+            subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("engine_runner.py"))],
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self.environment(),
+                cwd=self.home,
+                text=True,
+            ) as process,
+        ):
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def succeed(self, stack: str, *operations: str, **more: Any) -> list[dict[str, Any]]:
         """Run as `run`, and fail the test with the engine's own words on an error."""
@@ -95,6 +120,7 @@ class Engine:
             region_name=INPUTS["region"],
             aws_access_key_id=self.credentials["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=self.credentials["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=self.credentials.get("AWS_SESSION_TOKEN"),
         )
 
 
