@@ -60,6 +60,13 @@ async def lead(operator: Operator, lease: Lease) -> None:
             work.cancel()
 
 
+async def watch_and_lead(operator: Operator, lease: Lease) -> None:
+    """Keep the caches full, and lead when it is our turn; runs until cancelled."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(operator.watch())
+        tasks.create_task(lead(operator, lease))
+
+
 async def run(settings: Settings, connection: ClusterConnection) -> None:
     """Run until SIGTERM or SIGINT."""
     stop = asyncio.Event()
@@ -73,7 +80,7 @@ async def run(settings: Settings, connection: ClusterConnection) -> None:
         await runner.setup()
         # A pod's own address; the network policy decides who reaches it.
         await web.TCPSite(runner, "0.0.0.0", settings.metrics_port).start()  # noqa: S104
-        work = asyncio.gather(operator.watch(), lead(operator, lease))
+        work = asyncio.create_task(watch_and_lead(operator, lease))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()

@@ -102,7 +102,9 @@ def _default_optional_objects(schema: dict[str, Any]) -> None:
         wants_default = part.get("type") == "object" and "properties" in part
         has_defaults = any("default" in p for p in part.get("properties", {}).values())
         if wants_default and has_defaults and name not in required and not part.get("required"):
-            part.setdefault("default", {})
+            # Written out, because rules are checked against the default as it stands.
+            inner = part["properties"].items()
+            part.setdefault("default", {n: p["default"] for n, p in inner if "default" in p})
 
 
 def definition(kind: ResourceKind) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def _type(field: dict[str, Any]) -> str:
 def _meaning(field: dict[str, Any]) -> str:
     text = " ".join(str(field.get("description", "")).split())
     default = field.get("default")
-    if default not in (None, {}, [], ""):
+    if default not in (None, [], "") and not isinstance(default, dict):
         text += f" Default `{str(default).lower() if default is True else default}`."
     return text.replace("|", "\\|")
 

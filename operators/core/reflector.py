@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import aiohttp
@@ -100,7 +101,12 @@ class Reflector:
             if token:
                 query["continue"] = token
             page = await self._api.list_page(self._selection.path, query)
-            items.extend(page.items)
+            # Items of a list come without their type, unlike those of a watch.
+            type_ = {
+                "apiVersion": self._selection.type.api_version,
+                "kind": self._selection.type.kind,
+            }
+            items.extend({**type_, **item} for item in page.items)
             token = page.continue_token
             if not token:
                 break
@@ -115,8 +121,14 @@ class Reflector:
             "resourceVersion": self._version,
             "timeoutSeconds": str(WATCH_SECONDS),
         }
-        async for event in self._api.watch(self._selection.path, query, self._inactivity):
-            obj = event["object"]
-            self._cache.observe(event["type"], obj)
-            self._version = obj["metadata"]["resourceVersion"]
-            self._metrics.gauge("cache_objects", len(self._cache), kind=self._selection.type.kind)
+        # Closed explicitly: a cancelled `async for` would leave the connection to the collector.
+        watch = self._api.watch(self._selection.path, query, self._inactivity)
+        async with aclosing(watch) as events:
+            async for event in events:
+                self._take(event)
+
+    def _take(self, event: RawObject) -> None:
+        obj = event["object"]
+        self._cache.observe(event["type"], obj)
+        self._version = obj["metadata"]["resourceVersion"]
+        self._metrics.gauge("cache_objects", len(self._cache), kind=self._selection.type.kind)
