@@ -40,7 +40,7 @@ class UsageCarrier:
             push = RollupPush.model_validate_json(await answer.read())
         if not push.rollups:
             return
-        await self._control_plane.push_usage(push.model_dump(mode="json", by_alias=True))
+        await self._control_plane.push_usage(push.to_wire())
         # Read again: another loop may have written its own part meanwhile.
         latest = self._volume.progress()
         self._volume.save_progress(latest.model_copy(update={"rollup_cursor": push.sequence}))

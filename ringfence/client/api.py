@@ -18,6 +18,8 @@ from ringfence.client.context import Context
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 STREAM_TIMEOUT = httpx2.Timeout(60.0, connect=5.0)
 RECONNECT_SECONDS = 0.5
+FINAL_STATES = frozenset({"succeeded", "failed", "unwound", "cancelled", "stuck"})
+"""States in which no further event comes."""
 
 
 class ApiError(RuntimeError):
@@ -70,7 +72,8 @@ class Api:
     def run_events(self, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
         """Yield a run's events from `after` on until the run ends; resumes when cut off.
 
-        Ends when the stream sends its `end` event. Raises: ApiError when the run is not visible.
+        A stream that closes while the run goes on is taken up again after the last event seen.
+        Raises: ApiError when the run is not visible.
         """
         last = after
         while True:
@@ -82,29 +85,25 @@ class Api:
                     if answer.status_code >= 400:
                         answer.read()
                         raise _error(answer)
-                    for name, data in _events(answer.iter_lines()):
-                        if name == "end":
-                            return
+                    for data in _event_data(answer.iter_lines()):
                         document = json.loads(data)
-                        last = int(document.get("seq", last))
+                        last = int(document["seq"])
                         yield document
+                if self.get(f"/v1/runs/{run_id}")["state"] in FINAL_STATES:
+                    return
             except httpx2.TransportError:
                 # The run goes on without us; the next request resumes after the last event seen.
-                pass
-            time.sleep(RECONNECT_SECONDS)
+                time.sleep(RECONNECT_SECONDS)
 
 
-def _events(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
-    """Yield (event, data) of a server-sent event stream; comments are skipped."""
-    name = "message"
+def _event_data(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the data of each server-sent event; comments and pings carry none."""
     data: list[str] = []
     for line in lines:
         if line == "":
             if data:
-                yield name, "\n".join(data)
-            name, data = "message", []
-        elif line.startswith("event:"):
-            name = line[6:].strip()
+                yield "\n".join(data)
+            data = []
         elif line.startswith("data:"):
             data.append(line[5:].removeprefix(" "))
 

@@ -1,0 +1,1 @@
+"""Usage: what boundaries report about themselves, in aggregates only."""
