@@ -68,6 +68,7 @@ class Gateway:
         self.relay = Relay(
             self.spool,
             connect_seconds=settings.connect_seconds,
+            retry_seconds=settings.retry_seconds,
             idle_seconds=settings.idle_seconds,
         )
         self.api = Api(self.routes, self.relay, settings.boundary_id)

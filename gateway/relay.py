@@ -8,6 +8,7 @@ on disk. Nothing of a request or an answer is logged, stored or put into an erro
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,8 +41,11 @@ _GONE = (ConnectionResetError, aiohttp.ClientConnectionResetError)
 class Relay:
     """What every request needs: the connections to the engines and the spool."""
 
-    def __init__(self, spool: Spool, *, connect_seconds: float, idle_seconds: float) -> None:
+    def __init__(
+        self, spool: Spool, *, connect_seconds: float, retry_seconds: float, idle_seconds: float
+    ) -> None:
         self._spool = spool
+        self._retry_seconds = retry_seconds
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
             timeout=aiohttp.ClientTimeout(
@@ -111,19 +115,7 @@ class Relay:
             sent["stream_options"] = {"include_usage": True}
         meter.dispatched()
         self._spool.begin(meter.event(ErrorType.INTERRUPTED, ended=False))
-        try:
-            upstream = await self._session.post(
-                f"{target.endpoint}/v1/chat/completions",
-                data=orjson.dumps(sent),
-                headers={"Content-Type": "application/json"},
-                allow_redirects=False,
-            )
-        except aiohttp.ConnectionTimeoutError as error:
-            raise errors.unreachable() from error
-        except TimeoutError as error:
-            raise errors.timeout() from error
-        except aiohttp.ClientError as error:
-            raise errors.unreachable() from error
+        upstream = await self._ask(target.endpoint, orjson.dumps(sent))
         async with upstream:
             if upstream.status != 200:
                 raise await _refusal(upstream)
@@ -131,6 +123,32 @@ class Relay:
             if meter.stream:
                 return await self._stream(request, meter, upstream, headers, wants_usage)
             return await self._whole(meter, upstream, headers)
+
+    async def _ask(self, endpoint: str, content: bytes) -> aiohttp.ClientResponse:
+        """Return the engine's answer once its headers are there.
+
+        Only a connection that was never made is tried again: nothing was computed for it.
+        Raises: ApiError.
+        """
+        deadline = time.monotonic() + self._retry_seconds
+        while True:
+            try:
+                return await self._session.post(
+                    f"{endpoint}/v1/chat/completions",
+                    data=content,
+                    headers={"Content-Type": "application/json"},
+                    allow_redirects=False,
+                )
+            except aiohttp.ClientConnectorError as error:
+                if time.monotonic() >= deadline:
+                    raise errors.unreachable() from error
+            except aiohttp.ConnectionTimeoutError as error:
+                raise errors.unreachable() from error
+            except TimeoutError as error:
+                raise errors.timeout() from error
+            except aiohttp.ClientError as error:
+                raise errors.unreachable() from error
+            await asyncio.sleep(0.1)
 
     async def _whole(
         self, meter: Meter, upstream: aiohttp.ClientResponse, headers: dict[str, str]

@@ -43,12 +43,14 @@ class GatewaySettings(BaseModel):
     """Port that serves roll-ups to the agent."""
     agent_user: str = "system:serviceaccount:ringfence-system:agent"
     """The one Kubernetes user that may read roll-ups."""
-    spool_max_bytes: Annotated[int, Field(ge=2**20)] = 256 * 2**20
+    spool_max_bytes: Annotated[int, Field(ge=2**16)] = 256 * 2**20
     """Usage not yet in the database beyond which requests are refused: usage is never dropped."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 25.0
     """How long live answers may go on after SIGTERM."""
     connect_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
     """Patience for a connection to an engine."""
+    retry_seconds: Annotated[float, Field(ge=0, le=30)] = 2.0
+    """How long a refused connection is tried again (an engine that restarts); 0 tries once."""
     idle_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
     """Patience for the first byte and between two chunks of an engine's answer."""
     ship_seconds: Annotated[float, Field(gt=0, le=60)] = 0.25

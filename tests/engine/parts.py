@@ -74,9 +74,8 @@ def spawn_engine(
     folder.mkdir(parents=True, exist_ok=True)
     file, log = folder / "engine.json", folder / "engine.log"
     file.write_text(json.dumps(config))
-    environment = child_environment(
-        ENGINE_CONFIG=str(file), ENGINE_HOST="127.0.0.1", ENGINE_PORT="0", **extra
-    )
+    settings = {"ENGINE_HOST": "127.0.0.1", "ENGINE_PORT": "0", **extra}
+    environment = child_environment(ENGINE_CONFIG=str(file), **settings)
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "sandbox.engine.main"],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -10,7 +12,9 @@ import openai
 import pytest
 
 from gateway.keys import new_key
-from tests.engine.parts import PROMPT, Engine
+from sandbox.home import free_port
+from sandbox.models import ensure
+from tests.engine.parts import PROMPT, Engine, engine_config, start_engine
 from tests.gateway.parts import Boundary, key_entry, until
 
 
@@ -150,6 +154,21 @@ def test_a_model_without_an_engine_is_a_typed_503(bare_boundary: Boundary) -> No
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_not_ready")
     bare_boundary.publish("http://127.0.0.1:9")
     until(lambda: bare_boundary.chat("tiny-coder").json()["error"]["code"] == "engine_unreachable")
+
+
+def test_an_engine_that_restarts_is_waited_for(bare_boundary: Boundary, tmp_path: Path) -> None:
+    port = free_port()
+    bare_boundary.publish(f"http://127.0.0.1:{port}")
+    bare_boundary.start(GATEWAY_RETRY_SECONDS="20")
+    config = engine_config(ensure(), ("payments-style", "research-style"))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(bare_boundary.chat, "payments-style")
+        engine = start_engine(tmp_path / "late", config, ENGINE_PORT=str(port))
+        try:
+            assert waiting.result(timeout=30).status_code in {200, 503}
+            assert bare_boundary.chat("payments-style").status_code == 200
+        finally:
+            engine.stop()
 
 
 def test_a_change_of_the_resources_is_in_force_without_a_restart(
