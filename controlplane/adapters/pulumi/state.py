@@ -136,16 +136,16 @@ class StateStore:
                 _sql(
                     "INSERT INTO {schema}.state_snapshot (run_id, label, key, data) "
                     "SELECT %s, %s, key, data FROM {schema}.pulumi_state "
-                    "WHERE key LIKE '.pulumi/stacks/%%' AND key NOT LIKE '%%.bak'",
+                    "WHERE key LIKE %s AND key NOT LIKE '%%.bak'",
                     boundary_id,
                 ),
-                [run_id, label],
+                [run_id, label, self._key("stacks/%")],
             )
             return done.rowcount
 
     def has_stack(self, boundary_id: UUID, project: str, stack: str) -> bool:
         """Say whether a stack exists."""
-        key = f".pulumi/stacks/{project}/{stack}.json"
+        key = self._key(f"stacks/{project}/{stack}.json")
         with self._connection() as connection:
             found = connection.execute(
                 _sql("SELECT 1 FROM {schema}.pulumi_state WHERE key = %s", boundary_id), [key]
@@ -156,10 +156,8 @@ class StateStore:
         """Return the engine's lock files of the boundary."""
         with self._connection() as connection:
             rows = connection.execute(
-                _sql(
-                    "SELECT key, data FROM {schema}.pulumi_state WHERE key LIKE '.pulumi/locks/%%'",
-                    boundary_id,
-                )
+                _sql("SELECT key, data FROM {schema}.pulumi_state WHERE key LIKE %s", boundary_id),
+                [self._key("locks/%")],
             ).fetchall()
         return [StateLock(key, data) for key, data in rows]
 
@@ -176,10 +174,8 @@ class StateStore:
             )
             try:
                 done = connection.execute(
-                    _sql(
-                        "DELETE FROM {schema}.pulumi_state WHERE key LIKE '.pulumi/locks/%%'",
-                        boundary_id,
-                    )
+                    _sql("DELETE FROM {schema}.pulumi_state WHERE key LIKE %s", boundary_id),
+                    [self._key("locks/%")],
                 )
             except psycopg.Error as error:
                 if error.sqlstate == "RF001":
@@ -214,6 +210,10 @@ class StateStore:
             unquote(self._url.password or ""),
         )
         return ":".join(f.replace("\\", "\\\\").replace(":", "\\:") for f in fields) + "\n"
+
+    def _key(self, path: str) -> str:
+        # The engine puts the address's path before every key of its bucket.
+        return f"{self._url.path.strip('/')}/.pulumi/{path}"
 
     def _host(self) -> str:
         host = str(self._url.hostname)
