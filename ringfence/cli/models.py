@@ -48,7 +48,7 @@ def chat(
     person: str | None = PERSON,
 ) -> None:
     """Ask a boundary's model through its gateway and stream the answer."""
-    found = connect(person).get(f"/v1/boundaries/{boundary}")
+    found = connect(person).get(f"/v1/boundaries/{boundary}/agent")
     url = found.get("gateway_url")
     if not url:
         raise CommandError(

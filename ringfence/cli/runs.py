@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import typer
 
@@ -22,6 +23,8 @@ app = typer.Typer(help="One attempt at an operation on an install.")
 RUN = typer.Argument(help="id of the run", metavar="RUN")
 REASON = typer.Option("", "--reason", help="why; kept with the decision")
 FAILED = ("failed", "unwound", "stuck", "cancelled", "needs-attention")
+NEEDS_A_PERSON = ("stuck", "needs-attention", "waiting-for-grant", "paused")
+"""States from which a run does not go on by itself."""
 
 
 @app.command()
@@ -32,21 +35,28 @@ def show(run: str = RUN, person: str | None = PERSON, as_json: bool = JSON) -> N
         print_json(document)
         return
     out.print(f"run {run}: {document['state']}", markup=False)
-    critical = set(document.get("critical_path") or ())
+    if document["error_message"]:
+        out.print(f"  why   {document['at_fault']}: {document['error_message']}", markup=False)
     print_table(
         ("STEP", "STATE", "SECONDS", "BUDGET", ""),
         [
             (
                 step["key"],
                 step["state"],
-                f"{step['seconds']:.1f}" if step.get("seconds") is not None else "",
+                "" if step["elapsed_seconds"] is None else f"{step['elapsed_seconds']:.1f}",
                 f"{step['budget_seconds']:.0f}",
-                "critical path" if step["key"] in critical else "",
+                _note(step),
             )
             for step in document["steps"]
         ],
         "no steps yet: the run is being planned",
     )
+
+
+def _note(step: dict[str, Any]) -> str:
+    if step["error_message"]:
+        return str(step["error_message"])
+    return "critical path" if step["on_critical_path"] else ""
 
 
 @app.command()
@@ -64,11 +74,13 @@ def watch(
                 typer.echo(json.dumps(event, sort_keys=True))
             elif event["kind"] in ("run.state", "step.state"):
                 what = event.get("step") or "run"
-                error = event.get("detail", {}).get("error", "")
+                error = event.get("detail", {}).get("error_message", "")
                 out.print(
                     f"{event['at'][11:19]}  {what:<16} {event.get('state') or ''}  {error}",
                     markup=False,
                 )
+            if event["kind"] == "run.state" and event["state"] in NEEDS_A_PERSON:
+                break
     except KeyboardInterrupt as error:
         err.print(f"detached; the run goes on. Watch again: ringfence run watch {run}")
         raise typer.Exit(Exit.INTERRUPTED) from error

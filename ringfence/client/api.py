@@ -18,7 +18,7 @@ from ringfence.client.context import Context
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 STREAM_TIMEOUT = httpx2.Timeout(60.0, connect=5.0)
 RECONNECT_SECONDS = 0.5
-FINAL_STATES = frozenset({"succeeded", "failed", "unwound", "cancelled", "stuck"})
+FINAL_STATES = frozenset({"succeeded", "failed", "unwound", "cancelled"})
 """States in which no further event comes."""
 
 

@@ -18,6 +18,8 @@ from sandbox.demo.screen import Board, Cell, Screen
 READY_STEP = "first-answer"
 """Once this step has succeeded, the gateway answers: the engineer may ask."""
 LONGEST_RUN_SECONDS = 1500.0
+STOPPED = ("stuck", "needs-attention", "waiting-for-grant", "paused")
+"""States from which a run does not go on by itself: the demo shows them and fails."""
 
 
 def follow_runs(
@@ -73,7 +75,7 @@ def _drain(
         changed, wait = True, 0.02
         if isinstance(event, ApiError):
             raise event
-        if event is None:
+        if event is None or (event["kind"] == "run.state" and event["state"] in STOPPED):
             open_runs.discard(boundary)
 
 
@@ -82,14 +84,13 @@ def _refresh(api: Api, runs: Mapping[str, str], board: Board) -> dict[tuple[str,
     changes: dict[tuple[str, str], Cell] = {}
     for boundary, run_id in runs.items():
         run = api.get(f"/v1/runs/{run_id}")
-        critical = set(run.get("critical_path") or ())
         for step in run["steps"]:
             cell = Cell(
                 state=step["state"],
-                seconds=step.get("seconds"),
-                budget=step.get("budget_seconds"),
-                note=step.get("summary") or "",
-                critical=step["key"] in critical,
+                seconds=step["elapsed_seconds"],
+                budget=step["budget_seconds"],
+                note=step["error_code"] or "",
+                critical=step["on_critical_path"],
             )
             if board.set(step["key"], boundary, cell):
                 changes[(step["key"], boundary)] = cell

@@ -62,7 +62,6 @@ class BoundaryResult(Document):
     run_state: str
     role_arn: str
     gateway_url: str
-    cluster_endpoint: str
     plan_digest: str
     resources_planned: int
     closed_attempts: tuple[Attempt, ...]

@@ -231,20 +231,18 @@ class Story:
                 {"digest": scene.plan["digest"], "reason": "read and agreed"},
             )
         counts = "   ".join(
-            f"{s.name} {s.plan['digest'][7:13]}  {s.plan['creates']} to create"
-            for s in self._scenes
+            f"{s.name} {s.plan['digest'][7:13]}  {creates(s)} to create" for s in self._scenes
         )
-        path = " → ".join(self._scenes[0].plan["critical_path"])
+        run = self._architect.get(f"/v1/runs/{self._scenes[0].run_id}")
+        path = " → ".join(run["critical_path"]["keys"])
         self._screen.heading(
             "Plan", counts, f"critical path: {path}    both approved by {APPROVER}"
         )
         self._screen.gap()
 
     def _gateway_key(self, scene: Scene) -> str:
-        made = self._architect.post(
-            f"/v1/boundaries/{scene.name}/gateway-keys",
-            {"group": scene.group, "owner": ENGINEERS.get(scene.name, ARCHITECT)},
-        )
+        engineer = Api(Context.load(ENGINEERS[scene.name]))
+        made = engineer.post(f"/v1/boundaries/{scene.name}/gateway-keys", {"group": scene.group})
         folder = self._home.secrets / "gateway-keys"
         folder.mkdir(exist_ok=True, mode=0o700)
         write_private(folder / scene.name, made["key"])
@@ -275,7 +273,8 @@ class Story:
             scene.run = self._architect.get(f"/v1/runs/{scene.run_id}")
             require(
                 scene.run["state"] == "succeeded",
-                f"{scene.name}: the run ended {scene.run['state']}: {scene.run.get('error')}",
+                f"{scene.name}: the run is {scene.run['state']}: {scene.run['at_fault']} "
+                f"{scene.run['error_code']}: {scene.run['error_message']}",
             )
         self._screen.gap()
         for position, scene in enumerate(self._scenes):
@@ -299,7 +298,7 @@ class Story:
     def _answer(self, boundary: str) -> None:
         scene = next(s for s in self._scenes if s.name == boundary)
         other = next(o for s, o in self._pairs() if s is scene)
-        scene.gateway_url = self._architect.get(f"/v1/boundaries/{scene.name}")["gateway_url"]
+        scene.gateway_url = self._architect.get(f"/v1/boundaries/{scene.name}/agent")["gateway_url"]
         require(bool(scene.gateway_url), f"{scene.name}: no gateway address was reported")
         for model in ("tiny-coder", scene.adapter):
             scene.answers.append(ask(scene.gateway_url, scene.key, model, PROMPT))
@@ -404,6 +403,12 @@ class Story:
         self._screen.heading("  stop", "ringfence down")
 
 
+def creates(scene: Scene) -> int:
+    """Return how many resources the plan creates, over all stacks."""
+    counts = scene.plan["document"]["stacks"].values()
+    return sum(1 for stack in counts for step in stack["steps"] if step["op"] == "create")
+
+
 def one_line(text: str, width: int = 40) -> str:
     """Return the beginning of a text on one line."""
     return " ".join(text.split())[:width]
@@ -424,21 +429,20 @@ def boundary_result(scene: Scene, foreign_adapter: str) -> BoundaryResult:
         run_state=scene.run["state"],
         role_arn=certificate.access.role_arn,
         gateway_url=scene.gateway_url,
-        cluster_endpoint=scene.run.get("outputs", {}).get("cluster_endpoint", ""),
         plan_digest=scene.plan["digest"],
-        resources_planned=scene.plan["creates"],
+        resources_planned=creates(scene),
         closed_attempts=tuple(_attempt(a) for a in scene.closed),
         open_attempts=tuple(_attempt(a) for a in scene.opened),
         steps=tuple(
             StepSeconds(
                 key=step["key"],
                 state=step["state"],
-                seconds=step.get("seconds") or 0.0,
+                seconds=step["elapsed_seconds"] or 0.0,
                 budget_seconds=step["budget_seconds"],
             )
             for step in scene.run["steps"]
         ),
-        critical_path=tuple(scene.run["critical_path"]),
+        critical_path=tuple(scene.run["critical_path"]["keys"]),
         seconds=seconds,
         answers=tuple(scene.answers),
         foreign_adapter=foreign_adapter,
