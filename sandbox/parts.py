@@ -124,6 +124,7 @@ class PartsBuilder:
         data = self._home.data / "postgres"
         password = self._home.secret("database-postgres")
         url = postgres.conninfo(self.postgres_port, "postgres", password, "postgres")
+        self.secret_file("database-url-postgres", url)
         return Part(
             "postgres",
             # Wrapped from the inside: entering a user namespace clears the death signal.
