@@ -74,6 +74,8 @@ def _rest(service: str, request: Request) -> tuple[str, dict[str, Any]]:
         params = {name: unquote(text) for name, text in found.groupdict().items()}
         params.update(query)
         if service != "s3":
+            names = _path_members(service, route.operation)
+            params = {names.get(name, name): value for name, value in params.items()}
             params.update(_json(request.body))
         return _by_header(route.operation, request), params
     raise AwsError("UnknownOperationException", f"No {service} operation fits this path", 404)
@@ -89,6 +91,18 @@ def _by_header(operation: str, request: Request) -> str:
     if "x-amz-copy-source" in request.headers:
         return {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}.get(operation, operation)
     return operation
+
+
+@lru_cache(maxsize=256)
+def _path_members(service: str, operation: str) -> dict[str, str]:
+    """Map names in the path to the members of the API: EKS writes {name} for clusterName."""
+    model = botocore.session.get_session().get_service_model(_MODELS.get(service, service))
+    shape = model.operation_model(operation).input_shape
+    return {
+        member.serialization["name"]: name
+        for name, member in (shape.members if shape else {}).items()
+        if member.serialization.get("location") == "uri"
+    }
 
 
 @lru_cache(maxsize=8)
