@@ -47,7 +47,9 @@ class Relay:
         self._spool = spool
         self._retry_seconds = retry_seconds
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            # Below the 5 s after which vLLM's server closes an idle connection: the one who closes
+            # first must be the one who knows whether a request is on its way.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=connect_seconds, sock_read=idle_seconds
             ),

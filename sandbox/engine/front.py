@@ -61,7 +61,9 @@ class Front:
             llama.url,
             headers={"Authorization": f"Bearer {llama.api_key}"},
             timeout=aiohttp.ClientTimeout(total=None, sock_read=CHUNK_IDLE_SECONDS),
-            connector=aiohttp.TCPConnector(limit=0),
+            # Its HTTP server gives each open connection a thread and closes it after some requests,
+            # without a word: kept connections would starve it and break at random.
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
         )
 
     async def close(self) -> None:
