@@ -20,7 +20,7 @@ _IAM = "arn:<partition>:iam::<account>:"
 _EC2 = "arn:<partition>:ec2:*:<account>:"
 _EKS = "arn:<partition>:eks:*:<account>:"
 _KMS = "arn:<partition>:kms:*:<account>:"
-_BUCKET = "arn:<partition>:s3:::ringfence-<boundary>-*"
+_BUCKET = "arn:<partition>:s3:::ringfence-<boundary>-<account>-*"
 _POD_ROLES = _IAM + "role/ringfence/<boundary>/*"
 _OWN_ROLES = _IAM + "role/ringfence-<boundary>-g*"
 _CLOSER = _IAM + "role/ringfence-<boundary>-closer"
@@ -173,7 +173,7 @@ STORAGE: Table = [
         "Sid": "Alias",
         "Effect": "Allow",
         "Action": ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"],
-        "Resource": _KMS + "alias/ringfence-<boundary>*",
+        "Resource": _KMS + "alias/ringfence-<boundary>",
     },
     {
         "Sid": "KeyForService",
@@ -202,8 +202,11 @@ CLUSTER: Table = [
             "eks:UpdatePodIdentityAssociation",
         ],
         "Resource": [
-            f"{_EKS}{kind}/ringfence-<boundary>*"
-            for kind in ("cluster", "nodegroup", "addon", "access-entry", "podidentityassociation")
+            _EKS + "cluster/ringfence-<boundary>",
+            *(
+                f"{_EKS}{kind}/ringfence-<boundary>/*"
+                for kind in ("nodegroup", "addon", "access-entry", "podidentityassociation")
+            ),
         ],
     },
     {

@@ -21,6 +21,8 @@ INLINE_ROLE_LIMIT = 10240
 MANAGED_POLICIES_PER_ROLE = 10
 CLOSED_UNTIL = "2000-01-01T00:00:00Z"
 BOUNDARY_NAME = re.compile(r"^[a-z][a-z0-9-]{0,22}[a-z0-9]$")
+# A boundary `pay-g1` would be covered by the patterns of a boundary `pay` (`ringfence-pay-g*`).
+_RESERVED_PART = re.compile(r"(^|-)(g\d*|\d{12}|closer|boundary|permissions)(-|$)")
 AGENT_NAMESPACE = "ringfence-system"
 AGENT_SERVICE_ACCOUNT = "agent"
 
@@ -74,6 +76,12 @@ def _checked(boundary: str) -> str:
         raise ValueError(
             f"boundary {boundary!r}: use 2 to 24 of a-z, 0-9 and '-', starting with a letter "
             "and not ending with '-'"
+        )
+    reserved = _RESERVED_PART.search(boundary)
+    if reserved:
+        raise ValueError(
+            f"boundary {boundary!r}: the part {reserved.group(2)!r} is reserved, because names of "
+            "roles and buckets are built with it; choose another name"
         )
     return boundary
 

@@ -133,7 +133,9 @@ def test_a_presigned_get_works_and_a_changed_one_does_not(gate: GateProcess) -> 
     import urllib.error
     import urllib.request
 
-    url = gate.client("sts", "customer-admin").generate_presigned_url("get_caller_identity")
+    url = gate.client("sts", "customer-admin").generate_presigned_url(
+        "get_caller_identity", HttpMethod="GET"
+    )
     with urllib.request.urlopen(url) as answer:
         assert b"customer-admin" in answer.read()
     with pytest.raises(urllib.error.HTTPError) as caught:

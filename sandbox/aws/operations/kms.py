@@ -30,20 +30,11 @@ _ON_ALIAS = ("CreateAlias", "UpdateAlias", "DeleteAlias")
 
 def find_key(call: Call, identifier: str) -> Any:
     """Find a key by id, ARN or alias; None where there is none."""
-    store = backend("kms", call.account, call.region)
+    keys = backend("kms", call.account, call.region).keys
     name = identifier.rpartition(":")[2].removeprefix("key/")
     if name.startswith("alias/"):
-        found = store.aliases.get(name) if hasattr(store, "aliases") else None
-        name = getattr(found, "target_key_id", name) if found else _alias_target(store, name)
-    return store.keys.get(name)
-
-
-def _alias_target(store: Any, alias: str) -> str:
-    """Find the key id behind an alias in stores that keep aliases per key."""
-    for key_id, aliases in getattr(store, "key_to_aliases", {}).items():
-        if alias in aliases:
-            return str(key_id)
-    return alias
+        return next((one for one in keys.values() if name in one.aliases), None)
+    return keys.get(name)
 
 
 def key_check(call: Call, action: str, identifier: str, extra: ContextValues) -> Check:
