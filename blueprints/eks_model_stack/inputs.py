@@ -49,7 +49,7 @@ class Inputs(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     organization: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
-    boundary: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,23}$")]
+    boundary: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,22}[a-z0-9]$")]
     """Part of every name, so at most 24 characters; unique within the account."""
     install_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
     account: Annotated[str, Field(pattern=r"^\d{12}$", description="AWS account number, as text")]

@@ -1,21 +1,25 @@
 """The rehearsal account as a process of its own, for the tests that need EKS or policies."""
 
 import json
+import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import boto3
 
+from iam.role_template import render_template, role_arn, stack_name
 from tests.blueprints.engine import INPUTS, ROOT
 
 ACCOUNT = "111122223333"
+VENDOR = "999988887777"
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,46 @@ def rehearsal_account(folder: Path, time_scale: float) -> Iterator[RehearsalAcco
     finally:
         process.terminate()
         process.wait(60)
+
+
+def opened_session(account: RehearsalAccount, boundary: str) -> dict[str, str]:
+    """Do the customer's part with the real template, and return a session of the opened role."""
+    external_id = secrets.token_hex(16)
+    template = render_template(
+        boundary,
+        vendor_principal=f"arn:aws:iam::{VENDOR}:role/ringfence-control-plane",
+        external_id=external_id,
+        control_plane_key="0" * 64,
+        release_key="1" * 64,
+    )
+    until = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stacks = account.client("cloudformation", account.credentials("customer-admin"))
+    stacks.create_stack(
+        StackName=stack_name(boundary),
+        TemplateBody=json.dumps(template),
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+        Parameters=[
+            {"ParameterKey": "GrantNumber", "ParameterValue": "1"},
+            {"ParameterKey": "GrantUntil", "ParameterValue": until},
+        ],
+    )
+    stacks.get_waiter("stack_create_complete").wait(
+        StackName=stack_name(boundary), WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+    )
+    vendor = account.client("sts", account.credentials("vendor"))
+    key = vendor.assume_role(
+        RoleArn=role_arn("aws", ACCOUNT, boundary, 1),
+        RoleSessionName="run-1",
+        SourceIdentity="sam@acme.test",
+        ExternalId=external_id,
+        DurationSeconds=900,
+        Tags=[{"Key": "ringfence:boundary", "Value": boundary}],
+    )["Credentials"]
+    return {
+        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": key["SessionToken"],
+    }
 
 
 def _when_ready(process: subprocess.Popen[bytes], folder: Path) -> dict[str, Any]:

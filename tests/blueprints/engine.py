@@ -36,6 +36,8 @@ class Engine:
     endpoint: str
     credentials: dict[str, str]
     inputs: dict[str, Any] = field(default_factory=lambda: INPUTS)
+    observer: dict[str, str] = field(default_factory=dict)
+    """Whose credentials the tests look with; empty means the engine's own."""
 
     def run(
         self,
@@ -114,13 +116,14 @@ class Engine:
 
     def client(self, service: str) -> Any:
         """Return a client of the account, as another party than the engine."""
+        key = self.observer or self.credentials
         return boto3.client(
             service,
             endpoint_url=self.endpoint,
             region_name=INPUTS["region"],
-            aws_access_key_id=self.credentials["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.credentials["AWS_SECRET_ACCESS_KEY"],
-            aws_session_token=self.credentials.get("AWS_SESSION_TOKEN"),
+            aws_access_key_id=key["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=key["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=key.get("AWS_SESSION_TOKEN"),
         )
 
 

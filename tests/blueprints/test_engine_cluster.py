@@ -1,6 +1,8 @@
-"""The cluster with the real engine and the stand-in, in the rehearsal account."""
+"""The cluster with the real engine and the stand-in, in the rehearsal account.
 
-import json
+Everything the engine does here, it does with exactly the permissions of the customer's template.
+"""
+
 import os
 import signal
 import tempfile
@@ -15,7 +17,7 @@ import pytest
 from blueprints.manifest import load
 from sandbox.aws_provider.install import install
 from sandbox.toolchain import find_program
-from tests.blueprints.account import ACCOUNT, rehearsal_account
+from tests.blueprints.account import ACCOUNT, opened_session, rehearsal_account
 from tests.blueprints.engine import INPUTS, Engine, resources
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -25,7 +27,7 @@ NAME = "ringfence-payments"
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """Return an engine on an account that holds what the customer's template makes."""
+    """Return an engine that works in a session of the customer's one role, opened for an hour."""
     home = tmp_path_factory.mktemp("pulumi")
     install(home / "plugins")
     # The clusters' sockets need a short path.
@@ -33,23 +35,15 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         tempfile.TemporaryDirectory(prefix="rf-") as folder,
         rehearsal_account(Path(folder), time_scale=0.005) as account,
     ):
-        credentials = account.credentials("customer-admin")
-        iam = account.client("iam", credentials)
-        anything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-        trust = {
-            "Effect": "Allow",
-            "Principal": {"Service": "pods.eks.amazonaws.com"},
-            "Action": ["sts:AssumeRole", "sts:TagSession"],
-        }
-        iam.create_policy(PolicyName=f"{NAME}-boundary", PolicyDocument=_document(anything))
-        iam.create_role(RoleName=f"{NAME}-closer", AssumeRolePolicyDocument=_document(trust))
-        inputs = INPUTS | {"account": ACCOUNT}
-        pulumi = Path(find_program("pulumi"))
-        yield Engine(home, pulumi, account.endpoint, credentials, inputs)
-
-
-def _document(statement: dict[str, Any]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        session = opened_session(account, "payments")
+        yield Engine(
+            home,
+            Path(find_program("pulumi")),
+            account.endpoint,
+            session,
+            INPUTS | {"account": ACCOUNT},
+            account.credentials("customer-admin"),
+        )
 
 
 @pytest.fixture(scope="module")
