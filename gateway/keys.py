@@ -1,7 +1,8 @@
 """API keys: how one is made and how it is recognised.
 
 Used by the routing table and by whoever issues keys inside the boundary. Separate because the form
-of a key is a contract: `rf_` and 256 random bits, stored nowhere but as a SHA-256.
+of a key is a contract: `rfk_` (or `rf_`) and 256 random bits, stored nowhere but as a SHA-256. The
+prefix tells it from a person's token (`rfp_`), which must not work here.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import hashlib
 import re
 import secrets
 
-_FORM = re.compile(r"^rf_[A-Za-z0-9_-]{43}$")
+_FORM = re.compile(r"^rfk?_[A-Za-z0-9_-]{43}$")
 
 
 def new_key() -> str:
     """Return a new random key."""
-    return f"rf_{secrets.token_urlsafe(32)}"
+    return f"rfk_{secrets.token_urlsafe(32)}"
 
 
 def is_key(text: str) -> bool:

@@ -25,7 +25,7 @@ class GatewaySettingsError(ValueError):
 class GatewaySettings(BaseModel):
     """Each field is the variable `GATEWAY_<FIELD>` in capitals."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     """The boundary's namespace: the only one whose resources are read."""

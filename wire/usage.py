@@ -165,6 +165,7 @@ class _Strict(BaseModel):
         validate_by_alias=True,
         validate_by_name=True,
         serialize_by_alias=True,
+        use_attribute_docstrings=True,
     )
 
 
@@ -172,70 +173,102 @@ class RequestCompleted(_Strict):
     """Data of `usage.request.completed.v1`; OTel GenAI names stand verbatim as aliases."""
 
     boundary_id: BoundaryId
+    """The boundary that answered."""
     group_id: GroupName
     """The key's group at the time of the request."""
     client: Client = Client.UNKNOWN
+    """Recognised by the user agent."""
     client_version: ClientVersion = UNKNOWN
+    """Digits and dots only."""
     ide: Ide = Ide.UNKNOWN
+    """From `X-Ringfence-Ide`."""
     language: Language = Language.UNKNOWN
+    """From `X-Ringfence-Language`."""
     feature: Feature = Feature.UNKNOWN
+    """From `X-Ringfence-Feature`."""
 
     operation: Operation = Field(alias="gen_ai.operation.name")
+    """What was asked for."""
     provider: Literal["llama_cpp", "vllm", "unknown"] = Field(alias="gen_ai.provider.name")
+    """Dialect of the engine."""
     input_tokens: Count = Field(alias="gen_ai.usage.input_tokens")
+    """Tokens of the prompt."""
     output_tokens: Count = Field(alias="gen_ai.usage.output_tokens")
+    """Tokens of the answer, reasoning included."""
     cache_read_tokens: Count = 0
+    """Input tokens the engine read from its prompt cache."""
     cache_creation_tokens: Count = 0
+    """Input tokens written to a cache; 0 where the engine does not say."""
     reasoning_tokens: Count = 0
+    """Output tokens that were reasoning."""
     usage_source: UsageSource
+    """`counted` when the stream ended before the engine reported."""
 
     requested_model: ModelName
     """A name of the boundary's routing table, else `unknown`: never the caller's free text."""
     served_model: ModelName | None
-    """None when nothing was dispatched."""
+    """The name that answered; null when nothing was dispatched."""
     model_version: ModelName
     """Name of the base artifact, else `unknown`."""
     adapter_id: ModelName | None
+    """Name of the adapter artifact; null for the base model."""
     deployment_id: ModelName
     """The ModelInstance, else `unknown`."""
     hop: Annotated[int, Field(ge=0, le=16)] = 0
+    """Which target in a row of fallbacks answered; 0 is the first."""
     fallback_reason: Literal["none"] = "none"
     """Fallback does not exist yet; a later version opens the enumeration."""
     egress_class: EgressClass
+    """Where the answer came from; `none` when nothing was dispatched."""
 
     stream: bool
+    """Whether the caller asked for a stream."""
     ttft_ms: Milliseconds | None
-    """Request accepted to first byte of the answer; None when no byte was sent."""
+    """Request accepted to first byte of the answer; null when no byte was sent."""
     tpot_ms: Milliseconds | None
-    """Per output token after the first; None below two tokens."""
+    """Per output token after the first; null below two tokens."""
     duration_ms: Milliseconds
+    """Request accepted to end of the answer."""
     queue_ms: Milliseconds
     """Time the request waited in the gateway before dispatch."""
     error_type: ErrorType
+    """`none` when the request ended well."""
 
     cost_micro: Count = 0
+    """Millionths of `currency`; 0 until prices exist."""
     currency: Literal["none", "USD", "EUR"] = "none"
+    """Currency of the cost."""
     price_version: Literal["none"] = "none"
+    """Prices do not exist yet; a later version opens the enumeration."""
     experiment_id: UUID | None = None
+    """The experiment the request was part of."""
     arm: Annotated[int, Field(ge=0, le=15)] | None = None
+    """Its arm."""
 
 
 class UsageEvent(_Strict):
     """CloudEvents 1.0 envelope; (`source`, `id`) is the key for de-duplication."""
 
     specversion: Literal["1.0"] = "1.0"
+    """Version of CloudEvents."""
     id: UUID
     """UUIDv7, made when the request is accepted."""
     source: Annotated[str, Field(pattern=r"^/boundaries/[A-Za-z0-9_-]{1,64}/gateway$")]
+    """The boundary's gateway."""
     type: Literal["usage.request.completed.v1"] = EVENT_TYPE
+    """Kind and version of the data."""
     time: AwareDatetime
     """When the request was accepted."""
     subject: Pseudonym
+    """Pseudonym of the key's owner."""
     datacontenttype: Literal["application/json"] = "application/json"
+    """Always JSON."""
     dataschema: Literal["https://schemas.ringfence.dev/usage/request-completed/1-0-0"] = (
         EVENT_SCHEMA
     )
+    """Versioned name of the schema; nothing is fetched from there."""
     data: RequestCompleted
+    """The record itself, below."""
 
 
 Buckets = Annotated[tuple[Count, ...], Field(min_length=BUCKETS, max_length=BUCKETS)]
@@ -247,26 +280,42 @@ class UsageRollup(Message):
     A row is a snapshot that replaces an earlier one of the same key: take the highest `sequence`.
     """
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     SCHEMA: ClassVar[str] = "ringfence.usage-rollup"
 
     boundary_id: BoundaryId
+    """The boundary."""
     hour_start: HourStart
+    """Start of the hour, UTC."""
     group_id: GroupName
+    """Group of the keys."""
     model_version: ModelName
+    """Name of the base artifact, else `unknown`."""
     adapter_id: ModelName | None
+    """Name of the adapter artifact; null for the base model."""
     feature: Feature
+    """What people were doing."""
     sequence: Annotated[int, Field(ge=1, le=2**53)]
     """Number of the change that wrote this snapshot; grows over the whole boundary."""
     requests: Count
+    """Requests that were accepted in the hour."""
     input_tokens: Count
+    """Sum over the requests."""
     output_tokens: Count
+    """Sum over the requests."""
     errors: dict[ErrorType, Count]
     """Requests by error type; `none` never appears, absent means zero."""
     ttft_buckets: Buckets
+    """Histogram of the time to first byte; requests without one are not in it."""
     duration_buckets: Buckets
+    """Histogram of the duration; every request is in it."""
     ttft_sum_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Sum of the times to first byte."""
     duration_sum_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Sum of the durations."""
     as_of: AwareDatetime
+    """When the row was computed."""
     is_final: bool
     """True once late events are no longer expected for the hour (3 UTC days)."""
 
@@ -285,6 +334,8 @@ class UsageRollup(Message):
 
 class RollupPush(Message):
     """What the gateway hands to the agent and the agent pushes to the control plane."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     SCHEMA: ClassVar[str] = "ringfence.rollup-push"
 

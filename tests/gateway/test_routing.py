@@ -39,10 +39,18 @@ def one_key_table(models: list[str], *instances: dict[str, Any]) -> RoutingTable
 
 def test_a_key_is_prefixed_random_and_kept_as_a_hash_only() -> None:
     assert len(set(KEYS)) == 4
-    assert all(is_key(key) and key.startswith("rf_") for key in KEYS)
+    assert all(is_key(key) and key.startswith("rfk_") for key in KEYS)
     table = one_key_table(["alpha"], instance("i", "alpha"))
     assert KEYS[0] not in repr(table)
     assert set(table.callers) == {hash_key(KEYS[0])}
+
+
+def test_a_persons_token_is_no_key_even_when_its_hash_is_listed() -> None:
+    token = KEYS[0].replace("rfk_", "rfp_")
+    entry = {**key_entry(KEYS[0], "pia@acme.test", "g"), "hash": hash_key(token)}
+    table = compile_table(Resources((access([entry], {"g": []}),)))
+    assert table.callers
+    assert table.caller(token, NOW) is None
 
 
 def test_an_empty_boundary_reaches_nothing() -> None:

@@ -1,0 +1,88 @@
+"""Write the tables of `docs/reference/usage-events.md` from the models.
+
+`python -m gateway.reference` rewrites the page between its marks; `--check` only compares, and a
+test does the same. Separate so that a page can never say something else than the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from gateway.settings import PREFIX, GatewaySettings
+from wire.usage import RequestCompleted, RollupPush, UsageEvent, UsageRollup
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "usage-events.md"
+_SHARED = {"version": "Version of the message; N and N-1 are accepted."}
+"""Fields of the message base, which has no descriptions."""
+_MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def _type(annotation: Any) -> str:
+    """Return a readable name of a field's type."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(parts[0])
+    if origin is Literal:
+        return " \\| ".join(f"`{part}`" for part in parts)
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return " \\| ".join(f"`{member.value}`" for member in annotation)
+    if origin is not None and NoneType in parts:
+        return " \\| ".join(_type(p) if p is not NoneType else "null" for p in parts)
+    if origin in {tuple, dict}:
+        return f"{origin.__name__} of {' to '.join(_type(p) for p in parts if p is not ...)}"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _constraint(field: FieldInfo) -> str:
+    patterns = [p for m in field.metadata if (p := getattr(m, "pattern", None))]
+    return "".join(f" `{pattern}`".replace("|", "\\|") for pattern in patterns)
+
+
+def _table(model: type[BaseModel], name: str) -> str:
+    lines = [f"| {name} | Type | Meaning |", "|---|---|---|"]
+    for key, field in model.model_fields.items():
+        shown = PREFIX + key.upper() if model is GatewaySettings else field.alias or key
+        meaning = " ".join((field.description or _SHARED.get(key, "")).split())
+        if model is GatewaySettings and not field.is_required():
+            meaning += f" Default: `{field.default}`."
+        lines.append(f"| `{shown}` | {_type(field.annotation)}{_constraint(field)} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def render(page: str) -> str:
+    """Return the page with every marked table written anew."""
+    tables = {
+        "envelope": _table(UsageEvent, "Field"),
+        "data": _table(RequestCompleted, "Field"),
+        "rollup": _table(UsageRollup, "Field"),
+        "push": _table(RollupPush, "Field"),
+        "settings": _table(GatewaySettings, "Variable"),
+    }
+    return _MARK.sub(lambda mark: mark.group(1) + tables[mark.group(2)] + mark.group(3), page)
+
+
+def main() -> int:
+    """Rewrite or check the page; exit code 1 when `--check` finds a difference."""
+    parser = argparse.ArgumentParser(prog="python -m gateway.reference", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare only")
+    options = parser.parse_args()
+    page = PAGE.read_text()
+    wanted = render(page)
+    if options.check and page != wanted:
+        print(f"{PAGE} is not up to date: run `python -m gateway.reference`", file=sys.stderr)
+        return 1
+    PAGE.write_text(wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
