@@ -246,8 +246,9 @@ def test_roles_need_path_and_permissions_boundary(opened: Boundary) -> None:
     iam.attach_role_policy(RoleName=name, PolicyArn=attached)
     listed = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
     assert [one["PolicyArn"] for one in listed] == [attached]
-    iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=json.dumps(
-        {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]}))  # fmt: skip
+    deny = {"Effect": "Deny", "Action": "*", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+    iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document)
     iam.delete_role_policy(RoleName=name, PolicyName="p")
     iam.detach_role_policy(RoleName=name, PolicyArn=attached)
     assert code_of(lambda: iam.delete_role_permissions_boundary(RoleName=name)) == "AccessDenied"

@@ -109,11 +109,16 @@ class Eks:
             self._ticker.join()
         self.runtime.stop_all(list(self.state.clusters.values()))
 
-    def summary(self) -> list[dict[str, str]]:
-        """List clusters with account and status."""
+    def summary(self) -> list[dict[str, Any]]:
+        """List clusters with account, status and whether their processes run."""
         with self.state.lock:
             return [
-                {"account": one["account"], "name": one["name"], "status": one["status"]}
+                {
+                    "account": one["account"],
+                    "name": one["name"],
+                    "status": one["status"],
+                    "running": self.runtime.handle(one) is not None,
+                }
                 for one in self.state.clusters.values()
             ]
 

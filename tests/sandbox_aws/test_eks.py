@@ -1,0 +1,249 @@
+"""EKS with a real API server behind it: life cycle, who gets in, from where, and until when."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.sandbox_aws.clusters import (
+    ADMIN_POLICY,
+    active,
+    api,
+    make_cluster,
+    make_role,
+    role_of,
+    token,
+)
+from tests.sandbox_aws.conftest import CUSTOMER, Boundary, GateProcess
+from tests.sandbox_aws.test_blueprint_calls import wait_for
+from tests.sandbox_aws.test_sessions import code_of
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+
+@dataclass
+class World:
+    """One gate with one opened boundary and its ACTIVE cluster."""
+
+    gate: GateProcess
+    boundary: Boundary
+    session: dict[str, str]
+    name: str
+
+    @property
+    def eks(self) -> Any:
+        return self.gate.client("eks", self.session)
+
+    @property
+    def cluster(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.eks.describe_cluster(name=self.name)["cluster"]
+        return found
+
+    def status(self, path: str = "/api/v1/namespaces", **changes: Any) -> int:
+        return api(self.cluster, token(self.boundary, self.session, self.name, **changes), path)
+
+    def enter(self) -> None:
+        self.eks.create_access_entry(
+            clusterName=self.name, principalArn=role_of(self.boundary), type="STANDARD"
+        )
+        self.eks.associate_access_policy(
+            clusterName=self.name,
+            principalArn=role_of(self.boundary),
+            policyArn=ADMIN_POLICY,
+            accessScope={"type": "cluster"},
+        )
+
+    def leave(self) -> None:
+        self.eks.delete_access_entry(clusterName=self.name, principalArn=role_of(self.boundary))
+
+    def reach(self, **vpc: Any) -> None:
+        update = self.eks.update_cluster_config(name=self.name, resourcesVpcConfig=vpc)["update"]
+
+        def done() -> bool:
+            found = self.eks.describe_update(name=self.name, updateId=update["id"])["update"]
+            return bool(found["status"] == "Successful")
+
+        assert wait_for(done)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    root = Path(tempfile.mkdtemp(prefix="rf-"))
+    gate = GateProcess(root)
+    gate.start()
+    try:
+        boundary = gate.boundary().create().open()
+        session = boundary.session()
+        name = make_cluster(boundary, session)
+        world = World(gate, boundary, session, name)
+        assert world.cluster["status"] == "CREATING"
+        assert "endpoint" not in world.cluster
+        active(world.eks, name)
+        yield world
+    finally:
+        gate.stop()
+        shutil.rmtree(root)
+
+
+@pytest.fixture
+def entered(world: World) -> Iterator[World]:
+    world.enter()
+    yield world
+    world.leave()
+
+
+def test_the_creator_gets_no_standing_way_in(world: World) -> None:
+    assert world.eks.list_access_entries(clusterName=world.name)["accessEntries"] == []
+    assert world.status() == 401
+
+
+def test_an_access_entry_with_the_admin_policy_opens_the_cluster(entered: World) -> None:
+    assert entered.status() == 200
+    assert entered.status("/api/v1/secrets") == 200
+
+
+def test_removing_the_entry_closes_within_the_cache_time(world: World) -> None:
+    world.enter()
+    bearer = token(world.boundary, world.session, world.name)
+    assert api(world.cluster, bearer, "/api/v1/namespaces") == 200
+    world.leave()
+    assert wait_for(lambda: api(world.cluster, bearer, "/api/v1/namespaces") == 401, 15)
+
+
+def test_an_entry_without_policy_authenticates_and_may_nothing(world: World) -> None:
+    world.eks.create_access_entry(clusterName=world.name, principalArn=role_of(world.boundary))
+    assert world.status() == 403
+    world.leave()
+
+
+def test_another_roles_token_does_not_open(entered: World) -> None:
+    other = entered.gate.boundary().create().open()
+    bearer = token(other, other.session(), entered.name)
+    assert api(entered.cluster, bearer, "/api/v1/namespaces") == 401
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"url_path": "x"}, "a path other than /"),
+        ({"action": "GetSessionToken"}, "another action"),
+        ({"suffix": "&X-Amz-Extra=1"}, "an unknown parameter"),
+        ({"suffix": "&Action=GetCallerIdentity"}, "a repeated parameter"),
+        ({"endpoint": "http://127.0.0.1:1"}, "another host"),
+        ({"endpoint": "https://evil.example"}, "a foreign host"),
+        ({"expires": 901}, "an expiry over 900 s"),
+        ({"headers": {"x-other": "1"}}, "another signed header"),
+        ({"suffix": "&X-Amz-Meta=" + "a" * 4000}, "a token over 4,096 characters"),
+    ],
+)
+def test_a_malformed_token_is_refused(entered: World, changes: dict[str, Any], why: str) -> None:
+    assert entered.status(**changes) == 401, why
+
+
+def test_a_token_for_another_cluster_is_refused(entered: World) -> None:
+    bearer = token(entered.boundary, entered.session, "ringfence-other")
+    assert api(entered.cluster, bearer, "/api/v1/namespaces") == 401
+
+
+def test_with_public_access_off_nobody_outside_connects(entered: World) -> None:
+    cluster = entered.cluster
+    bearer = token(entered.boundary, entered.session, entered.name)
+    entered.reach(endpointPublicAccess=False, endpointPrivateAccess=True)
+    with pytest.raises((urllib.error.URLError, ConnectionError)):
+        api(cluster, bearer, "/api/v1/namespaces")
+    entered.reach(endpointPublicAccess=True, publicAccessCidrs=["127.0.0.1/32"])
+    assert api(cluster, bearer, "/api/v1/namespaces") == 200
+
+
+def test_from_another_address_nobody_connects(entered: World) -> None:
+    cluster = entered.cluster
+    bearer = token(entered.boundary, entered.session, entered.name)
+    entered.reach(endpointPublicAccess=True, publicAccessCidrs=["203.0.113.7/32"])
+    with pytest.raises((urllib.error.URLError, ConnectionError)):
+        api(cluster, bearer, "/api/v1/namespaces")
+    entered.reach(endpointPublicAccess=True, publicAccessCidrs=["127.0.0.1/32"])
+
+
+def test_both_endpoints_cannot_be_off(world: World) -> None:
+    config = {"endpointPublicAccess": False, "endpointPrivateAccess": False}
+    assert (
+        code_of(lambda: world.eks.update_cluster_config(name=world.name, resourcesVpcConfig=config))
+        == "InvalidParameterException"
+    )
+
+
+def test_a_node_group_becomes_active_with_its_real_nodes(world: World) -> None:
+    iam = world.gate.client("iam", world.session)
+    role = make_role(iam, world.boundary, "node", "ec2.amazonaws.com")
+    world.eks.create_nodegroup(
+        clusterName=world.name, nodegroupName="cpu", nodeRole=role,
+        subnets=world.cluster["resourcesVpcConfig"]["subnetIds"],
+        scalingConfig={"minSize": 1, "maxSize": 1, "desiredSize": 1},
+        labels={"ringfence.io/accelerator": "cpu"},
+    )  # fmt: skip
+
+    def group() -> str:
+        found = world.eks.describe_nodegroup(clusterName=world.name, nodegroupName="cpu")
+        return str(found["nodegroup"]["status"])
+
+    assert group() in ("CREATING", "ACTIVE")
+    assert wait_for(lambda: group() == "ACTIVE", 60)
+    assert code_of(lambda: world.eks.delete_cluster(name=world.name)) == "ResourceInUseException"
+    world.eks.delete_nodegroup(clusterName=world.name, nodegroupName="cpu")
+    assert wait_for(
+        lambda: world.eks.list_nodegroups(clusterName=world.name)["nodegroups"] == [], 20
+    )
+
+
+def test_pod_identity_associations_are_kept(world: World) -> None:
+    closer = f"arn:aws:iam::{CUSTOMER}:role/ringfence-{world.boundary.name}-closer"
+    arguments = {
+        "clusterName": world.name, "namespace": "ringfence-system", "serviceAccount": "agent",
+    }  # fmt: skip
+    made = world.eks.create_pod_identity_association(**arguments, roleArn=closer)["association"]
+    assert made["roleArn"] == closer
+    listed = world.eks.list_pod_identity_associations(clusterName=world.name)["associations"]
+    assert [one["associationId"] for one in listed] == [made["associationId"]]
+    foreign = f"arn:aws:iam::{CUSTOMER}:role/customer-admin"
+    assert (
+        code_of(lambda: world.eks.create_pod_identity_association(**arguments, roleArn=foreign))
+        == "AccessDeniedException"
+    )
+    world.eks.delete_pod_identity_association(
+        clusterName=world.name, associationId=made["associationId"]
+    )
+
+
+def test_the_cluster_survives_a_restart_of_the_account(entered: World) -> None:
+    entered.gate.stop()
+    entered.gate.start()
+
+    def running() -> bool:
+        with urllib.request.urlopen(f"{entered.gate.endpoint}/_rehearsal/health") as answer:
+            clusters = json.load(answer)["clusters"]
+        return all(one["running"] for one in clusters)
+
+    assert wait_for(running, 60)
+    assert entered.status() == 200
+
+
+def test_an_entry_dies_with_its_role(world: World) -> None:
+    boundary = world.boundary
+    world.enter()
+    boundary.open(2)
+    boundary.open(3)
+    session = boundary.session(3)
+    assert code_of(world.eks.list_clusters) == "UnrecognizedClientException"
+    bearer = token(boundary, session, world.name)
+    world.session = session
+    assert api(world.cluster, bearer, "/api/v1/namespaces") == 401
+    world.eks.delete_access_entry(clusterName=world.name, principalArn=role_of(boundary, 1))
