@@ -112,7 +112,8 @@ def _consume(celery: Celery, threads: int) -> None:
 def main() -> int:
     """Run from the command line."""
     from controlplane.composition import worker_parts
-    from controlplane.config import SecretFileError, WorkerSettings
+    from controlplane.config import SecretFileError
+    from controlplane.worker_config import WorkerSettings
 
     configure("worker")
     try:

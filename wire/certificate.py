@@ -66,7 +66,11 @@ class InstallCertificate(Message):
     blueprint: str
     blueprint_version: str
     blueprint_digest: str
-    plan_digest: str
+    outcome: Literal["succeeded", "unwound", "cancelled", "failed"]
+    """How the run ended; for anything but `succeeded` this is a record of failure and of the end of
+    access, and nothing of the install is left."""
+    plan_digest: str | None
+    """Digest of the approved constraint; None when the run ended before there was one."""
     artifact_digests: dict[str, str]
     """Artifact name -> sha256 digest, as verified inside the boundary."""
     image_digests: dict[str, str]

@@ -337,7 +337,7 @@ def test_the_database_itself_refuses_a_stale_or_missing_fence(
     run_id = bench.start(SAGA)
     claim = bench.claim(run_id)
     assert claim is not None
-    RunStore(bench.worker, claim).add_steps(SAGA, RunStore(bench.worker, claim).load())
+    RunStore(bench.worker, claim).add_steps(SAGA, RunStore(bench.worker, claim).load(), None)
     _expire(bench, run_id)
     assert bench.claim(run_id) is not None
     with bench.worker.begin(bench.tenant.scope) as session:

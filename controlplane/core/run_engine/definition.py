@@ -60,6 +60,14 @@ class StepStop(Exception):  # noqa: N818 - a request to stop, not an error
     """Raised out of a step by `StepContext.check` when it must stop now; steps let it pass."""
 
 
+class ParkedError(StepStop):
+    """The step cannot go on without somebody: the run parks, the step or undo runs again later."""
+
+    def __init__(self, park: Park) -> None:
+        super().__init__(park.reason)
+        self.park = park
+
+
 class LeaseLostError(StepStop):
     """Another worker owns the run, or may soon: nothing may be written or called any more."""
 
@@ -220,9 +228,9 @@ class Definition:
     kind: str
     params: type[BaseModel]
     steps: tuple[Step, ...]
-    complete: Callable[[Session, RunView, Any], BaseModel] | None = None
-    """Called once, on the first claim: turn what the request wrote (`run.params`, as it stands)
-    into the full parameters, read from rows. They are stored and stay fixed for the run."""
+    complete: Callable[[Session, RunView, dict[str, Any], Any], BaseModel] | None = None
+    """Called once, on the first claim, with the ports: turn what the request wrote (`run.params`,
+    as it stands) into the full parameters, read from rows. They stay fixed for the run."""
 
     @property
     def graph(self) -> StepGraph:
@@ -250,6 +258,7 @@ __all__ = [
     "LeaseLostError",
     "Park",
     "ParkState",
+    "ParkedError",
     "RunState",
     "RunStoppingError",
     "RunView",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from controlplane.core.db import Database
 from controlplane.core.errors import RingfenceError
@@ -26,6 +26,7 @@ from controlplane.core.run_engine.definition import (
     Done,
     LeaseLostError,
     Park,
+    ParkedError,
     RunStoppingError,
     Skip,
     Step,
@@ -125,7 +126,13 @@ class RunExecutor(Generic[PortsT]):
         if facts.steps:
             params = self._definition.params.model_validate(facts.params)
         else:
-            params = self._store.add_steps(self._definition, facts)
+            try:
+                params = self._store.add_steps(self._definition, facts, self._ports)
+            except (RingfenceError, ValidationError) as error:
+                # Nothing was begun: a person must look, and a claim would only fail again.
+                code, message, _ = _describe(error)
+                self._store.set_state(facts.ctx, "needs-attention", reason=message, code=code)
+                return
         self._shown = facts.state
         if facts.cancel_requested:
             self._cancelled.set()
@@ -252,6 +259,8 @@ class RunExecutor(Generic[PortsT]):
                     flight.step.undo(context)
             else:
                 result = flight.step.forward(context)
+        except ParkedError as stop:
+            result = stop.park
         except StepStop as stop:
             error = stop
         except Exception as fault:  # noqa: BLE001 - the edge of a task: becomes the step's error
@@ -267,11 +276,13 @@ class RunExecutor(Generic[PortsT]):
         facts = self._store.load()
         if landing.error is not None:
             self._land_error(flight, facts, landing.error)
+        elif isinstance(landing.result, Park):
+            if not flight.is_undo and flight.step.undo is None:
+                # A step with an undo stays `running`: it may have left something behind.
+                self._store.step_parked(landing.key)
+            self._park = (landing.key, landing.result)
         elif flight.is_undo:
             self._store.undo_finished(facts.ctx, landing.key)
-        elif isinstance(landing.result, Park):
-            self._store.step_parked(landing.key)
-            self._park = (landing.key, landing.result)
         elif isinstance(landing.result, Skip):
             self._store.step_finished(
                 facts.ctx, landing.key, "skipped", detail={"reason": landing.result.reason}

@@ -95,11 +95,11 @@ class RunStore:
             steps=steps,
         )
 
-    def add_steps(self, definition: Definition, facts: RunFacts) -> BaseModel:
+    def add_steps(self, definition: Definition, facts: RunFacts, ports: Any) -> BaseModel:
         """Complete the parameters and write a row per step on the first claim; return them."""
         with self.transaction() as session:
             if definition.complete is not None:
-                params = definition.complete(session, facts.view, facts.params)
+                params = definition.complete(session, facts.view, facts.params, ports)
             else:
                 params = definition.params.model_validate(facts.params)
             for position, step in enumerate(definition.steps):

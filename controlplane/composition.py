@@ -1,0 +1,94 @@
+"""Put the worker's parts together: adapters, sagas and jobs from the settings.
+
+Called by `worker.main` only. Separate from `worker`, which knows no saga and is also run by tests
+with sagas of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from controlplane.adapters.aws.sessions import StsSessions
+from controlplane.adapters.helm.release import HelmReleases
+from controlplane.adapters.pulumi.engine import EngineSettings as PulumiSettings
+from controlplane.adapters.pulumi.engine import PulumiEngine
+from controlplane.adapters.pulumi.recovery import ABSENCE_SECONDS, Recovery
+from controlplane.adapters.pulumi.state import StateStore
+from controlplane.adapters.signing.control_plane_key import ControlPlaneKey
+from controlplane.adapters.signing.countersigner import HttpCountersigner
+from controlplane.core.run_engine.executor import EngineSettings
+from controlplane.sagas import install_provision
+from controlplane.sagas.provisioning.ports import AwsCloud, Ports, ProvisionSettings
+from controlplane.worker import WorkerParts
+from controlplane.worker_config import WorkerSettings
+from proof.keys import decode_public
+
+
+def worker_parts(settings: WorkerSettings) -> WorkerParts:
+    """Return everything the worker is made of. Raises: SecretFileError, InternalError."""
+    return WorkerParts(
+        database_url=settings.database_url(),
+        redis_url=settings.redis_url(),
+        definitions={install_provision.DEFINITION.kind: install_provision.DEFINITION},
+        ports=provision_ports(settings),
+        engine=EngineSettings(
+            lease_seconds=settings.lease_seconds, max_parallel_steps=settings.parallel_steps
+        ),
+        run_slots=settings.run_slots,
+        task_threads=settings.task_threads,
+    )
+
+
+def provision_ports(settings: WorkerSettings) -> Ports:
+    """Return the outside systems of an install."""
+    sessions = StsSessions(settings.aws_credentials_file, settings.aws_endpoint_url)
+    state = StateStore.from_file(settings.state_database_url_file)
+    engine = PulumiEngine(
+        PulumiSettings(
+            pulumi=settings.tool_pulumi,
+            plugins=settings.pulumi_plugins,
+            work_root=settings.work_dir,
+            passphrase_file=settings.state_passphrase_file,
+            aws_endpoint_url=settings.aws_endpoint_url,
+        ),
+        state,
+    )
+    return Ports(
+        sessions=sessions,
+        cloud=AwsCloud(sessions, settings.aws_endpoint_url, settings.control_plane_cidrs),
+        engine=engine,
+        state=state,
+        # The two looks at an absent resource wait for the cloud, so they scale with it.
+        recovery=Recovery(engine, state, absence_seconds=ABSENCE_SECONDS * settings.time_scale),
+        releases=lambda folder: HelmReleases(settings.tool_helm, folder),
+        signer=ControlPlaneKey(settings.control_plane_key_file),
+        countersigner=HttpCountersigner(
+            settings.countersigner_url,
+            settings.countersigner_token_file,
+            decode_public(settings.customer_public_key),
+        ),
+        settings=_provision_settings(settings),
+    )
+
+
+def _provision_settings(settings: WorkerSettings) -> ProvisionSettings:
+    return ProvisionSettings(
+        work_dir=settings.work_dir,
+        artifact_store=settings.artifact_store,
+        blueprints_root=settings.blueprints_root,
+        charts=settings.charts,
+        images=_images(settings.images_file),
+        agent_url=settings.agent_url,
+        customer_public_key=settings.customer_public_key,
+        vendor_account=settings.vendor_principal.split(":")[4],
+        control_plane_cidrs=settings.control_plane_cidrs,
+        time_scale=settings.time_scale,
+        is_rehearsal=settings.aws_endpoint_url is not None,
+        close_probe_seconds=settings.close_probe_seconds,
+    )
+
+
+def _images(path: Path) -> dict[str, str]:
+    images: dict[str, str] = json.loads(path.read_text())
+    return images

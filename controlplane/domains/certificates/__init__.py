@@ -1,0 +1,1 @@
+"""Install certificates: the signed record at the end of a run."""

@@ -1,0 +1,1 @@
+"""What the steps of `install_provision` are made of, one module per outside system."""

@@ -1,0 +1,234 @@
+"""What happens inside the boundary, seen through its agent: enrolment, desired state, readiness.
+
+Called by the steps `agent`, `desired`, `ready`, `first-answer` and the verbs of the close. Nothing
+here reaches into the boundary: it reads rows that the agent's own calls wrote.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from uuid import UUID, uuid5
+
+from sqlalchemy import select, update
+
+from controlplane.core.clock import now
+from controlplane.core.errors import ConflictError, UnavailableError
+from controlplane.domains.agents import bundles, repository, service
+from controlplane.sagas.provisioning.access import Context, output
+from controlplane.tables.agents import Agent, BundleRow, EnrolmentToken
+from proof.canonical import digest
+from wire.agent import AgentStatus, VerbResult
+from wire.bundle import CloseVerb, CountersignVerb, Verb
+from wire.envelope import Envelope
+
+# Ids of verbs derive from (run, kind): a step that runs again asks for the same verb.
+_PASSING = frozenset({"cloud-error"})
+_VERBS = UUID("6f7b1c0e-4d0a-5a0e-9a52-0f6d2c9d7e11")
+
+
+class AgentRefusedError(ConflictError):
+    """The agent refused a bundle or a verb; the message is its reason."""
+
+    code = "agent-refused"
+
+
+def wait_for_agent(context: Context) -> dict[str, Any]:
+    """Wait until an agent of this install has enrolled; return who it is."""
+    while True:
+        with context.transaction() as session:
+            agent = repository.find_active_agent(session, context.run.boundary_id)
+            if agent is not None and agent.install_id == context.params.install_id:
+                return {
+                    "agent_id": str(agent.id),
+                    "fingerprint": agent.fingerprint,
+                    "version": agent.agent_version,
+                }
+        context.wait(context.ports.settings.poll_seconds)
+
+
+def forget_agent(context: Context) -> None:
+    """Revoke the install's agent and its open tokens: their cluster goes away."""
+    install = context.params.install_id
+    with context.transaction() as session:
+        session.execute(
+            update(Agent)
+            .where(Agent.install_id == install, Agent.revoked_at.is_(None))
+            .values(revoked_at=now())
+            .execution_options(synchronize_session=False)
+        )
+        session.execute(
+            update(EnrolmentToken)
+            .where(
+                EnrolmentToken.install_id == install,
+                EnrolmentToken.used_at.is_(None),
+                EnrolmentToken.revoked_at.is_(None),
+            )
+            .values(revoked_at=now())
+            .execution_options(synchronize_session=False)
+        )
+
+
+def publish(context: Context) -> dict[str, Any]:
+    """Build, sign, have countersigned and publish the desired state, unless it is out already."""
+    placement = bundles.Placement(
+        bucket=output(context, "foundation")["artifact_bucket"],
+        region=context.params.region,
+        engine_image=context.ports.settings.images["ringfence/engine-llamacpp"],
+        object_keys={item["digest"]: item["key"] for item in output(context, "weights")["models"]},
+    )
+    with context.transaction() as session:
+        bundle = bundles.build_bundle(session, context.run.boundary_id, placement)
+        newest = repository.find_newest_bundle(session, context.run.boundary_id, 0)
+    content = digest([item.model_dump(mode="json") for item in bundle.resources])
+    facts = {
+        "sequence": bundle.sequence,
+        "content": content,
+        "resources": len(bundle.resources),
+        "instances": [r.name for r in bundle.resources if r.kind == "ModelInstance"],
+    }
+    if newest is not None and _content(newest) == content:
+        return {**facts, "sequence": newest.sequence}
+    context.check()
+    envelope = context.ports.countersigner.countersign(context.ports.signer.sign(bundle))
+    with context.transaction() as session:
+        service.publish_bundle(
+            session,
+            context.ctx,
+            context.run.organization_id,
+            context.run.boundary_id,
+            bundle.sequence,
+            envelope,
+        )
+    return {**facts, "signers": [signature.keyid for signature in envelope.signatures]}
+
+
+def _content(row: BundleRow) -> str:
+    """Return the digest of a published bundle's resources."""
+    payload = json.loads(base64.b64decode(Envelope.model_validate(row.envelope).payload))
+    return digest(payload["resources"])
+
+
+def wait_until_ready(context: Context) -> dict[str, Any]:
+    """Wait until the agent applied the bundle and everything in it is ready; show what changes.
+
+    Raises: AgentRefusedError with the agent's own reason.
+    """
+    sequence = output(context, "desired")["sequence"]
+    wanted = output(context, "desired")["resources"]
+    shown: dict[tuple[str, str], tuple[bool, str]] = {}
+    while True:
+        status = _status(context)
+        if status is not None:
+            if status.refused is not None and status.applied_sequence < sequence:
+                raise AgentRefusedError(
+                    f"the agent refused bundle {sequence}: {status.refused.reason}",
+                    detail={"refusal": status.refused.code},
+                )
+            _show_changes(context, status, shown)
+            done = [
+                r for r in status.resources if r.ready and r.observed_generation == r.generation
+            ]
+            if status.applied_sequence >= sequence and len(done) >= wanted == len(status.resources):
+                return {
+                    "gateway_url": status.gateway_url,
+                    "artifact_digests": dict(status.verified_artifacts),
+                    "ready": [f"{r.kind}/{r.name}" for r in status.resources],
+                }
+        context.wait(context.ports.settings.poll_seconds)
+
+
+def _show_changes(
+    context: Context, status: AgentStatus, shown: dict[tuple[str, str], tuple[bool, str]]
+) -> None:
+    for report in status.resources:
+        key, value = (report.kind, report.name), (report.ready, report.reason)
+        if shown.get(key) != value:
+            shown[key] = value
+            context.resource(
+                "ready" if report.ready else "waiting",
+                kind=report.kind,
+                name=report.name,
+                reason=report.reason,
+                message=report.message,
+            )
+
+
+def wait_for_first_answer(context: Context) -> dict[str, Any]:
+    """Wait until every instance has answered one real completion; return the answers' facts."""
+    wanted = set(output(context, "desired")["instances"])
+    while True:
+        status = _status(context)
+        if status is not None:
+            answered = {report.instance: report for report in status.smoke}
+            if wanted <= set(answered):
+                return {
+                    "smoke": [answered[name].model_dump(mode="json") for name in sorted(wanted)],
+                    "gateway_url": status.gateway_url,
+                }
+        context.wait(context.ports.settings.poll_seconds)
+
+
+def has_agent(context: Context) -> bool:
+    """Say whether a live agent of this install could carry out a verb."""
+    with context.transaction() as session:
+        found = session.execute(
+            select(Agent.id).where(
+                Agent.install_id == context.params.install_id, Agent.revoked_at.is_(None)
+            )
+        ).scalar_one_or_none()
+    return found is not None
+
+
+def ask(context: Context, action: CloseVerb | CountersignVerb) -> VerbResult:
+    """Issue a narrowing verb and wait for the agent's answer.
+
+    Raises: AgentRefusedError; UnavailableError when the agent's own call to AWS failed.
+    """
+    verb_id = _issue(context, action)
+    while True:
+        result = _answer(context, verb_id)
+        if result is not None:
+            if result.refused is None:
+                return result
+            family = UnavailableError if result.refused.code in _PASSING else AgentRefusedError
+            raise family(
+                f"the agent refused to {action.kind}: {result.refused.reason}",
+                detail={"refusal": result.refused.code},
+            )
+        context.wait(context.ports.settings.poll_seconds)
+
+
+def _issue(context: Context, action: CloseVerb | CountersignVerb) -> UUID:
+    """Issue the verb once per run; a new one only after the agent refused the last."""
+    refused = 0
+    while True:
+        verb_id = uuid5(_VERBS, f"{context.run.id}/{action.kind}/{refused}")
+        known = _answer(context, verb_id)
+        if known is None or known.refused is None:
+            break
+        refused += 1
+    verb = Verb(id=verb_id, boundary_id=context.run.boundary_id, issued_at=now(), action=action)
+    with context.transaction() as session:
+        service.issue_verb(
+            session,
+            context.ctx,
+            context.run.organization_id,
+            context.run.boundary_id,
+            verb_id=verb_id,
+            kind=action.kind,
+            run_id=context.run.id,
+            envelope=context.ports.signer.sign(verb),
+        )
+    return verb_id
+
+
+def _answer(context: Context, verb_id: UUID) -> VerbResult | None:
+    with context.transaction() as session:
+        return service.verb_result(session, context.run.boundary_id, verb_id)
+
+
+def _status(context: Context) -> AgentStatus | None:
+    with context.transaction() as session:
+        return service.latest_status(session, context.run.boundary_id)

@@ -1,0 +1,182 @@
+"""The end of our access, in the order of decision 4, and without an agent by decision 5.
+
+Called by the steps `census`, `reach_close`, `power-off`, `role-delete`, `proof`, which run at the
+end of every run: also of one that failed, was cancelled or was denied, after its unwind.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import update
+
+from controlplane.adapters.aws import census
+from controlplane.core import audit
+from controlplane.core.clock import now
+from controlplane.core.errors import ForbiddenError, InternalError
+from controlplane.core.run_engine.definition import Done, Park, Skip, StepResult
+from controlplane.sagas.provisioning import boundary
+from controlplane.sagas.provisioning.access import (
+    Context,
+    OpenRole,
+    assume,
+    current_role,
+    open_account,
+    output,
+)
+from controlplane.tables.access import AccessGrant, GrantState
+from controlplane.tables.installs import Install
+from wire.bundle import CloseVerb
+
+
+def take_census(context: Context) -> StepResult:
+    """Count what of ours is left while we can still read it; each is expected or a finding."""
+    foundation, cluster = output(context, "foundation"), output(context, "cluster")
+    # An unwind destroyed them: only the roles are looked at, and anything of ours is a finding.
+    gone = context.run.outcome is not None
+    footprint = census.Footprint(
+        cluster=None if gone else cluster.get("cluster_name"),
+        bucket=None if gone else foundation.get("artifact_bucket"),
+        key_arn=None if gone else foundation.get("kms_key_arn"),
+        vendor_account=context.ports.settings.vendor_account,
+    )
+    try:
+        with open_account(context) as opened:
+            items = context.ports.cloud.census(opened.account, footprint)
+    except ForbiddenError as error:
+        return Skip(f"the account cannot be read any more: {error.public_message}")
+    findings = [item for item in items if not item.expected]
+    for item in findings:
+        context.progress(finding=item.name, kind=item.kind, reason=item.reason)
+    return Done(
+        {"residue": [item.model_dump(mode="json") for item in items], "findings": len(findings)}
+    )
+
+
+def remove_power(context: Context) -> StepResult:
+    """Attach deny-all to our own role and see the last session denied."""
+    role = current_role(context)
+    try:
+        last = assume(context, role)
+    except ForbiddenError as error:
+        _set_closing(context, role)
+        return Skip(f"the role is closed already: {error.public_message}")
+    account = context.ports.cloud.account(role.target, lambda: last)
+    done = context.ports.cloud.power_off(account)
+    _set_closing(context, role)
+    return Done(
+        {
+            "removed_at": done.removed_at.isoformat(),
+            "proof": done.proof.model_dump(mode="json"),
+            "role_arn": role.target.role_arn,
+            "grant_number": role.number,
+        }
+    )
+
+
+def delete_role(context: Context) -> StepResult:
+    """Let the agent delete the role; without one, wait for the customer or for the end of time."""
+    role = current_role(context)
+    if context.run.outcome is None and boundary.has_agent(context):
+        result = boundary.ask(
+            context, CloseVerb(grant_number=role.number, role_name=role.target.role_name)
+        )
+        if result.close is None or not result.close.role_deleted:
+            raise InternalError(f"the agent answered without deleting {role.target.role_name}")
+        absent = result.close.role_absent_at
+        return Done(
+            {
+                "closed_by": "agent",
+                "detached": list(result.close.detached),
+                "role_deleted_at": absent.isoformat() if absent else None,
+            }
+        )
+    return _wait_for_end(context, role)
+
+
+def _wait_for_end(context: Context, role: OpenRole) -> StepResult:
+    """Probe once; the scheduler brings the run back until access has ended (decision 5)."""
+    context.check()
+    probe = context.ports.sessions.probe(
+        role.target.role_arn, role.target.external_id, region=role.target.region
+    )
+    if not probe.allowed:
+        ended_by = "expiry" if role.remaining <= timedelta(0) else "customer"
+        return Done(
+            {"closed_by": ended_by, "role_deleted_at": None, "seen_at": probe.at.isoformat()}
+        )
+    return Park(
+        "closing",
+        f"our power is gone; {role.target.role_name} still exists until the customer deletes it or "
+        f"{role.grant_until.isoformat(timespec='seconds')}",
+        retry_in=timedelta(seconds=context.ports.settings.close_probe_seconds),
+    )
+
+
+def prove_closed(context: Context) -> StepResult:
+    """See AssumeRole denied, and record the grant as closed with the proof."""
+    role = current_role(context)
+    proof = context.ports.cloud.prove_no_entry(
+        role.target, succeeded_before=bool(output(context, "power-off"))
+    )
+    closed_by = output(context, "role-delete").get("closed_by", "customer")
+    with context.transaction() as session:
+        session.execute(
+            update(AccessGrant)
+            .where(
+                AccessGrant.boundary_id == context.run.boundary_id,
+                AccessGrant.id == role.grant_id,
+            )
+            .values(state=GrantState.CLOSED.value, ended_at=now(), closed_by=closed_by)
+            .execution_options(synchronize_session=False)
+        )
+        audit.append(
+            session,
+            context.ctx,
+            "grant.closed",
+            target=f"grant/{role.grant_id}",
+            boundary_id=context.run.boundary_id,
+            detail={"closed_by": closed_by, "error_code": proof.error_code},
+        )
+        set_axes(session, context, access="closed")
+    return Done({"proof": proof.model_dump(mode="json"), "closed_by": closed_by})
+
+
+def _set_closing(context: Context, role: OpenRole) -> None:
+    with context.transaction() as session:
+        session.execute(
+            update(AccessGrant)
+            .where(
+                AccessGrant.boundary_id == context.run.boundary_id,
+                AccessGrant.id == role.grant_id,
+                AccessGrant.state == GrantState.ACTIVE.value,
+            )
+            .values(state=GrantState.CLOSING.value)
+            .execution_options(synchronize_session=False)
+        )
+        set_axes(session, context, access="closing")
+
+
+def set_axes(session: Any, context: Context, **axes: str) -> None:
+    """Write status axes of the install, with the audit record, when they change."""
+    install = session.get(Install, (context.run.boundary_id, context.params.install_id))
+    changed = {key: value for key, value in axes.items() if getattr(install, key) != value}
+    if install is None or not changed:
+        return
+    for key, value in changed.items():
+        setattr(install, key, value)
+    install.updated_at = now()
+    audit.append(
+        session,
+        context.ctx,
+        "install.changed",
+        target=f"install/{install.id}",
+        boundary_id=context.run.boundary_id,
+        detail=changed,
+    )
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """Return a time that a step's output holds."""
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,147 @@
+"""The cluster's door and what is installed behind it: reach, weights, the chart boundary-stack.
+
+Called by the steps `weights`, `reach_open`, `stack`, `reach_close` and their undos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from controlplane.adapters.aws.artifacts import Artifact
+from controlplane.adapters.kubernetes.reach import ClusterReach, WayInClosed
+from controlplane.core.errors import NotFoundError
+from controlplane.domains.agents.enrolment import issue_token
+from controlplane.sagas.provisioning.access import Context, open_account, output, run_folder
+
+CHART = "boundary-stack"
+RELEASE = "ringfence"
+SYSTEM_NAMESPACE = "ringfence-system"
+# 5 % steps: enough to see it move, few enough to store.
+_PROGRESS_STEPS = 20
+
+
+@contextmanager
+def reach(context: Context) -> Iterator[ClusterReach]:
+    """Open the run's way into the boundary's cluster."""
+    cluster = output(context, "cluster").get("cluster_name", context.params.cluster)
+    with open_account(context) as opened:
+        yield context.ports.cloud.reach(
+            opened.account, cluster, run_folder(context), context.run.id
+        )
+
+
+def copy_models(context: Context) -> list[dict[str, Any]]:
+    """Copy every model into the boundary's bucket; return where each is."""
+    bucket = output(context, "foundation")["artifact_bucket"]
+    copied = []
+    with open_account(context) as opened:
+        for model in context.params.models:
+            context.check()
+            path = context.ports.settings.artifact_store / model.digest.removeprefix("sha256:")
+            stored = context.ports.cloud.store(
+                opened.account,
+                bucket,
+                Artifact(model.name, model.digest, path),
+                _bytes_progress(context, model.name),
+            )
+            context.resource(
+                "done", kind="artifact", name=model.name, digest=model.digest, bytes=stored.size
+            )
+            copied.append(
+                {"name": model.name, "digest": model.digest, "bucket": bucket, "key": stored.key}
+            )
+    return copied
+
+
+def _bytes_progress(context: Context, name: str) -> Any:
+    last = -1
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        context.check()
+        share = done * _PROGRESS_STEPS // max(total, 1)
+        if share > last:
+            last = share
+            context.progress(artifact=name, bytes=min(done, total), total_bytes=total)
+
+    return show
+
+
+def install_chart(context: Context) -> dict[str, Any]:
+    """Install or upgrade the chart with a fresh enrolment token; return the release's facts.
+
+    The token exists in memory and in the values file only, which helm's client deletes.
+    """
+    with context.transaction() as session:
+        issued = issue_token(
+            session,
+            context.ctx,
+            context.run.organization_id,
+            context.run.boundary_id,
+            context.params.install_id,
+        )
+    folder = run_folder(context)
+    with reach(context) as way:
+        release = context.ports.releases(folder).upgrade_install(
+            way.kubeconfig(),
+            RELEASE,
+            Path(context.ports.settings.charts) / CHART,
+            SYSTEM_NAMESPACE,
+            chart_values(context, issued.token),
+        )
+    return {
+        "release": release.name,
+        "revision": release.revision,
+        "chart": release.chart,
+        "enrolment_token_id": str(issued.id),
+    }
+
+
+def remove_chart(context: Context) -> None:
+    """Remove the chart, so that its load balancers go before their network does."""
+    folder = run_folder(context)
+    try:
+        with reach(context) as way:
+            context.ports.releases(folder).uninstall(way.kubeconfig(), RELEASE, SYSTEM_NAMESPACE)
+    except NotFoundError:
+        # The cluster is gone, and the release with it.
+        context.log(message="no cluster: nothing to uninstall")
+
+
+def close_reach(context: Context) -> WayInClosed | None:
+    """Shut the way in and prove it; None when the cluster does not exist (any more)."""
+    try:
+        with reach(context) as way:
+            return way.close()
+    except NotFoundError:
+        return None
+
+
+def chart_values(context: Context, enrolment_token: str) -> dict[str, Any]:
+    """Return the chart's values; see charts/boundary-stack/values.yaml for what each does."""
+    params, settings = context.params, context.ports.settings
+    foundation, built = output(context, "foundation"), output(context, "cluster")
+    pins = output(context, "preflight").get("pins", {})
+    return {
+        "organization": {"id": str(context.run.organization_id), "name": params.organization},
+        "boundary": {
+            "id": str(context.run.boundary_id),
+            "name": params.boundary,
+            "displayName": params.boundary_display,
+            "namespace": params.namespace,
+        },
+        "cluster": {"name": built["cluster_name"], "region": params.region},
+        "network": {"vpcCidr": foundation["vpc_cidr"]},
+        "artifacts": {"bucket": foundation["artifact_bucket"], "region": params.region},
+        "images": settings.images,
+        "agent": {
+            "controlPlaneUrl": settings.agent_url,
+            "enrolmentToken": enrolment_token,
+            "closerRole": f"ringfence-{params.boundary}-closer",
+            "customerPublicKey": settings.customer_public_key,
+            "pins": pins,
+        },
+    }

@@ -1,0 +1,202 @@
+"""The parameters of an install, read once from rows and then fixed for the run.
+
+`complete` is called by the engine on the first claim. Separate from the saga's file because it is
+the only part that reads the request's tables; the steps see the result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controlplane.core.errors import NotFoundError
+from controlplane.core.run_engine.definition import RunView
+from controlplane.sagas.provisioning.ports import Ports
+from controlplane.tables.catalog import Artifact, BlueprintVersion, ModelVersion
+from controlplane.tables.installs import InstallRevision
+from controlplane.tables.organizations import Boundary, CloudConnection, Organization
+from wire.manifest import BlueprintManifest
+
+
+class Model(BaseModel):
+    """One file that has to be in the boundary."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: str
+    digest: str
+    size_bytes: int
+    format: str
+    base: str | None
+    """Name of the base model, for an adapter."""
+
+
+class Stack(BaseModel):
+    """One stack of the blueprint with its times at this deployment's scale. Units: seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    entry: str
+    budget: float
+    estimate: float
+    p90: float
+
+
+class ProvisionParams(BaseModel):
+    """What is installed where; carries no secret and not the External ID."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    organization: str
+    boundary: str
+    boundary_display: str
+    install_id: UUID
+    revision: int
+    connection_id: UUID
+    account: str
+    region: str
+    partition: str
+    blueprint: str
+    blueprint_version: str
+    blueprint_digest: str
+    stacks: tuple[Stack, ...]
+    inputs: dict[str, Any]
+    models: tuple[Model, ...]
+    time_scale: float
+
+    @property
+    def project(self) -> str:
+        """Return the engine's project: one per boundary."""
+        return f"ringfence-{self.boundary}"
+
+    @property
+    def cluster(self) -> str:
+        """Return the name that the blueprint gives the cluster."""
+        return f"ringfence-{self.boundary}"
+
+    @property
+    def namespace(self) -> str:
+        """Return the boundary's namespace in the cluster."""
+        return f"boundary-{self.boundary}"
+
+    @property
+    def bucket(self) -> str:
+        """Return the name that the blueprint gives the artifact bucket."""
+        return f"ringfence-{self.boundary}-{self.account}-artifacts"
+
+    def stack(self, name: str) -> Stack:
+        """Return a stack by name. Raises: NotFoundError naming the blueprint."""
+        for stack in self.stacks:
+            if stack.name == name:
+                return stack
+        raise NotFoundError(f"blueprint {self.blueprint} has no stack {name!r}")
+
+    @property
+    def p90_seconds(self) -> float:
+        """Return how long the applies take at worst, as published, one after the other."""
+        return sum(stack.p90 for stack in self.stacks)
+
+
+# Our own work beside the cloud's: starting the engine, previews, state, on a busy machine.
+_OVERHEAD_BUDGET = 90.0
+_OVERHEAD_ESTIMATE = 8.0
+
+
+def complete(session: Session, run: RunView, raw: dict[str, Any], ports: Ports) -> ProvisionParams:
+    """Return the full parameters. Raises: NotFoundError naming what is missing."""
+    revision = session.execute(
+        select(InstallRevision)
+        .where(InstallRevision.install_id == run.install_id)
+        .order_by(InstallRevision.number.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    if revision is None or run.install_id is None:
+        raise NotFoundError(f"run {run.id} belongs to no install with a revision")
+    boundary = session.execute(select(Boundary).where(Boundary.id == run.boundary_id)).scalar_one()
+    organization = session.execute(
+        select(Organization.name).where(Organization.id == run.organization_id)
+    ).scalar_one()
+    connection = session.execute(select(CloudConnection)).scalar_one_or_none()
+    if connection is None:
+        raise NotFoundError(f"boundary {boundary.name} has no cloud connection")
+    blueprint = session.execute(
+        select(BlueprintVersion).where(BlueprintVersion.id == revision.blueprint_version_id)
+    ).scalar_one()
+    manifest = BlueprintManifest.model_validate(blueprint.manifest)
+    given = {
+        "organization": organization,
+        "boundary": boundary.name,
+        "install_id": str(run.install_id),
+        "account": connection.account,
+        "region": connection.region,
+        "partition": connection.partition,
+        "control_plane_cidrs": list(ports.settings.control_plane_cidrs),
+    }
+    known = manifest.inputs_schema.get("properties", {})
+    return ProvisionParams(
+        organization=organization,
+        boundary=boundary.name,
+        boundary_display=boundary.display_name or boundary.name,
+        install_id=run.install_id,
+        revision=revision.number,
+        connection_id=connection.id,
+        account=connection.account,
+        region=connection.region,
+        partition=connection.partition,
+        blueprint=blueprint.name,
+        blueprint_version=blueprint.version,
+        blueprint_digest=blueprint.digest,
+        stacks=_stacks(manifest, ports.settings.time_scale),
+        inputs={
+            **{key: value for key, value in given.items() if key in known},  # type: ignore[operator]  # a JSON object by its schema
+            **revision.inputs,
+        },
+        models=_models(session),
+        time_scale=ports.settings.time_scale,
+    )
+
+
+def _stacks(manifest: BlueprintManifest, scale: float) -> tuple[Stack, ...]:
+    return tuple(
+        Stack(
+            name=stack.name,
+            entry=stack.entry,
+            budget=manifest.budgets.get(f"{stack.name}.up", 1800) * scale + _OVERHEAD_BUDGET,
+            estimate=scale * sum(x.p50_seconds for x in manifest.latencies if x.stack == stack.name)
+            + _OVERHEAD_ESTIMATE,
+            p90=scale * sum(x.p90_seconds for x in manifest.latencies if x.stack == stack.name)
+            + _OVERHEAD_ESTIMATE,
+        )
+        for stack in manifest.stacks
+    )
+
+
+def _models(session: Session) -> tuple[Model, ...]:
+    rows = session.execute(
+        select(ModelVersion, Artifact)
+        .join(
+            Artifact,
+            (Artifact.boundary_id == ModelVersion.boundary_id)
+            & (Artifact.id == ModelVersion.artifact_id),
+        )
+        .where(ModelVersion.retired_at.is_(None))
+        .order_by(ModelVersion.kind.desc(), ModelVersion.name)
+    ).all()
+    names = {version.id: version.name for version, _ in rows}
+    return tuple(
+        Model(
+            name=version.name,
+            kind=version.kind,
+            digest=artifact.digest,
+            size_bytes=artifact.size_bytes,
+            format=artifact.format,
+            base=names.get(version.parent_id) if version.parent_id else None,
+        )
+        for version, artifact in rows
+    )

@@ -1,0 +1,171 @@
+"""The outside systems an install needs, as the steps see them.
+
+Built by the worker's composition root from the adapters, and by tests from fakes. Separate so that
+a step names what it needs and never how it is reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+from controlplane.adapters.aws import artifacts, census, closing, preflight
+from controlplane.adapters.aws.account import Account
+from controlplane.adapters.aws.sessions import Credentials, RoleSessions, RoleTarget
+from controlplane.adapters.helm.release import Releases
+from controlplane.adapters.kubernetes.reach import ClusterReach, PublicCidrReach
+from controlplane.adapters.pulumi.engine import EngineRun, InfrastructureEngine
+from controlplane.adapters.pulumi.recovery import RecoveryReport
+from controlplane.adapters.signing.countersigner import Countersigner
+from wire.agent import DeniedAttempt
+from wire.bundle import Bundle, Verb
+from wire.certificate import InstallCertificate, ResidueItem
+from wire.envelope import Envelope
+
+
+class EngineState(Protocol):
+    """What the steps need of the engine's state store."""
+
+    def ensure(self, boundary_id: UUID) -> None: ...
+
+    def claim(self, boundary_id: UUID, run_id: UUID, fence: int) -> None: ...
+
+    def snapshot(self, boundary_id: UUID, run_id: UUID, label: str) -> int: ...
+
+    def has_stack(self, boundary_id: UUID, project: str, stack: str) -> bool: ...
+
+
+class EngineRecovery(Protocol):
+    """Brings the state back to the truth after an engine that did not end in order."""
+
+    def run(self, run: EngineRun, stacks: Sequence[str], account: Account) -> RecoveryReport: ...
+
+
+class Signer(Protocol):
+    """Signs with the control-plane key."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def sign(self, message: Bundle | Verb | InstallCertificate) -> Envelope: ...
+
+
+class Cloud(Protocol):
+    """What is done in the customer's account beside the engine."""
+
+    def account(self, target: RoleTarget, source: Callable[[], Credentials]) -> Account: ...
+
+    def preflight(self, account: Account, wanted: preflight.Wanted) -> list[preflight.Check]: ...
+
+    def read_pins(self, account: Account) -> dict[str, str]: ...
+
+    def store(
+        self,
+        account: Account,
+        bucket: str,
+        artifact: artifacts.Artifact,
+        on_progress: Callable[[int, int], None],
+    ) -> artifacts.Stored: ...
+
+    def census(self, account: Account, footprint: census.Footprint) -> list[ResidueItem]: ...
+
+    def power_off(self, account: Account) -> closing.PowerOff: ...
+
+    def prove_no_entry(self, target: RoleTarget, *, succeeded_before: bool) -> DeniedAttempt: ...
+
+    def reach(self, account: Account, cluster: str, folder: Path, run_id: UUID) -> ClusterReach: ...
+
+
+class AwsCloud:
+    """The real account, or the rehearsal account behind the same protocol."""
+
+    def __init__(
+        self, sessions: RoleSessions, endpoint_url: str | None, our_cidrs: tuple[str, ...]
+    ) -> None:
+        self._sessions = sessions
+        self._endpoint_url = endpoint_url
+        self._our_cidrs = our_cidrs
+
+    def account(self, target: RoleTarget, source: Callable[[], Credentials]) -> Account:
+        """Return clients of the role that ask `source` before each call."""
+        return Account(target, source, self._endpoint_url)
+
+    def preflight(self, account: Account, wanted: preflight.Wanted) -> list[preflight.Check]:
+        """Check the account before the first resource."""
+        return preflight.run_checks(account, wanted)
+
+    def read_pins(self, account: Account) -> dict[str, str]:
+        """Return the fingerprints pinned on the closer role."""
+        return preflight.read_pins(account)
+
+    def store(
+        self,
+        account: Account,
+        bucket: str,
+        artifact: artifacts.Artifact,
+        on_progress: Callable[[int, int], None],
+    ) -> artifacts.Stored:
+        """Copy one artifact into the bucket and prove what arrived."""
+        return artifacts.store(account, bucket, artifact, on_progress)
+
+    def census(self, account: Account, footprint: census.Footprint) -> list[ResidueItem]:
+        """Return every trace of ours."""
+        return census.take(account, footprint)
+
+    def power_off(self, account: Account) -> closing.PowerOff:
+        """Attach deny-all to our own role and see a replay denied."""
+        return closing.power_off(account)
+
+    def prove_no_entry(self, target: RoleTarget, *, succeeded_before: bool) -> DeniedAttempt:
+        """See AssumeRole denied."""
+        return closing.prove_no_entry(self._sessions, target, succeeded_before=succeeded_before)
+
+    def reach(self, account: Account, cluster: str, folder: Path, run_id: UUID) -> ClusterReach:
+        """Return the way into a cluster through its public endpoint."""
+        return PublicCidrReach(account, cluster, self._our_cidrs, folder, str(run_id))
+
+
+@dataclass(frozen=True)
+class ProvisionSettings:
+    """What the steps must know of this deployment. Units: seconds."""
+
+    work_dir: Path
+    artifact_store: Path
+    blueprints_root: Path
+    charts: Path
+    images: dict[str, str]
+    """Image name -> reference with digest."""
+    agent_url: str
+    customer_public_key: str
+    vendor_account: str
+    control_plane_cidrs: tuple[str, ...]
+    time_scale: float
+    is_rehearsal: bool
+    """True when the account is the rehearsal account: the certificate says so."""
+    poll_seconds: float = 0.5
+    """How often the boundary's agent is looked at in the database."""
+    close_probe_seconds: float = 30.0
+    """How often a closing role is probed (decision 5)."""
+    token_seconds: float = 3600.0
+    """How long an enrolment token is good."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything a step may use."""
+
+    sessions: RoleSessions
+    cloud: Cloud
+    engine: InfrastructureEngine
+    state: EngineState
+    recovery: EngineRecovery
+    releases: Callable[[Path], Releases]
+    """Makes a helm client with the run's work folder."""
+    signer: Signer
+    countersigner: Countersigner
+    settings: ProvisionSettings
+    extras: dict[str, Any] = field(default_factory=dict)
+    """For tests: what a fake wants to be found by."""
