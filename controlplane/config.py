@@ -61,3 +61,7 @@ class ApiSettings(DatabaseSettings):
     open; the default fits the sandbox only."""
     agent_poll_seconds: int = Field(default=20, ge=1, le=60)
     """How long a long poll waits at most before it answers with nothing new."""
+
+    def public_key(self) -> str:
+        """Return the control plane's public key as agents are given it."""
+        return self.control_plane_public_key

@@ -105,8 +105,9 @@ def directory_policy(
 ) -> None:
     """Open a secured table to the owner inside directory functions, and nowhere else.
 
-    `rule` is the table's own rule again; needed only when another migration secured it. One policy with CASE and not two: the alternatives of
-    several policies are evaluated in no fixed order, and the tenant rule raises without a scope.
+    `rule` is the table's own rule again; needed only when another migration secured it. One policy
+    with CASE and not two: the alternatives of several policies are evaluated in no fixed order,
+    and the tenant rule raises without a scope.
     """
     rule = rule or _secured[table]
     opened = f"CASE WHEN current_setting('app.directory', true) = 'on' THEN true ELSE {rule} END"

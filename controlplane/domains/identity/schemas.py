@@ -6,6 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from controlplane.domains.identity.repository import PrincipalCard
+
 
 class PersonOut(BaseModel):
     """A person beside an id."""
@@ -13,6 +15,11 @@ class PersonOut(BaseModel):
     id: UUID
     subject: str
     display: str
+
+
+def person_out(card: PrincipalCard) -> PersonOut:
+    """Return a person as the API shows one beside an id."""
+    return PersonOut(id=card.id, subject=card.subject, display=card.display)
 
 
 class RoleOut(BaseModel):

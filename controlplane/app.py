@@ -1,0 +1,153 @@
+"""The API: composition root of the HTTP process.
+
+`uvicorn controlplane.app:create_app --factory`, settings from the environment
+(`config.ApiSettings`). Tests call `build_app` with settings of their own; nothing is made when this
+module is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from pydantic import BaseModel
+from sqlalchemy import text
+from starlette.concurrency import run_in_threadpool
+
+from controlplane.adapters.aws.accounts import account_directory
+from controlplane.config import ApiSettings
+from controlplane.core import logging
+from controlplane.core.db import Database, Scope
+from controlplane.core.http import install_edge
+from controlplane.domains.agents import router as agents
+from controlplane.domains.blueprint_registry import router as blueprint_registry
+from controlplane.domains.boundaries import router as boundaries
+from controlplane.domains.catalog import router as catalog
+from controlplane.domains.certificates import router as certificates
+from controlplane.domains.connections import router as connections
+from controlplane.domains.connections.service import Pins
+from controlplane.domains.documents import router as documents
+from controlplane.domains.entitlements import router as entitlements
+from controlplane.domains.grants import router as grants
+from controlplane.domains.identity import router as identity
+from controlplane.domains.identity.authorizer import PeopleAuthorizer
+from controlplane.domains.installs import router as installs
+from controlplane.domains.organizations import router as organizations
+from controlplane.domains.runs import router as runs
+from controlplane.domains.usage import router as usage
+
+VERSION = "0.1.0"
+ROUTERS = (
+    identity.router,
+    documents.router,
+    organizations.router,
+    boundaries.router,
+    catalog.router,
+    entitlements.router,
+    connections.router,
+    grants.router,
+    blueprint_registry.router,
+    installs.router,
+    certificates.router,
+    runs.router,
+    runs.stream_router,
+    usage.router,
+    agents.people_router,
+    agents.enrol_router,
+    agents.agent_router,
+    agents.poll_router,
+    usage.agent_router,
+)
+
+health = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """A sign of life."""
+
+    status: str
+    version: str
+
+
+@health.get("/healthz", operation_id="health_live")
+async def health_live() -> Health:
+    """Answer while the process lives."""
+    return Health(status="ok", version=VERSION)
+
+
+@health.get("/readyz", operation_id="health_ready")
+async def health_ready(request: Request) -> Health:
+    """Answer once the database answers."""
+    database: Database = request.app.state.database
+
+    def ask() -> None:
+        with database.transaction(Scope(None)) as session:
+            session.execute(text("SELECT 1"))
+
+    await run_in_threadpool(ask)
+    return Health(status="ok", version=VERSION)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.database.close()
+
+
+def build_app(settings: ApiSettings, database: Database) -> FastAPI:
+    """Return the application on a database."""
+    app = make_routes()
+    app.state.settings = settings
+    app.state.database = database
+    app.state.authorizer = PeopleAuthorizer(database)
+    app.state.accounts = account_directory(settings.aws_endpoint_url)
+    app.state.pins = Pins(
+        settings.vendor_principal,
+        settings.control_plane_fingerprint,
+        settings.release_fingerprint,
+    )
+    return app
+
+
+def make_routes() -> FastAPI:
+    """Return the application's routes without anything behind them, for the API description."""
+    app = FastAPI(
+        title="Ringfence control plane",
+        version=VERSION,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        responses={"default": {"description": "An error", "model": ErrorOut}},
+    )
+    install_edge(app)
+    app.include_router(health)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+class ErrorBody(BaseModel):
+    """What went wrong, for programs (`code`) and people (`message`, `fix`)."""
+
+    code: str
+    message: str
+    request_id: str
+    field: str | None = None
+    fix: str | None = None
+    problems: list[dict[str, Any]] | None = None
+
+
+class ErrorOut(BaseModel):
+    """Every error of the API."""
+
+    error: ErrorBody
+
+
+def create_app() -> FastAPI:
+    """Return the application for uvicorn, configured from the environment."""
+    logging.configure("api")
+    settings = ApiSettings()
+    return build_app(settings, Database.connect(settings.database_url()))

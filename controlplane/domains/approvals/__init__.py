@@ -1,0 +1,1 @@
+"""Decisions of second persons: four eyes over a subject with a digest."""

@@ -1,0 +1,67 @@
+"""Record a decision by a second person. Called by grants, and by runs for plans."""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from controlplane.core.actor import OpContext
+from controlplane.core.errors import ForbiddenError
+from controlplane.core.ids import new_id
+from controlplane.domains.identity import repository as identity
+from controlplane.tables.access import Approval
+
+
+def require_second_person(session: Session, ctx: OpContext, requested_by: UUID) -> UUID:
+    """Return the decider's id once it is clear that the requester is another person.
+
+    Raises: ForbiddenError for the same principal, or for another identity of the same person.
+    """
+    decider = ctx.actor.principal_id
+    if decider is None:
+        raise ForbiddenError("only a person can decide on this")
+    requester = identity.get_cards(session, [requested_by]).get(requested_by)
+    if requester is None or ctx.actor.is_same_person(
+        requester.issuer, requester.subject, requester.person_key
+    ):
+        raise ForbiddenError(
+            "you asked for this yourself, so somebody else must decide",
+            code="four-eyes",
+            fix="ask a person with the role approver",
+        )
+    return decider
+
+
+def record(
+    session: Session,
+    ctx: OpContext,
+    *,
+    organization_id: UUID,
+    boundary_id: UUID,
+    subject_kind: Literal["grant", "plan"],
+    subject_id: UUID,
+    digest: str,
+    decision: Literal["approved", "denied"],
+    requested_by: UUID,
+    reason: str,
+) -> UUID:
+    """Write the decision of the caller, who must be a second person; return who decided."""
+    decider = require_second_person(session, ctx, requested_by)
+    session.execute(
+        insert(Approval).values(
+            organization_id=organization_id,
+            boundary_id=boundary_id,
+            id=new_id(),
+            subject_kind=subject_kind,
+            subject_id=subject_id,
+            digest=digest,
+            decision=decision,
+            requested_by=requested_by,
+            decided_by=decider,
+            reason=reason,
+        )
+    )
+    return decider

@@ -1,0 +1,1 @@
+"""Reading the audit chains; appending is `core.audit`."""

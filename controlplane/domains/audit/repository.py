@@ -1,0 +1,27 @@
+"""Queries on the audit chains."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controlplane.core.audit import AuditEvent
+
+
+def list_events(session: Session, chain_id: UUID, *, after: int, limit: int) -> list[AuditEvent]:
+    """Return events of a chain with a sequence above `after`, in order."""
+    statement = (
+        select(AuditEvent)
+        .where(AuditEvent.chain_id == chain_id, AuditEvent.seq > after)
+        .order_by(AuditEvent.seq)
+        .limit(limit)
+    )
+    return list(session.scalars(statement))
+
+
+def columns(event: AuditEvent) -> dict[str, Any]:
+    """Return an event as the columns that its hash covers."""
+    return {c.key: getattr(event, c.key) for c in AuditEvent.__table__.columns}

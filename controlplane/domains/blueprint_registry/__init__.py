@@ -1,0 +1,1 @@
+"""Registered blueprint versions: immutable manifests, read by name and version."""

@@ -1,0 +1,1 @@
+"""Security boundaries: find, list, write."""

@@ -1,0 +1,1 @@
+"""Models: what the artifact store offers, and which versions a boundary has."""

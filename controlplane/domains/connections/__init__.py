@@ -1,0 +1,1 @@
+"""How a boundary's account is reached: external id, role template, probes."""

@@ -1,0 +1,171 @@
+"""Bring entitlements to what is wanted; make and revoke gateway keys.
+
+A key is shown once and kept as a hash; the bundle carries the hash into the boundary. A change of
+keys asks for a new bundle by name (`bundle.publish`), since signing is the worker's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from controlplane.core import audit, outbox
+from controlplane.core.actor import OpContext
+from controlplane.core.clock import now
+from controlplane.core.errors import ConflictError, ForbiddenError, InvalidRequestError
+from controlplane.core.ids import new_id
+from controlplane.domains.entitlements import repository
+from controlplane.domains.identity import repository as identity
+from controlplane.domains.identity.tokens import new_token, token_hash
+from controlplane.domains.organizations import repository as organizations
+from controlplane.tables.catalog import Entitlement, GatewayKey
+from controlplane.tables.identity import RoleName
+
+KEY_LIFETIME = timedelta(days=90)
+PUBLISH = "bundle.publish"
+"""Task that signs and publishes a boundary's desired state again."""
+_MANAGERS = frozenset({RoleName.PLATFORM_ADMIN, RoleName.BOUNDARY_ADMIN})
+
+
+def ensure_entitlements(
+    session: Session,
+    ctx: OpContext,
+    *,
+    organization_id: UUID,
+    boundary_id: UUID,
+    wanted: Collection[tuple[UUID, UUID]],
+    reason: str,
+) -> None:
+    """Bring (group, model version) pairs to what is wanted; history is kept."""
+    current = {
+        (e.group_id, e.model_version_id): e for e in repository.list_current(session, boundary_id)
+    }
+    at = now()
+    for group_id, version_id in sorted(set(wanted) - current.keys()):
+        row = Entitlement(
+            organization_id=organization_id,
+            boundary_id=boundary_id,
+            id=new_id(),
+            group_id=group_id,
+            model_version_id=version_id,
+            valid_from=at,
+            granted_by=ctx.actor.principal_id,
+            reason=reason,
+        )
+        session.add(row)
+        session.flush()
+        _record(session, ctx, "entitlement.granted", row)
+    for pair, row in current.items():
+        if pair not in wanted:
+            _end(session, ctx, row, reason)
+            _record(session, ctx, "entitlement.revoked", row)
+
+
+def _end(session: Session, ctx: OpContext, row: Entitlement, reason: str) -> None:
+    at = now()
+    ended: dict[str, Any] = {c.key: getattr(row, c.key) for c in Entitlement.__table__.columns}
+    ended |= {"id": new_id(), "valid_until": at, "recorded_at": at, "reason": reason}
+    ended["granted_by"] = ctx.actor.principal_id
+    session.execute(
+        update(Entitlement)
+        .where(Entitlement.boundary_id == row.boundary_id, Entitlement.id == row.id)
+        .values(superseded_at=at)
+    )
+    session.add(Entitlement(**ended))
+    session.flush()
+
+
+def _record(session: Session, ctx: OpContext, code: str, row: Entitlement) -> None:
+    audit.append(
+        session,
+        ctx,
+        code,
+        target=f"group/{row.group_id}",
+        boundary_id=row.boundary_id,
+        organization_id=row.organization_id,
+        detail={"model_version_id": str(row.model_version_id)},
+    )
+
+
+def create_key(
+    session: Session,
+    ctx: OpContext,
+    *,
+    organization_id: UUID,
+    boundary_id: UUID,
+    group: str,
+    owner: str,
+) -> tuple[GatewayKey, str]:
+    """Make a gateway key for a member of an entitled group; return the row and the key itself.
+
+    Raises: InvalidRequestError naming the field; ForbiddenError when an engineer asks for another
+    person's key.
+    """
+    group_row = organizations.find_group(session, group)
+    entitled = {e.group_id for e in repository.list_current(session, boundary_id)}
+    if group_row is None or group_row.id not in entitled:
+        known = repository.group_names(session)
+        names = ", ".join(sorted(known[i] for i in entitled)) or "none"
+        raise InvalidRequestError(
+            f"group {group!r} may use no model of this boundary",
+            field="group",
+            fix=f"entitled groups are: {names}",
+        )
+    members = organizations.list_current_members(session, group_row.id)
+    owners = [i for i in identity.list_ids_by_subject(session, owner) if i in members]
+    if len(owners) != 1:
+        raise InvalidRequestError(
+            f"{owner!r} is not a member of group {group!r}",
+            field="owner",
+            fix="add the person to the group in the organization's file and apply it",
+        )
+    if not (ctx.roles & _MANAGERS) and owners[0] != ctx.actor.principal_id:
+        raise ForbiddenError(
+            "you can make a gateway key for yourself only", fix="set owner to your own subject"
+        )
+    key = new_token("rfk")
+    row = GatewayKey(
+        organization_id=organization_id,
+        boundary_id=boundary_id,
+        id=new_id(),
+        group_id=group_row.id,
+        owner_id=owners[0],
+        key_hash=token_hash(key),
+        created_at=now(),
+        expires_at=now() + KEY_LIFETIME,
+    )
+    session.add(row)
+    session.flush()
+    audit.append(
+        session,
+        ctx,
+        "gateway-key.created",
+        target=f"gateway-key/{row.id}",
+        boundary_id=boundary_id,
+        detail={"group": group, "owner": str(owners[0])},
+    )
+    outbox.enqueue(session, PUBLISH, organization_id=organization_id, boundary_id=boundary_id)
+    return row, key
+
+
+def revoke_key(session: Session, ctx: OpContext, boundary_id: UUID, key_id: UUID) -> GatewayKey:
+    """Revoke a key; the next bundle no longer has it. Raises: ConflictError when it ended."""
+    row = repository.get_key(session, boundary_id, key_id)
+    if row.revoked_at is not None:
+        raise ConflictError("this key is revoked already")
+    row.revoked_at = now()
+    session.flush()
+    audit.append(
+        session,
+        ctx,
+        "gateway-key.revoked",
+        target=f"gateway-key/{row.id}",
+        boundary_id=boundary_id,
+    )
+    outbox.enqueue(session, PUBLISH, organization_id=row.organization_id, boundary_id=boundary_id)
+    return row

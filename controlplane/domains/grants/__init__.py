@@ -1,0 +1,1 @@
+"""Access grants: asked for by one person, approved by another, opened by the customer."""

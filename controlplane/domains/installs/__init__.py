@@ -1,0 +1,1 @@
+"""Installs: ask for one, show it."""

@@ -1,0 +1,57 @@
+"""Queries on installs and their revisions."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controlplane.core.errors import NotFoundError
+from controlplane.core.run_engine.tables import Run
+from controlplane.tables.catalog import BlueprintVersion
+from controlplane.tables.installs import Install, InstallRevision
+
+
+def get_install(session: Session, install_id: UUID) -> Install:
+    """Return an install in scope. Raises: NotFoundError."""
+    found = session.scalars(select(Install).where(Install.id == install_id)).one_or_none()
+    if found is None:
+        raise NotFoundError(f"there is no install {install_id}")
+    return found
+
+
+def find_by_name(session: Session, boundary_id: UUID, name: str) -> Install | None:
+    """Return a boundary's install by name with its row locked, or None."""
+    return session.scalars(
+        select(Install)
+        .where(Install.boundary_id == boundary_id, Install.name == name)
+        .with_for_update()
+    ).one_or_none()
+
+
+def list_installs(session: Session) -> list[Install]:
+    """Return all installs in scope, newest first."""
+    return list(session.scalars(select(Install).order_by(Install.created_at.desc())))
+
+
+def list_revisions(
+    session: Session, install_id: UUID
+) -> list[tuple[InstallRevision, BlueprintVersion]]:
+    """Return the revisions of an install with their blueprint versions, newest first."""
+    rows = session.execute(
+        select(InstallRevision, BlueprintVersion)
+        .join(BlueprintVersion, BlueprintVersion.id == InstallRevision.blueprint_version_id)
+        .where(InstallRevision.install_id == install_id)
+        .order_by(InstallRevision.number.desc())
+    )
+    return [(revision, version) for revision, version in rows]
+
+
+def list_run_ids(session: Session, install_id: UUID) -> list[UUID]:
+    """Return the runs of an install, newest first."""
+    return list(
+        session.scalars(
+            select(Run.id).where(Run.install_id == install_id).order_by(Run.created_at.desc())
+        )
+    )

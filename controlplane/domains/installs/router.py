@@ -1,0 +1,95 @@
+"""Routes on installs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controlplane.core.http import Context, Transaction, TransactionRoute
+from controlplane.domains.boundaries.repository import get_boundary
+from controlplane.domains.installs import repository, service
+from controlplane.domains.installs.schemas import (
+    InstallCreatedOut,
+    InstallIn,
+    InstallOut,
+    InstallsOut,
+    RevisionOut,
+)
+from controlplane.tables.installs import Install
+from controlplane.tables.organizations import Organization
+
+router = APIRouter(prefix="/v1", tags=["installs"], route_class=TransactionRoute)
+
+
+async def our_cidrs(request: Request) -> tuple[str, ...]:
+    """Return the addresses from which the control plane reaches clusters, as configured."""
+    cidrs: tuple[str, ...] = request.app.state.settings.control_plane_cidrs
+    return cidrs
+
+
+OurCidrs = Annotated[tuple[str, ...], Depends(our_cidrs)]
+
+
+@router.post("/installs", operation_id="install_request", status_code=202)
+def install_request(
+    body: InstallIn, session: Transaction, ctx: Context, cidrs: OurCidrs
+) -> InstallCreatedOut:
+    """Ask for an install under an active grant; the run begins by planning."""
+    boundary = get_boundary(session, body.boundary)
+    organization = session.scalars(select(Organization.name)).one()
+    install, run_id = service.request_install(
+        session,
+        ctx,
+        boundary,
+        organization=organization,
+        blueprint=body.blueprint or boundary.blueprint,
+        version=body.version or boundary.blueprint_version,
+        inputs=body.inputs if body.inputs is not None else boundary.inputs,
+        grant_id=body.grant_id,
+        control_plane_cidrs=cidrs,
+    )
+    return InstallCreatedOut(install_id=install.id, run_id=run_id)
+
+
+@router.get("/installs", operation_id="install_list")
+def install_list(session: Transaction, ctx: Context) -> InstallsOut:
+    """List installs, newest first."""
+    return InstallsOut(installs=[_out(session, i) for i in repository.list_installs(session)])
+
+
+@router.get("/installs/{install_id}", operation_id="install_show")
+def install_show(install_id: UUID, session: Transaction, ctx: Context) -> InstallOut:
+    """Show an install with its revisions and runs."""
+    return _out(session, repository.get_install(session, install_id))
+
+
+def _out(session: Session, install: Install) -> InstallOut:
+    return InstallOut(
+        id=install.id,
+        boundary_id=install.boundary_id,
+        name=install.name,
+        lifecycle=install.lifecycle,
+        health=install.health,
+        drift=install.drift,
+        access=install.access,
+        created_at=install.created_at,
+        updated_at=install.updated_at,
+        revisions=[
+            RevisionOut(
+                number=revision.number,
+                blueprint=version.name,
+                blueprint_version=version.version,
+                blueprint_digest=version.digest,
+                inputs=revision.inputs,
+                inputs_digest=revision.inputs_digest,
+                grant_id=revision.grant_id,
+                created_at=revision.created_at,
+            )
+            for revision, version in repository.list_revisions(session, install.id)
+        ],
+        run_ids=repository.list_run_ids(session, install.id),
+    )

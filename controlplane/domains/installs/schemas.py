@@ -1,0 +1,67 @@
+"""Installs as the API takes and shows them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class InstallIn(BaseModel):
+    """What is to be installed where, under which grant."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    boundary: str = Field(min_length=1, max_length=64)
+    """Name or id."""
+    blueprint: str | None = Field(default=None, max_length=63)
+    """None takes what the organization's file names for the boundary."""
+    version: str | None = Field(default=None, max_length=50)
+    inputs: dict[str, Any] | None = None
+    """None takes the inputs of the organization's file."""
+    grant_id: UUID
+
+
+class InstallCreatedOut(BaseModel):
+    """The install and the run that brings it about."""
+
+    install_id: UUID
+    run_id: UUID
+
+
+class RevisionOut(BaseModel):
+    """What one run was to bring the install to."""
+
+    number: int
+    blueprint: str
+    blueprint_version: str
+    blueprint_digest: str
+    inputs: dict[str, Any]
+    inputs_digest: str
+    grant_id: UUID
+    created_at: datetime
+
+
+class InstallOut(BaseModel):
+    """One install with its four status axes."""
+
+    id: UUID
+    boundary_id: UUID
+    name: str
+    lifecycle: str
+    health: str
+    drift: str
+    access: str
+    created_at: datetime
+    updated_at: datetime
+    revisions: list[RevisionOut]
+    run_ids: list[UUID]
+    """Newest first."""
+
+
+class InstallsOut(BaseModel):
+    """All installs in which the caller has a role."""
+
+    installs: list[InstallOut]

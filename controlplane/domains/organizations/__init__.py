@@ -1,0 +1,1 @@
+"""Organizations, their people, groups, accounts and guests."""

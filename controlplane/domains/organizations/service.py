@@ -1,0 +1,284 @@
+"""Write an organization, its accounts, groups, members and roles; let guests in.
+
+Called by `domains/documents`, which applies a whole file, and by the router for guests. Every
+function brings the rows to what is wanted and is safe to repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from controlplane.core import audit
+from controlplane.core.actor import OpContext
+from controlplane.core.clock import now
+from controlplane.core.errors import ForbiddenError, NotFoundError
+from controlplane.core.ids import new_id
+from controlplane.domains.organizations import repository
+from controlplane.tables.identity import (
+    GroupMember,
+    GuestAssignment,
+    IdentityProvider,
+    PrincipalGroup,
+    RoleAssignment,
+    RoleName,
+)
+from controlplane.tables.organizations import CloudAccount, Organization
+
+
+@dataclass(frozen=True)
+class WantedRole:
+    """A role that somebody is to have; no boundary means the whole organization."""
+
+    role: str
+    principal_id: UUID | None
+    group_id: UUID | None
+    boundary_id: UUID | None
+
+
+def ensure_organization(
+    session: Session,
+    organization_id: UUID,
+    *,
+    name: str,
+    display_name: str,
+    document: dict[str, Any],
+    digest: str,
+) -> None:
+    """Write the organization's row and keep the document that was applied."""
+    existing = session.scalars(
+        select(Organization).where(Organization.id == organization_id)
+    ).one_or_none()
+    if existing is None:
+        session.add(
+            Organization(
+                id=organization_id,
+                name=name,
+                display_name=display_name,
+                document=document,
+                document_digest=digest,
+            )
+        )
+    else:
+        existing.display_name = display_name
+        existing.document = document
+        existing.document_digest = digest
+        existing.updated_at = now()
+    session.flush()
+
+
+def ensure_identity_provider(session: Session, organization_id: UUID, issuer: str) -> None:
+    """Claim an issuer for the organization, once."""
+    known = session.scalars(select(IdentityProvider.issuer)).all()
+    if issuer not in known:
+        session.add(IdentityProvider(organization_id=organization_id, issuer=issuer))
+        session.flush()
+
+
+def ensure_accounts(
+    session: Session, organization_id: UUID, wanted: Collection[tuple[str, str, str]]
+) -> None:
+    """Write accounts given as (name, number, partition)."""
+    known = repository.list_accounts(session)
+    for name, number, partition in wanted:
+        if number in known:
+            known[number].name = name
+        else:
+            session.add(
+                CloudAccount(
+                    organization_id=organization_id,
+                    name=name,
+                    account=number,
+                    partition=partition,
+                )
+            )
+    session.flush()
+
+
+def ensure_groups(
+    session: Session, ctx: OpContext, organization_id: UUID, wanted: Mapping[str, set[UUID]]
+) -> dict[str, UUID]:
+    """Write groups with exactly these members; return the groups' ids by name."""
+    known = repository.list_groups(session)
+    ids: dict[str, UUID] = {}
+    for name, members in wanted.items():
+        group = known.get(name)
+        if group is None:
+            group = PrincipalGroup(organization_id=organization_id, id=new_id(), name=name)
+            session.add(group)
+            session.flush()
+        ids[name] = group.id
+        _set_members(session, ctx, organization_id, group, members)
+    for name, group in known.items():
+        if name not in wanted:
+            _set_members(session, ctx, organization_id, group, set())
+    return ids
+
+
+def _set_members(
+    session: Session,
+    ctx: OpContext,
+    organization_id: UUID,
+    group: PrincipalGroup,
+    wanted: set[UUID],
+) -> None:
+    current = repository.list_current_members(session, group.id)
+    added, removed = wanted - current.keys(), current.keys() - wanted
+    for principal_id in added:
+        session.add(
+            GroupMember(
+                organization_id=organization_id, group_id=group.id, principal_id=principal_id
+            )
+        )
+    for principal_id in removed:
+        current[principal_id].valid_until = now()
+    session.flush()
+    if added or removed:
+        audit.append(
+            session,
+            ctx,
+            "group.changed",
+            target=f"group/{group.id}",
+            organization_id=organization_id,
+            detail={
+                "group": group.name,
+                "added": sorted(str(i) for i in added),
+                "removed": sorted(str(i) for i in removed),
+            },
+        )
+
+
+def role_changes(
+    session: Session, wanted: Collection[WantedRole]
+) -> tuple[set[WantedRole], list[RoleAssignment]]:
+    """Return which wanted roles are not there yet and which present ones are not wanted."""
+    missing = set(wanted)
+    surplus = []
+    for row in repository.list_current_assignments(session):
+        key = WantedRole(row.role, row.principal_id, row.group_id, row.boundary_id)
+        if key in missing:
+            missing.discard(key)
+        else:
+            surplus.append(row)
+    return missing, surplus
+
+
+def ensure_roles(
+    session: Session,
+    ctx: OpContext,
+    organization_id: UUID,
+    wanted: Collection[WantedRole],
+    *,
+    reason: str,
+) -> None:
+    """Bring role assignments to what is wanted; history is kept, never edited."""
+    missing, surplus = role_changes(session, wanted)
+    at = now()
+    for key in sorted(missing, key=str):
+        row = RoleAssignment(
+            organization_id=organization_id,
+            id=new_id(),
+            boundary_id=key.boundary_id,
+            principal_id=key.principal_id,
+            group_id=key.group_id,
+            role=key.role,
+            valid_from=at,
+            granted_by=ctx.actor.principal_id,
+            reason=reason,
+        )
+        session.add(row)
+        session.flush()
+        _record_role(session, ctx, "role.assigned", organization_id, key)
+    for row in surplus:
+        repository.end_assignment(session, row, at, ctx.actor.principal_id, reason)
+        session.flush()
+        key = WantedRole(row.role, row.principal_id, row.group_id, row.boundary_id)
+        _record_role(session, ctx, "role.revoked", organization_id, key)
+
+
+def _record_role(
+    session: Session, ctx: OpContext, code: str, organization_id: UUID, key: WantedRole
+) -> None:
+    subject = f"principal/{key.principal_id}" if key.principal_id else f"group/{key.group_id}"
+    audit.append(
+        session,
+        ctx,
+        code,
+        target=subject,
+        organization_id=organization_id,
+        detail={
+            "role": key.role,
+            "boundary_id": str(key.boundary_id) if key.boundary_id else None,
+        },
+    )
+
+
+def ensure_guests(
+    session: Session, ctx: OpContext, organization_id: UUID, principals: Collection[UUID]
+) -> None:
+    """Name guests; they are let in at once only by the organization's own administrator."""
+    known = {g.principal_id for g in repository.list_guests(session)}
+    own_administrator = (
+        ctx.actor.organization_id == organization_id and RoleName.PLATFORM_ADMIN in ctx.roles
+    )
+    for principal_id in principals:
+        if principal_id in known:
+            continue
+        approved = own_administrator and principal_id != ctx.actor.principal_id
+        session.add(
+            GuestAssignment(
+                organization_id=organization_id,
+                principal_id=principal_id,
+                requested_by=ctx.actor.principal_id,
+                approved_by=ctx.actor.principal_id if approved else None,
+                approved_at=now() if approved else None,
+            )
+        )
+        session.flush()
+        audit.append(
+            session,
+            ctx,
+            "guest.approved" if approved else "guest.requested",
+            target=f"principal/{principal_id}",
+            organization_id=organization_id,
+        )
+
+
+def approve_guest(session: Session, ctx: OpContext, guest_id: UUID) -> GuestAssignment:
+    """Let a guest in. Raises: NotFoundError; ForbiddenError for oneself or for an outsider."""
+    guest = session.scalars(
+        select(GuestAssignment).where(GuestAssignment.id == guest_id).with_for_update()
+    ).one_or_none()
+    organization_id = ctx.scope.organization_id
+    if guest is None or organization_id is None:
+        raise NotFoundError(f"there is no guest {guest_id}")
+    if guest.principal_id == ctx.actor.principal_id:
+        raise ForbiddenError("you cannot let yourself in", code="four-eyes")
+    if ctx.actor.organization_id != organization_id:
+        raise ForbiddenError(
+            "only the organization's own people let guests in",
+            fix="ask an approver of the organization",
+        )
+    if guest.approved_at is None:
+        at = now()
+        session.execute(
+            update(GuestAssignment)
+            .where(
+                GuestAssignment.organization_id == organization_id, GuestAssignment.id == guest_id
+            )
+            .values(approved_by=ctx.actor.principal_id, approved_at=at)
+        )
+        session.refresh(guest)
+        audit.append(
+            session,
+            ctx,
+            "guest.approved",
+            target=f"principal/{guest.principal_id}",
+            organization_id=organization_id,
+        )
+    return guest
