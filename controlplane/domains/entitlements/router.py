@@ -19,7 +19,7 @@ from controlplane.domains.entitlements.schemas import (
     GatewayKeysOut,
 )
 from controlplane.domains.identity import repository as identity
-from controlplane.domains.identity.repository import PrincipalCard
+from controlplane.domains.identity.principals import PrincipalCard
 from controlplane.domains.identity.schemas import person_out
 from controlplane.tables.catalog import GatewayKey
 

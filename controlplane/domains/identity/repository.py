@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -12,30 +11,7 @@ from sqlalchemy.orm import Session
 
 from controlplane.core.actor import Actor
 from controlplane.core.ids import new_id
-
-
-@dataclass(frozen=True)
-class HeldRole:
-    """A role that a principal holds now; no organization means the platform."""
-
-    organization_id: UUID | None
-    organization_name: str | None
-    boundary_id: UUID | None
-    role: str
-    is_pending_guest: bool
-    """True while the organization has not let this person of another issuer in."""
-
-
-@dataclass(frozen=True)
-class PrincipalCard:
-    """Who a principal is, for showing beside an id."""
-
-    id: UUID
-    issuer: str
-    subject: str
-    kind: str
-    display: str
-    person_key: str | None
+from controlplane.domains.identity.principals import HeldRole, PrincipalCard
 
 
 def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:

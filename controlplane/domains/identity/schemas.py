@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from controlplane.domains.identity.repository import PrincipalCard
+from controlplane.domains.identity.principals import PrincipalCard
 
 
 class PersonOut(BaseModel):

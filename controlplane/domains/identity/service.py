@@ -20,7 +20,7 @@ from controlplane.core.errors import (
     UnauthenticatedError,
 )
 from controlplane.domains.identity import repository
-from controlplane.domains.identity.repository import HeldRole
+from controlplane.domains.identity.principals import HeldRole
 from controlplane.domains.identity.route_table import Rule
 from controlplane.domains.identity.tokens import MINIMUM_LENGTH, token_hash
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from controlplane.core.http import Context, Transaction, TransactionRoute
 from controlplane.domains.identity import repository as identity
-from controlplane.domains.identity.repository import PrincipalCard
+from controlplane.domains.identity.principals import PrincipalCard
 from controlplane.domains.identity.schemas import person_out
 from controlplane.domains.organizations import repository, service
 from controlplane.domains.organizations.schemas import GuestOut, GuestsOut, OrganizationOut
