@@ -17,7 +17,13 @@ from controlplane.adapters.pulumi.recovery import ABSENCE_SECONDS, Recovery
 from controlplane.adapters.pulumi.state import StateStore
 from controlplane.adapters.signing.control_plane_key import ControlPlaneKey
 from controlplane.adapters.signing.countersigner import HttpCountersigner
+from controlplane.core.broker import Job
+from controlplane.core.db import Database
 from controlplane.core.run_engine.executor import EngineSettings
+from controlplane.domains.connections.service import VERIFY
+from controlplane.domains.grants.tasks import verify_connection
+from controlplane.reconcilers import access_end
+from controlplane.reconcilers.grants import CLOSE_PARKED, WATCH
 from controlplane.sagas import install_provision
 from controlplane.sagas.provisioning.ports import AwsCloud, Ports, ProvisionSettings
 from controlplane.worker import WorkerParts
@@ -27,17 +33,28 @@ from proof.keys import decode_public
 
 def worker_parts(settings: WorkerSettings) -> WorkerParts:
     """Return everything the worker is made of. Raises: SecretFileError, InternalError."""
+    ports = provision_ports(settings)
     return WorkerParts(
         database_url=settings.database_url(),
         redis_url=settings.redis_url(),
         definitions={install_provision.DEFINITION.kind: install_provision.DEFINITION},
-        ports=provision_ports(settings),
+        ports=ports,
+        jobs=lambda db: jobs(db, ports),
         engine=EngineSettings(
             lease_seconds=settings.lease_seconds, max_parallel_steps=settings.parallel_steps
         ),
         run_slots=settings.run_slots,
         task_threads=settings.task_threads,
     )
+
+
+def jobs(db: Database, ports: Ports) -> dict[str, Job]:
+    """Return the short jobs by the names under which services enqueue them."""
+    return {
+        VERIFY: lambda **ids: verify_connection(db, ports.sessions, **ids),
+        WATCH: lambda **ids: access_end.watch_grant(db, ports.sessions, **ids),
+        CLOSE_PARKED: lambda **ids: access_end.close_parked(db, ports.sessions, ports.cloud, **ids),
+    }
 
 
 def provision_ports(settings: WorkerSettings) -> Ports:

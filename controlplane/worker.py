@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,8 @@ class WorkerParts:
     redis_url: str
     definitions: Mapping[str, Definition]
     ports: Any
-    jobs: Mapping[str, Job] = field(default_factory=dict)
+    jobs: Callable[[Database], Mapping[str, Job]] = field(default=lambda _: {})
+    """Makes the short jobs on the worker's database."""
     engine: EngineSettings = field(default_factory=EngineSettings)
     run_slots: int = 4
     task_threads: int = 4
@@ -69,7 +70,7 @@ def serve(parts: WorkerParts) -> None:
     celery = make_celery(parts.redis_url)
     relay = Relay(db, make_send(celery))
     # The hint says which run; the dispatcher claims whatever has waited longest, which is fairer.
-    jobs: dict[str, Job] = {**parts.jobs, ADVANCE: lambda run_id: dispatcher.nudge()}
+    jobs: dict[str, Job] = {**parts.jobs(db), ADVANCE: lambda run_id: dispatcher.nudge()}
     register_jobs(celery, db, jobs)
     dispatcher.start()
     relay.start()

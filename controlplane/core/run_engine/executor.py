@@ -40,6 +40,7 @@ from controlplane.core.run_engine.fence import Claim, Lease
 from controlplane.core.run_engine.graph import StepGraph
 from controlplane.core.run_engine.store import RunFacts, RunStore
 from proof.canonical import digest
+from wire.run_event import RunState
 
 log = get(__name__)
 PortsT = TypeVar("PortsT")
@@ -131,7 +132,8 @@ class RunExecutor(Generic[PortsT]):
             except (RingfenceError, ValidationError) as error:
                 # Nothing was begun: a person must look, and a claim would only fail again.
                 code, message, _ = _describe(error)
-                self._store.set_state(facts.ctx, "needs-attention", reason=message, code=code)
+                parked: RunState = "cancelled" if facts.cancel_requested else "needs-attention"
+                self._store.set_state(facts.ctx, parked, reason=message, code=code)
                 return
         self._shown = facts.state
         if facts.cancel_requested:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 from uuid import UUID, uuid5
 
 from sqlalchemy import select, update
 
 from controlplane.core.clock import now
-from controlplane.core.errors import ConflictError, UnavailableError
+from controlplane.core.errors import ConflictError
 from controlplane.domains.agents import bundles, repository, service
 from controlplane.sagas.provisioning.access import Context, output
 from controlplane.tables.agents import Agent, BundleRow, EnrolmentToken
@@ -24,7 +25,6 @@ from wire.bundle import CloseVerb, CountersignVerb, Verb
 from wire.envelope import Envelope
 
 # Ids of verbs derive from (run, kind): a step that runs again asks for the same verb.
-_PASSING = frozenset({"cloud-error"})
 _VERBS = UUID("6f7b1c0e-4d0a-5a0e-9a52-0f6d2c9d7e11")
 
 
@@ -182,18 +182,20 @@ def has_agent(context: Context) -> bool:
 
 
 def ask(context: Context, action: CloseVerb | CountersignVerb) -> VerbResult:
-    """Issue a narrowing verb and wait for the agent's answer.
+    """Issue a narrowing verb once per run and wait for the agent's answer.
 
-    Raises: AgentRefusedError; UnavailableError when the agent's own call to AWS failed.
+    A refusal may be cured (a lagging status, a throttled call): the agent tries again while the
+    verb is open, so only a refusal that lasts ends the wait. Raises: AgentRefusedError.
     """
     verb_id = _issue(context, action)
+    patience = time.monotonic() + context.ports.settings.refusal_seconds
     while True:
-        result = _answer(context, verb_id)
-        if result is not None:
-            if result.refused is None:
-                return result
-            family = UnavailableError if result.refused.code in _PASSING else AgentRefusedError
-            raise family(
+        with context.transaction() as session:
+            result = service.verb_result(session, context.run.boundary_id, verb_id)
+        if result is not None and result.refused is None:
+            return result
+        if result is not None and result.refused is not None and time.monotonic() > patience:
+            raise AgentRefusedError(
                 f"the agent refused to {action.kind}: {result.refused.reason}",
                 detail={"refusal": result.refused.code},
             )
@@ -201,14 +203,7 @@ def ask(context: Context, action: CloseVerb | CountersignVerb) -> VerbResult:
 
 
 def _issue(context: Context, action: CloseVerb | CountersignVerb) -> UUID:
-    """Issue the verb once per run; a new one only after the agent refused the last."""
-    refused = 0
-    while True:
-        verb_id = uuid5(_VERBS, f"{context.run.id}/{action.kind}/{refused}")
-        known = _answer(context, verb_id)
-        if known is None or known.refused is None:
-            break
-        refused += 1
+    verb_id = uuid5(_VERBS, f"{context.run.id}/{action.kind}")
     verb = Verb(id=verb_id, boundary_id=context.run.boundary_id, issued_at=now(), action=action)
     with context.transaction() as session:
         service.issue_verb(
@@ -222,11 +217,6 @@ def _issue(context: Context, action: CloseVerb | CountersignVerb) -> UUID:
             envelope=context.ports.signer.sign(verb),
         )
     return verb_id
-
-
-def _answer(context: Context, verb_id: UUID) -> VerbResult | None:
-    with context.transaction() as session:
-        return service.verb_result(session, context.run.boundary_id, verb_id)
 
 
 def _status(context: Context) -> AgentStatus | None:

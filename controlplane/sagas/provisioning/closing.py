@@ -9,13 +9,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import update
-
 from controlplane.adapters.aws import census
 from controlplane.core import audit
 from controlplane.core.clock import now
 from controlplane.core.errors import ForbiddenError, InternalError
 from controlplane.core.run_engine.definition import Done, Park, Skip, StepResult
+from controlplane.domains.grants import service as grants
 from controlplane.sagas.provisioning import boundary
 from controlplane.sagas.provisioning.access import (
     Context,
@@ -25,7 +24,7 @@ from controlplane.sagas.provisioning.access import (
     open_account,
     output,
 )
-from controlplane.tables.access import AccessGrant, GrantState
+from controlplane.tables.access import GrantState
 from controlplane.tables.installs import Install
 from wire.bundle import CloseVerb
 
@@ -122,39 +121,15 @@ def prove_closed(context: Context) -> StepResult:
     )
     closed_by = output(context, "role-delete").get("closed_by", "customer")
     with context.transaction() as session:
-        session.execute(
-            update(AccessGrant)
-            .where(
-                AccessGrant.boundary_id == context.run.boundary_id,
-                AccessGrant.id == role.grant_id,
-            )
-            .values(state=GrantState.CLOSED.value, ended_at=now(), closed_by=closed_by)
-            .execution_options(synchronize_session=False)
-        )
-        audit.append(
-            session,
-            context.ctx,
-            "grant.closed",
-            target=f"grant/{role.grant_id}",
-            boundary_id=context.run.boundary_id,
-            detail={"closed_by": closed_by, "error_code": proof.error_code},
-        )
+        grants.end(session, context.ctx, role.grant_id, GrantState.CLOSED, closed_by=closed_by)
         set_axes(session, context, access="closed")
     return Done({"proof": proof.model_dump(mode="json"), "closed_by": closed_by})
 
 
 def _set_closing(context: Context, role: OpenRole) -> None:
     with context.transaction() as session:
-        session.execute(
-            update(AccessGrant)
-            .where(
-                AccessGrant.boundary_id == context.run.boundary_id,
-                AccessGrant.id == role.grant_id,
-                AccessGrant.state == GrantState.ACTIVE.value,
-            )
-            .values(state=GrantState.CLOSING.value)
-            .execution_options(synchronize_session=False)
-        )
+        if role.state == GrantState.ACTIVE:
+            grants.end(session, context.ctx, role.grant_id, GrantState.CLOSING)
         set_axes(session, context, access="closing")
 
 

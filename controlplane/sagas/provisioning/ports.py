@@ -7,9 +7,9 @@ a step names what it needs and never how it is reached.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from controlplane.adapters.aws import artifacts, census, closing, preflight
@@ -149,8 +149,8 @@ class ProvisionSettings:
     """How often the boundary's agent is looked at in the database."""
     close_probe_seconds: float = 30.0
     """How often a closing role is probed (decision 5)."""
-    token_seconds: float = 3600.0
-    """How long an enrolment token is good."""
+    refusal_seconds: float = 30.0
+    """How long an agent's refusal of a verb may last before it counts."""
 
 
 @dataclass(frozen=True)
@@ -167,5 +167,3 @@ class Ports:
     signer: Signer
     countersigner: Countersigner
     settings: ProvisionSettings
-    extras: dict[str, Any] = field(default_factory=dict)
-    """For tests: what a fake wants to be found by."""

@@ -1,0 +1,24 @@
+"""Every run belongs to a worker that lives: those of silent workers are freed, and hinted.
+
+Activated every five seconds by the scheduler.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controlplane.core.db import Database
+from controlplane.core.run_engine.fence import reap_runs
+
+
+class LeaseReaper:
+    """Frees runs whose lease has run out."""
+
+    name = "leases"
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def activate(self) -> dict[str, Any]:
+        """Do one round."""
+        return {"freed": [str(run_id) for run_id in reap_runs(self._db)]}
