@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -38,6 +39,19 @@ def log(message: str) -> None:
     """Write one line for the operator of the cluster."""
     line = {"time": datetime.now(UTC).isoformat(), "part": "gateway", "message": message}
     print(json.dumps(line), file=sys.stderr, flush=True)
+
+
+class LibraryLog(logging.Handler):
+    """Write what libraries log as our own lines, without anything that came from a request.
+
+    aiohttp puts malformed request lines into its messages: of it only the fixed text and the kind
+    of the error are kept.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage() if record.name.startswith("psycopg") else str(record.msg)
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+        log(f"{record.name}: {text} {kind}".strip())
 
 
 async def _every(seconds: float, name: str, work: Callable[[], Awaitable[object]]) -> None:
@@ -185,6 +199,7 @@ async def serve(settings: GatewaySettings, address: ClusterAddress) -> None:
 
 def main() -> int:
     """Read the settings and serve; return the exit code."""
+    logging.basicConfig(level=logging.WARNING, handlers=[LibraryLog()])
     try:
         settings, address = load_settings(), in_cluster()
     except (GatewaySettingsError, ClusterError) as error:

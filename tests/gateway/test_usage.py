@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -96,6 +97,39 @@ def test_a_killed_gateway_loses_no_answered_request_and_counts_none_twice(
     boundary.chat("payments-style")
     assert len(boundary.events(answered + 1)) == answered + 1
     assert sum(r.requests for r in pushed(boundary, answered + 1).rollups) == answered + 1
+
+
+def test_every_answer_seen_whole_is_in_the_database_after_a_kill_under_load(
+    boundary: Boundary,
+) -> None:
+    boundary.stop()
+    boundary.start()
+    seen: list[str] = []
+    sent: list[int] = []
+
+    def hammer(number: int) -> None:
+        while True:
+            sent.append(number)
+            try:
+                answer = boundary.chat("tiny-coder", stream=bool(number % 2))
+            except httpx2.TransportError:
+                return
+            if answer.status_code == 200 and (number % 2 == 0 or "[DONE]" in answer.text):
+                seen.append(answer.headers["x-request-id"])
+
+    with ThreadPoolExecutor(6) as pool:
+        futures = [pool.submit(hammer, number) for number in range(6)]
+        until(lambda: len(seen) > 40)
+        boundary.kill()
+        for future in futures:
+            future.result(timeout=30)
+    boundary.start()
+    until(lambda: not boundary.rows("SELECT 1 FROM usage_dirty_hour"))
+    stored = dict(boundary.rows("SELECT event_id::text, error_type FROM usage_event"))
+    assert len(seen) == len(set(seen)) > 40
+    assert {stored.get(each) for each in seen} == {"none"}
+    assert len(seen) <= len(stored) <= len(sent)
+    assert sum(r.requests for r in pushed(boundary, len(stored)).rollups) == len(stored)
 
 
 def test_a_request_under_way_when_the_gateway_is_killed_is_reported_as_interrupted(
@@ -248,6 +282,11 @@ def test_no_canary_of_a_request_reaches_the_database_the_spool_or_a_log(
         {"model": "tiny-coder", "user": canary, "metadata": {"k": canary}, **message},
         {"model": "tiny-coder", "messages": canary},
     ]
+    port = int(boundary.url.rsplit(":", 1)[1])
+    for raw in (f"{canary}\0 / HTTP/1.1\r\n\r\n", f"GET / HTTP/1.1\r\n{canary}\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(raw.encode())
+            connection.recv(4096)
     for body in bodies:
         httpx2.post(f"{boundary.url}/v1/chat/completions?q={canary}", json=body, headers=headers)
     kept = b"".join(path.read_bytes() for path in boundary.spool.glob("*.wal"))
