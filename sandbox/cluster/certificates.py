@@ -6,7 +6,7 @@ that touches private keys; nothing here leaves the folder `pki/` (0700).
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sandbox.cluster.settings import NODE_ADDRESS, write_private
 
-LIFETIME = datetime.timedelta(days=3650)
+LIFETIME = dt.timedelta(days=3650)
 SERVER_NAMES = (
     "kubernetes",
     "kubernetes.default",
@@ -47,14 +47,14 @@ def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
 ) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_before(now - dt.timedelta(minutes=5))
         .not_valid_after(now + LIFETIME)
     )
 

@@ -170,15 +170,19 @@ class Supervisor:
             await self.parts["etcd"].stop(AGENT_STOP_SECONDS)
 
     async def reap(self) -> None:
-        """Collect orphans: process 1 inherits every process whose parent ended."""
+        """Collect orphans for ever."""
         while True:
             await asyncio.sleep(REAP_SECONDS)
-            own = {part.pid for part in self.parts.values()}
-            with contextlib.suppress(ChildProcessError):
-                while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                    if found.si_pid in own:
-                        break
-                    os.waitpid(found.si_pid, os.WNOHANG)
+            collect_orphans({part.pid for part in self.parts.values()})
+
+
+def collect_orphans(own: set[int | None]) -> None:
+    """Collect ended processes that are not ours: process 1 inherits all without a parent."""
+    with contextlib.suppress(ChildProcessError):
+        while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if found.si_pid in own:
+                break
+            os.waitpid(found.si_pid, os.WNOHANG)
 
 
 async def _lifeline(stopping: asyncio.Event) -> None:

@@ -20,6 +20,7 @@ from sandbox.cluster import forward
 from sandbox.cluster.settings import LOAD_BALANCER_ADDRESS, ClusterSettings, write_private
 
 ATTEMPTS = 64
+FIRST_FREE_PORT = 1024
 
 
 @dataclass
@@ -58,7 +59,7 @@ class LoadBalancers:
         try:
             wanted = json.loads(await reader.readline())["services"]
             async with self._lock:
-                answer: dict[str, Any] = {"addresses": await self._apply(wanted)}
+                answer: dict[str, Any] = await self._apply(wanted)
         except (ValueError, KeyError, TypeError, OSError) as error:
             answer = {"error": f"{error}"}
         with contextlib.suppress(ConnectionError):
@@ -66,7 +67,8 @@ class LoadBalancers:
             await writer.drain()
         await forward.close(writer)
 
-    async def _apply(self, wanted: list[dict[str, Any]]) -> dict[str, str]:
+    async def _apply(self, wanted: list[dict[str, Any]]) -> dict[str, Any]:
+        errors: dict[str, str] = {}
         by_uid = {service["uid"]: service for service in wanted}
         for uid, balancer in list(self._active.items()):
             service = by_uid.get(uid)
@@ -75,11 +77,21 @@ class LoadBalancers:
             else:
                 balancer.target = service["target"]
         for uid, service in by_uid.items():
-            if uid not in self._active:
+            if uid in self._active:
+                continue
+            try:
                 self._active[uid] = await self._open(uid, service)
+            except PermissionError:
+                low = [port for port in service["ports"] if port < FIRST_FREE_PORT]
+                errors[uid] = (
+                    f"ports {low} may not be opened on the host by an ordinary user: "
+                    f"give the Service ports of {FIRST_FREE_PORT} or more"
+                )
+            except OSError as error:
+                errors[uid] = str(error)
         self._kept = {uid: balancer.address for uid, balancer in self._active.items()}
         write_private(self._path, json.dumps(self._kept, indent=1, sort_keys=True).encode())
-        return dict(self._kept)
+        return {"addresses": dict(self._kept), "errors": errors}
 
     async def _open(self, uid: str, service: dict[str, Any]) -> Balancer:
         addresses = [candidate(uid, attempt) for attempt in range(ATTEMPTS)]

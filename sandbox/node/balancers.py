@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sandbox.node.api import Api, ApiError, Object
+from sandbox.node.events import Events
 
 RETRY_SECONDS = 1.0
 
@@ -19,10 +20,13 @@ RETRY_SECONDS = 1.0
 class Balancers:
     """Keeps the host's load balancers and the Services' status in line."""
 
-    def __init__(self, api: Api, socket: Path, objects: Callable[[str], Iterable[Object]]) -> None:
+    def __init__(
+        self, api: Api, socket: Path, objects: Callable[[str], Iterable[Object]], events: Events
+    ) -> None:
         self._api = api
         self._socket = socket
         self._objects = objects
+        self._events = events
         self._dirty = asyncio.Event()
         self._sent: list[Object] | None = None
 
@@ -63,12 +67,17 @@ class Balancers:
             for service in services
         ]
         if wanted != self._sent:
-            addresses = await self._ask(wanted)
+            answer = await self._ask(wanted)
             self._sent = wanted
             for service in services:
-                await self._write(service, addresses[service["metadata"]["uid"]])
+                uid = service["metadata"]["uid"]
+                if uid in answer["addresses"]:
+                    await self._write(service, answer["addresses"][uid])
+                else:
+                    reason = "SyncLoadBalancerFailed"
+                    await self._events.warn("Service", service, reason, answer["errors"][uid])
 
-    async def _ask(self, wanted: list[Object]) -> dict[str, str]:
+    async def _ask(self, wanted: list[Object]) -> Object:
         reader, writer = await asyncio.open_unix_connection(str(self._socket))
         try:
             writer.write(json.dumps({"services": wanted}).encode() + b"\n")
@@ -77,7 +86,7 @@ class Balancers:
             writer.close()
         if "error" in answer:
             raise OSError(answer["error"])
-        found: dict[str, str] = answer["addresses"]
+        found: Object = answer
         return found
 
     async def _write(self, service: Object, address: str) -> None:

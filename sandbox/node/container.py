@@ -182,7 +182,7 @@ class Container:
         await self._end(self._grace)
 
     async def stop(self, grace: float) -> None:
-        """End the container for good: preStop, SIGTERM, SIGKILL after `grace` seconds."""
+        """End the container for good: preStop, stop signal, SIGKILL after `grace` seconds."""
         self._stopping = True
         await self._end(grace)
 
@@ -196,7 +196,7 @@ class Container:
             hook = (self.spec.get("lifecycle") or {}).get("preStop")
             if hook:
                 await self.probes.hook(hook, process, self.env, grace)
-            process.signal(signal.SIGTERM)
+            process.signal(signal.Signals[resolve(self.spec["image"]).stop_signal])
             await asyncio.wait({ended}, timeout=max(0.0, deadline - time.monotonic()))
         if not ended.done():
             process.signal(signal.SIGKILL)

@@ -40,6 +40,7 @@ class Image:
     """The uid the process sees when the pod names none."""
     command: tuple[str, ...] = ()
     """Default arguments, replaced by the container's `args`."""
+    stop_signal: str = "SIGTERM"
 
     @property
     def digest(self) -> str:
@@ -51,8 +52,10 @@ class Image:
         return f"{self.name}@{self.digest}"
 
 
-def _python(name: str, module: str, *packages: str, user: int = 65532) -> Image:
-    return Image(name, ("python", "-m", module), packages, user)
+def _python(
+    name: str, module: str, *packages: str, user: int = 65532, stop_signal: str = "SIGTERM"
+) -> Image:
+    return Image(name, ("python", "-m", module), packages, user, (), stop_signal)
 
 
 _ENTRIES = (
@@ -61,7 +64,10 @@ _ENTRIES = (
     _python("ringfence/agent", "agent.main", "agent", "wire", "proof", "iam"),
     _python("ringfence/gateway", "gateway.main", "gateway", "wire", "proof", "iam"),
     _python("ringfence/engine-llamacpp", "sandbox.engine.main", "sandbox", "wire"),
-    _python("ringfence/postgres", "sandbox.node.postgres", "sandbox", user=999),
+    # SIGTERM would wait for the clients to leave; the official image stops with SIGINT, too.
+    _python(
+        "ringfence/postgres", "sandbox.node.postgres", "sandbox", user=999, stop_signal="SIGINT"
+    ),
     _python("ringfence/probe", "sandbox.node.probe", "sandbox"),
 )
 IMAGES: dict[str, Image] = {image.name: image for image in _ENTRIES}

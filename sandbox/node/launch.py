@@ -38,6 +38,7 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 # statvfs flag -> mount flag: a remount in a user namespace must repeat the locked ones.
 LOCKED = {2: 2, 4: 4, 8: 8, 1024: 1024, 2048: 2048, 4096: 1 << 21}
 START_ERROR = 128
+SHARED = "/dev/shm"  # noqa: S108  # a path of the container
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -99,13 +100,15 @@ def _system(root: str, spec: dict[str, Any]) -> None:
             _place(root, path, path, read_only=True)
     for name in ("tmp", "var/tmp", "run", "home", "dev/shm"):
         os.makedirs(f"{root}/{name}", exist_ok=True)
-        os.chmod(f"{root}/{name}", 0o1777)
+        os.chmod(f"{root}/{name}", 0o1777)  # noqa: S103  # as /tmp is everywhere
     # Relative: an absolute one would lead mount points to the host's /run before the pivot.
     os.symlink("../run", f"{root}/var/run")
     for name in DEVICES:
         _place(root, f"/dev/{name}", f"/dev/{name}", read_only=False)
     for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         os.symlink(f"/proc/self/{target}", f"{root}/dev/{name}")
+    # A mount of its own: shared memory is needed also under a read-only root.
+    _mount("shm", f"{root}{SHARED}", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=256m")
     # Thread pools size themselves by this folder.
     if os.path.isdir("/sys/devices/system/cpu"):
         _place(root, "/sys/devices/system/cpu", "/sys/devices/system/cpu", read_only=True)
@@ -173,7 +176,7 @@ def main() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         _enter(spec)
         os.write(report, b"OK\n")
-        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
+        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606  # becomes the image
     except (OSError, KeyError, ValueError) as error:
         os.write(report, f"ERR {error}\n".encode())
         os._exit(START_ERROR)

@@ -7,17 +7,20 @@ the wanted node groups again; SIGTERM ends it and with it every container.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
+from typing import Any
 
 from sandbox.cluster.components import SERVER
 from sandbox.cluster.settings import ClusterSettings, read_settings
-from sandbox.node.api import Api, ApiError, Cache, Object
+from sandbox.node.api import Api, ApiError, Cache, Object, OnChange
 from sandbox.node.balancers import Balancers
+from sandbox.node.events import Events
 from sandbox.node.identity import PodIdentity
 from sandbox.node.network import PodNetwork
 from sandbox.node.nodes import Nodes
@@ -48,11 +51,12 @@ class Agent:
         self.caches = {
             kind: Cache(self.api, path, self._watcher(kind)) for kind, path in WATCHED.items()
         }
+        self.events = Events(self.api)
         self.runners: dict[str, PodRunner] = {}
         self.nodes = Nodes(self.api, settings)
         self.network = PodNetwork(settings.volatile / "netns", self.objects, self._pod)
         self.storage = Storage(self.api, settings.data / "volumes", self.objects)
-        self.balancers = Balancers(self.api, settings.socket("lb"), self.objects)
+        self.balancers = Balancers(self.api, settings.socket("lb"), self.objects, self.events)
         self.identity = PodIdentity(settings)
         self.services = Services(
             settings=settings,
@@ -60,6 +64,7 @@ class Agent:
             network=self.network,
             storage=self.storage,
             identity=self.identity,
+            events=self.events,
             objects=self.objects,
             base_environment=base_environment(),
             own_processes=_may_own_processes(),
@@ -75,7 +80,7 @@ class Agent:
         runner = self.runners.get(uid)
         return runner.pod if runner else None
 
-    def _watcher(self, kind: str):  # type: ignore[no-untyped-def]
+    def _watcher(self, kind: str) -> OnChange:
         def changed(old: Object | None, new: Object | None) -> None:
             if kind == "pods":
                 self._pod_changed(old, new)
@@ -95,11 +100,12 @@ class Agent:
             runner = self.runners.get(_uid(old))
             if runner is not None:
                 runner.update(None)
-        if new is None or new["spec"].get("nodeName") not in self.nodes.names:
+        if new is None:
             return
         runner = self.runners.get(_uid(new))
         if runner is None:
-            self._start_pod(new)
+            if new["spec"].get("nodeName") in self.nodes.names:
+                self._start_pod(new)
             return
         labels = runner.pod["metadata"].get("labels")
         runner.update(new)
@@ -117,8 +123,9 @@ class Agent:
             await runner.run()
         finally:
             self.runners.pop(runner.uid, None)
+            runner.ended.set()
 
-    def _spawn(self, coroutine, name: str) -> None:  # type: ignore[no-untyped-def]
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task: asyncio.Task[None] = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -168,12 +175,13 @@ class Agent:
                 except ApiError as error:
                     if error.status != 404:
                         raise
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + 2 * DRAIN_SECONDS
-        while loop.time() < deadline and any(
-            runner.pod["spec"].get("nodeName") == node for runner in self.runners.values()
-        ):
-            await asyncio.sleep(0.05)
+        ending = [
+            runner.ended.wait()
+            for runner in self.runners.values()
+            if runner.pod["spec"].get("nodeName") == node
+        ]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*ending), 2 * DRAIN_SECONDS)
 
     async def run(self) -> None:
         """Run until SIGTERM."""

@@ -27,6 +27,7 @@ from sandbox.node.environment import (
     resolve,
     service_variables,
 )
+from sandbox.node.events import Events
 from sandbox.node.identity import IdentityUnavailable, PodIdentity
 from sandbox.node.images import Image
 from sandbox.node.images import resolve as resolve_image
@@ -51,6 +52,7 @@ class Services:
     network: PodNetwork
     storage: Storage
     identity: PodIdentity
+    events: Events
     objects: Callable[[str], Iterable[Object]]
     base_environment: dict[str, str]
     own_processes: bool
@@ -71,13 +73,13 @@ class PodRunner:
         self._initialized = False
         self._message: tuple[str, str] | None = None
         self._started_at = (pod.get("status") or {}).get("startTime") or timestamp()
+        self.ended = asyncio.Event()
         self._dirty = asyncio.Event()
         self._deleted = asyncio.Event()
         self._gone = False
         self._leaving = False
         self._grace = 0.0
         self._sent: Object = {}
-        self._waiting: str | None = None
 
     @property
     def volatile(self) -> Path:
@@ -201,7 +203,7 @@ class PodRunner:
             try:
                 self.address = await self._of.network.attach(self.uid)
             except NetError as error:
-                self._wait(f"network: {error}")
+                await self._wait("FailedCreatePodSandBox", error)
                 await asyncio.sleep(1)
         await self._add_identity(pod)
         self._volumes = Volumes(
@@ -218,13 +220,11 @@ class PodRunner:
                 await self._volumes.prepare()
                 return
             except VolumeError as error:
-                self._wait(str(error))
+                await self._wait("FailedMount", error)
                 await asyncio.sleep(WAIT_SECONDS)
 
-    def _wait(self, text: str) -> None:
-        if text != self._waiting:
-            self._waiting = text
-            print(f"{self.pod['metadata']['name']}: waiting: {text}", flush=True)
+    async def _wait(self, reason: str, error: Exception) -> None:
+        await self._of.events.warn("Pod", self.pod, reason, str(error))
 
     async def _add_identity(self, pod: Object) -> None:
         while True:
@@ -232,7 +232,7 @@ class PodRunner:
                 await self._of.identity.inject(pod)
                 return
             except IdentityUnavailable as error:
-                self._wait(str(error))
+                await self._wait("PodIdentityUnavailable", error)
                 await asyncio.sleep(1)
 
     def _make_containers(self, pod: Object, status: Object) -> None:
@@ -344,7 +344,7 @@ class PodRunner:
             try:
                 await self._volumes.prepare()
             except VolumeError as error:
-                self._wait(str(error))
+                await self._wait("FailedMount", error)
 
     async def _write_status(self) -> None:
         while True:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import aiohttp
 
@@ -28,7 +29,7 @@ class Probes:
         spec: Object,
         address: str,
         changed: Callable[[], None],
-        unhealthy: Callable[[str], Awaitable[None]],
+        unhealthy: Callable[[str], Coroutine[Any, Any, None]],
     ) -> None:
         self._spec = spec
         self._address = address
@@ -36,6 +37,7 @@ class Probes:
         self._unhealthy = unhealthy
         self.started = False
         self.ready = False
+        self._ending: asyncio.Task[None] | None = None
         self.reset()
 
     def reset(self) -> None:

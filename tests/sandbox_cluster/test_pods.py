@@ -6,6 +6,7 @@ import base64
 import json
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,9 @@ def test_a_pod_that_must_not_be_root_is_refused_as_root(world: World) -> None:
         )
         return found
 
-    world.until("the refusal", lambda: waiting().get("reason") == "CreateContainerConfigError")
+    world.until(
+        "the refusal", lambda: bool(waiting().get("reason") == "CreateContainerConfigError")
+    )
     assert "set runAsUser" in waiting()["message"]
 
 
@@ -168,18 +171,17 @@ def test_a_failed_liveness_probe_restarts_the_container(world: World) -> None:
     world.until("a restart", lambda: world.container(namespace, "sick").get("restartCount", 0) >= 1)
 
 
+def refused(world: World, namespace: str, name: str) -> bool:
+    state = world.container(namespace, name).get("state", {})
+    return bool(state.get("waiting", {}).get("reason") == "ErrImagePull")
+
+
 def test_an_unknown_image_and_a_wrong_digest_are_refused(world: World) -> None:
     namespace = world.namespace()
     wrong = references()["ringfence/probe"][:-4] + "0000"
     for name, image in (("unknown", "library/nginx:1"), ("wrong", wrong)):
         world.pod(namespace, name, "serve", container={"image": image})
-        world.until(
-            "the refusal",
-            lambda name=name: (
-                world.container(namespace, name).get("state", {}).get("waiting", {}).get("reason")
-                == "ErrImagePull"
-            ),
-        )
+        world.until("the refusal", partial(refused, world, namespace, name))
     message = world.container(namespace, "wrong")["state"]["waiting"]["message"]
     assert references()["ringfence/probe"].partition("@")[2] in message
 
@@ -230,9 +232,9 @@ def test_what_a_claim_holds_survives_its_pod(world: World) -> None:
     world.create(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", claim)
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
     mount = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
-    once = {"restartPolicy": "Never", "volumes": volumes}
-    world.pod(namespace, "writer", "write", "/data/kept", "yes", container=mount, **once)
-    world.phase(namespace, "writer", "Succeeded")
+    world.execute(
+        namespace, "writer", "write", "/data/kept", "yes", container=mount, volumes=volumes
+    )
     world.admin.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/writer")
     address = world.server_with(namespace, "reader", mount, volumes)
     assert world.file(address, "/data/kept") == "yes"

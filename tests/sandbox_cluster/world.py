@@ -70,6 +70,22 @@ class World:
         }
         return self.create(f"/api/v1/namespaces/{namespace}/pods", body)
 
+    def execute(self, namespace: str, name: str, *args: str, **more: Any) -> str:
+        """Run a probe container to its end and return its log."""
+        self.pod(namespace, name, *args, restartPolicy="Never", **more)
+
+        def ended() -> Object | None:
+            pod = self.get_pod(namespace, name)
+            return pod if pod["status"].get("phase") in ("Succeeded", "Failed") else None
+
+        self.until(f"the end of {name}", ended, 30)
+        return self.log(namespace, name)
+
+    def log(self, namespace: str, name: str) -> str:
+        """Return the log of a pod's container `main` from its file."""
+        folders = (self.handle.settings.logs / "pods").glob(f"{namespace}_{name}_*")
+        return "".join(p.read_text() for f in folders for p in sorted(f.glob("main.*.log")))
+
     def get_pod(self, namespace: str, name: str) -> Object:
         found: Object = self.admin.request("GET", f"/api/v1/namespaces/{namespace}/pods/{name}")
         return found
