@@ -94,15 +94,21 @@ class Cloud:
                 return None
             raise
 
-    def retry(self, codes: Sequence[str], seconds: float, action: Callable[[], Any]) -> Any:
-        """Repeat `action` while it fails with one of `codes`; the last error comes through."""
+    def retry(
+        self, codes: Sequence[str], seconds: float, action: Callable[[], Any], *, about: str = ""
+    ) -> Any:
+        """Repeat `action` while it fails with one of `codes`; the last error comes through.
+
+        With `about`, only an error whose message has that word is repeated.
+        """
         deadline = time.monotonic() + seconds
         pause = 0.05
         while True:
             try:
                 return action()
             except CloudError as error:
-                if error.code not in codes or time.monotonic() > deadline:
+                passing = error.code in codes and about in str(error).lower()
+                if not passing or time.monotonic() > deadline:
                     raise
             self._pause(pause)
             pause = min(pause * 1.5, 1.0)
@@ -153,26 +159,35 @@ class Cloud:
         # Without credentials boto3 would ask a metadata service that does not exist here.
         os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
         import boto3
+        from botocore.exceptions import BotoCoreError
 
         if not self.region:
             raise CloudError(
                 "configure", "MissingRegion", "set the provider's region or AWS_REGION", "none"
             )
-        self._session = boto3.session.Session(
+        session = boto3.session.Session(
             aws_access_key_id=self._config.get("accessKey"),
             aws_secret_access_key=self._config.get("secretKey"),
             aws_session_token=self._config.get("token"),
             profile_name=self._config.get("profile"),
             region_name=self.region,
         )
-        self._clients["sts"] = self._new_client("sts")
-        self._account = self._check_account()
+        try:
+            _renew_late(session.get_credentials())
+        except BotoCoreError as error:
+            name = type(error).__name__
+            raise CloudError("credentials", name, str(error), "none") from error
+        sts = self._new_client("sts", session)
+        self._account = self._check_account(sts)
+        # Only now, so that credentials which were refused once are refused for every call.
+        self._clients["sts"] = sts
+        self._session = session
 
-    def _new_client(self, service: str) -> Any:
+    def _new_client(self, service: str, session: Any = None) -> Any:
         from botocore.config import Config
 
         endpoint = _endpoint(self._config, service)
-        return self._session.client(
+        return (session or self._session).client(
             service,
             endpoint_url=endpoint,
             config=Config(
@@ -185,8 +200,8 @@ class Cloud:
             ),
         )
 
-    def _check_account(self) -> str:
-        identity = self._raw_call(self._clients["sts"], "sts", "GetCallerIdentity", {})
+    def _check_account(self, sts: Any) -> str:
+        identity = self._raw_call(sts, "sts", "GetCallerIdentity", {})
         account = str(identity["Account"])
         allowed = self._config.get("allowedAccountIds") or []
         if allowed and account not in allowed:
@@ -220,6 +235,17 @@ class Cloud:
             name = type(error).__name__
             raise CloudError(f"{service}:{operation}", name, str(error), "none") from error
         return dict(result)
+
+
+def _renew_late(credentials: Any) -> None:
+    """Let a session be used until two minutes before its end.
+
+    boto3 begins to renew 15 minutes before the end. A run's sessions last 15 minutes, so it would
+    ask the credential broker before every single call.
+    """
+    if hasattr(credentials, "_advisory_refresh_timeout"):
+        credentials._advisory_refresh_timeout = 120
+        credentials._mandatory_refresh_timeout = 60
 
 
 def _endpoint(config: dict[str, Any], service: str) -> str | None:

@@ -206,12 +206,24 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
         try:
             if entry.settle is not None:
                 entry.settle(cloud, id_, inputs)
-            live = entry.read(cloud, id_, inputs)
+            live = _read_visible(entry, cloud, id_, inputs)
         except _KNOWN_ERRORS as error:
             _abort_unready(context, id_, inputs, f"{what}: {error}")
-        if live is None:
-            _abort_unready(context, id_, inputs, f"{what}: {id_} vanished after the call succeeded")
         return _state(entry, merge(entry, inputs, live), live, cloud)
+
+
+def _read_visible(entry: ResourceType, cloud: Cloud, id_: str, inputs: Properties) -> Properties:
+    """Read an object that was just made; AWS may show it a little later."""
+    found: list[Properties] = []
+
+    def state() -> str:
+        live = entry.read(cloud, id_, inputs)
+        if live is not None:
+            found.append(live)
+        return "visible" if found else "not visible yet"
+
+    cloud.wait(id_, state, ready=("visible",), seconds=60)
+    return found[-1]
 
 
 def _config(values: Properties) -> Properties:

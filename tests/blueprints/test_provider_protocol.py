@@ -1,5 +1,6 @@
 """The plugin process by its protocol: as the engine starts it, configures it and loses it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +37,15 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(tmp_path_factory.mktemp("plugins"))
 
 
+KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": SECRET}
+
+
 @contextmanager
-def _plugin(launcher: Path, endpoint: str, **config: str) -> Iterator[Any]:
+def _plugin(
+    launcher: Path, endpoint: str, keys: dict[str, str] = KEYS, **config: str
+) -> Iterator[Any]:
     """Start the plugin, configure it, and give the protocol's client."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-    }
+    environment = {"PATH": os.environ["PATH"], "AWS_ENDPOINT_URL": endpoint, **keys}
     process = subprocess.Popen(
         [str(launcher)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
@@ -112,13 +115,26 @@ def test_a_preview_makes_no_call_and_leaves_outputs_unknown(launcher: Path) -> N
     assert made.properties["cidrBlock"] == "10.0.0.0/16"
 
 
-def test_another_account_is_refused_before_the_first_change(
-    launcher: Path, moto_endpoint: str
+def test_another_account_is_refused_at_every_change(launcher: Path, moto_endpoint: str) -> None:
+    refusal = "AccountNotAllowed: the credentials belong to account"
+    with _plugin(launcher, moto_endpoint, allowedAccountIds='["210987654321"]') as client:
+        for _ in range(2):
+            with pytest.raises(grpc.RpcError, match=refusal):
+                _create(client, VPC, {"cidrBlock": "10.0.0.0/16"})
+
+
+def test_a_broker_that_refuses_is_named_in_the_error(
+    launcher: Path, moto_endpoint: str, tmp_path: Path
 ) -> None:
-    config = {"allowedAccountIds": '["210987654321"]'}
+    token = tmp_path / "token"
+    token.write_text("run-token")
+    keys = {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(token),
+    }
     with (
-        _plugin(launcher, moto_endpoint, **config) as client,
-        pytest.raises(grpc.RpcError, match="AccountNotAllowed: the credentials belong to account"),
+        _plugin(launcher, moto_endpoint, keys) as client,
+        pytest.raises(grpc.RpcError, match=r"(Credential|Metadata)RetrievalError"),
     ):
         _create(client, VPC, {"cidrBlock": "10.0.0.0/16"})
 
@@ -163,6 +179,57 @@ def test_a_cancelled_plugin_makes_no_further_call(launcher: Path, moto_endpoint:
         with pytest.raises(grpc.RpcError) as caught:
             _create(client, VPC, {"cidrBlock": "10.0.0.0/16"})
     assert caught.value.code() is grpc.StatusCode.CANCELLED
+
+
+@contextmanager
+def _broker(minutes: int) -> Iterator[tuple[str, list[str]]]:
+    """Serve sessions of that length as a run's broker does; give its address and its requests."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Authorization"])
+            until = datetime.now(UTC) + timedelta(minutes=minutes)
+            session = {
+                "AccessKeyId": "testing",
+                "SecretAccessKey": SECRET,
+                "Token": SECRET,
+                "Expiration": until.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(session).encode())
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Stay silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(("minutes", "times"), [(15, 1), (1, 4)])
+def test_a_brokers_session_is_used_until_shortly_before_its_end(
+    launcher: Path, moto_endpoint: str, tmp_path: Path, minutes: int, times: int
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("run-token")
+    with _broker(minutes) as (address, asked):
+        keys = {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": address,
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(token),
+        }
+        with _plugin(launcher, moto_endpoint, keys) as client:
+            _create(client, VPC, {"cidrBlock": "10.0.0.0/16"})
+    assert set(asked) == {"run-token"}
+    # A session that is about to end is renewed before each call; a fresh one serves them all.
+    assert len(asked) == 1 if times == 1 else len(asked) >= times
 
 
 def test_a_plugin_ends_when_its_engine_is_killed(launcher: Path) -> None:

@@ -197,7 +197,9 @@ def _create_gateway(cloud: Cloud, inputs: Properties) -> str:
 def _settle_gateway(cloud: Cloud, id_: str, inputs: Properties) -> None:
     live = _read_gateway(cloud, id_, inputs)
     if inputs.get("vpcId") and not (live or {}).get("vpcId"):
-        cloud.call("ec2", "AttachInternetGateway", InternetGatewayId=id_, VpcId=inputs["vpcId"])
+        ids = {"InternetGatewayId": id_, "VpcId": inputs["vpcId"]}
+        # The gateway was made a moment ago.
+        cloud.retry(_GATEWAY_GONE, 60, lambda: cloud.call("ec2", "AttachInternetGateway", **ids))
 
 
 def _read_gateway(cloud: Cloud, id_: str, known: Properties) -> Properties | None:

@@ -85,7 +85,9 @@ def _create_cluster(cloud: Cloud, inputs: Properties) -> str:
         "logging": _logging(inputs.get("enabledClusterLogTypes") or []),
         "tags": inputs.get("tags"),
     }
-    cloud.retry(ROLE_LAG, 20, lambda: cloud.call("eks", "CreateCluster", **parameters))
+    cloud.retry(
+        ROLE_LAG, 20, lambda: cloud.call("eks", "CreateCluster", **parameters), about="role"
+    )
     return str(inputs["name"])
 
 

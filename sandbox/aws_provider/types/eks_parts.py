@@ -43,8 +43,9 @@ def _create_group(cloud: Cloud, inputs: Properties) -> str:
         "version": inputs.get("version"),
         "tags": inputs.get("tags"),
     }
-    codes = (*ROLE_LAG, *BUSY)
-    cloud.retry(codes, 20, lambda: cloud.call("eks", "CreateNodegroup", **parameters))
+    cloud.retry(
+        ROLE_LAG, 20, lambda: cloud.call("eks", "CreateNodegroup", **parameters), about="role"
+    )
     return f"{cluster}:{name}"
 
 
@@ -210,6 +211,7 @@ def _create_association(cloud: Cloud, inputs: Properties) -> str:
             roleArn=inputs["roleArn"],
             tags=inputs.get("tags"),
         ),
+        about="role",
     )
     return str(answer["association"]["associationId"])
 
