@@ -148,13 +148,20 @@ def _model_resources(models: Sequence[_Model], placement: Placement) -> list[Des
 
 def _artifact(model: _Model, base: str | None, placement: Placement) -> ModelArtifactSpec:
     digest = model.artifact.digest
+    key = placement.object_keys.get(digest)
+    if key is None:
+        raise ConflictError(
+            f"model {model.version.name} is not in the boundary's bucket yet",
+            code="artifact-not-placed",
+            fix="run an install under a grant: copying weights needs the cloud",
+        )
     return ModelArtifactSpec(
         kind="Adapter" if base else "Base",
         base_ref=LocalRef(name=base) if base else None,
         source=ArtifactSource(
             s3=S3Source(
                 bucket=placement.bucket,
-                key=placement.object_keys[digest],
+                key=key,
                 region=placement.region,
             )
         ),

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.orm import Session
 
-from controlplane.core import audit
+from controlplane.core import audit, outbox
 from controlplane.core.actor import OpContext
 from controlplane.core.clock import now
 from controlplane.core.errors import ConflictError, NotFoundError
@@ -22,6 +22,9 @@ from controlplane.tables.agents import Agent, AgentStatusRow, BundleRow, VerbRow
 from proof.canonical import bytes_digest
 from wire.agent import AgentStatus, DesiredState, VerbResult
 from wire.envelope import Envelope
+
+PUBLISH = "bundle.publish"
+"""Task that publishes a boundary's desired state again if it changed (`tasks.publish_changes`)."""
 
 
 def publish_bundle(
@@ -46,7 +49,7 @@ def publish_bundle(
             digest=digest,
             envelope=envelope.model_dump(mode="json"),
         )
-        .on_conflict_do_nothing(constraint="uq_bundle_boundary_id")
+        .on_conflict_do_nothing(constraint="uq_bundle_boundary_id_sequence")
         .returning(BundleRow.id)
     ).scalar_one_or_none()
     if made is None:
@@ -59,6 +62,9 @@ def publish_bundle(
         boundary_id=boundary_id,
         detail={"digest": digest, "signers": [s.keyid for s in envelope.signatures]},
     )
+    if sequence == 1:
+        # A key made while the first bundle was being signed asked for a bundle too early.
+        outbox.enqueue(session, PUBLISH, organization_id=organization_id, boundary_id=boundary_id)
 
 
 def issue_verb(
@@ -122,7 +128,7 @@ def record_status(session: Session, agent: Agent, status: AgentStatus) -> None:
     )
     session.execute(
         statement.on_conflict_do_update(
-            constraint="uq_agent_status_boundary_id",
+            constraint="uq_agent_status_boundary_id_agent_id",
             set_=values,
             where=AgentStatusRow.status["observed_at"].astext
             <= status.observed_at.isoformat().replace("+00:00", "Z"),
