@@ -1,0 +1,160 @@
+"""The template: closed by default, small enough, portable, and nothing more than it says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from iam.role_statements import (
+    BOUNDARY_POLICY,
+    CLOSER_POLICY,
+    ROLE_TABLES,
+)
+from iam.role_template import (
+    INLINE_ROLE_LIMIT,
+    MANAGED_POLICY_LIMIT,
+    closer_role_name,
+    policy_size,
+    render_template,
+    role_arn,
+    role_name,
+    split_policies,
+)
+
+VENDOR = "arn:aws:iam::999988887777:role/ringfence-control-plane"
+EXTERNAL = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def template() -> dict[str, Any]:
+    return render_template(
+        "payments",
+        vendor_principal=VENDOR,
+        external_id=EXTERNAL,
+        control_plane_key="sha256:plane",
+        release_key="sha256:release",
+    )
+
+
+def trust(template: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = template["Resources"]["Role"]["Properties"][
+        "AssumeRolePolicyDocument"
+    ]["Statement"]
+    return found
+
+
+def test_it_is_closed_by_default(template: dict[str, Any]) -> None:
+    parameters = template["Parameters"]
+    assert parameters["GrantUntil"]["Default"] == "2000-01-01T00:00:00Z"
+    assert parameters["GrantNumber"]["Default"] == 0
+
+
+def test_every_allow_of_the_role_ends_with_the_grant(template: dict[str, Any]) -> None:
+    until = {"Fn::If": ["Opened", {"Ref": "GrantUntil"}, "2000-01-01T00:00:00Z"]}
+    for name, resource in template["Resources"].items():
+        if name.startswith("Permissions"):
+            for statement in resource["Properties"]["PolicyDocument"]["Statement"]:
+                if statement["Effect"] == "Allow":
+                    assert statement["Condition"]["DateLessThan"] == {"aws:CurrentTime": until}
+    for statement in trust(template):
+        assert statement["Condition"]["DateLessThan"] == {"aws:CurrentTime": until}
+
+
+def test_trust_names_one_principal_one_external_id_and_three_actions(
+    template: dict[str, Any],
+) -> None:
+    assert [one["Action"] for one in trust(template)] == [
+        "sts:AssumeRole",
+        "sts:SetSourceIdentity",
+        "sts:TagSession",
+    ]
+    assert all(one["Principal"] == {"AWS": {"Ref": "VendorPrincipal"}} for one in trust(template))
+    assert template["Parameters"]["VendorPrincipal"]["AllowedValues"] == [VENDOR]
+    external = trust(template)[0]["Condition"]["StringEquals"]
+    assert external == {"sts:ExternalId": {"Ref": "ExternalId"}}
+
+
+def test_every_managed_policy_fits(template: dict[str, Any]) -> None:
+    groups = split_policies()
+    assert len(groups) <= 10
+    assert all(policy_size(one, until_grant=True) <= MANAGED_POLICY_LIMIT for one in groups)
+    assert policy_size(BOUNDARY_POLICY, until_grant=False) <= MANAGED_POLICY_LIMIT
+    assert policy_size(CLOSER_POLICY, until_grant=False) <= INLINE_ROLE_LIMIT
+    assert len(json.dumps(template)) <= 51200
+
+
+def test_no_partition_is_written_out(template: dict[str, Any]) -> None:
+    text = json.dumps({k: v for k, v in template.items() if k != "Parameters"})
+    assert "arn:aws" not in text
+
+
+def test_the_only_write_on_ourselves_is_deny_all() -> None:
+    writes = [
+        (action, statement)
+        for table in ROLE_TABLES.values()
+        for statement in table
+        if statement["Effect"] == "Allow" and "role/ringfence-" in json.dumps(statement["Resource"])
+        for action in (
+            statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        )
+        if not action.startswith(("iam:Get", "iam:List"))
+    ]
+    assert sorted(action for action, _ in writes) == ["iam:AttachRolePolicy", "iam:PassRole"]
+    attach = next(statement for action, statement in writes if action == "iam:AttachRolePolicy")
+    assert attach["Condition"] == {
+        "ArnEquals": {"iam:PolicyARN": "arn:<partition>:iam::aws:policy/AWSDenyAll"}
+    }
+
+
+def test_the_closer_may_only_strip_and_delete_the_role(template: dict[str, Any]) -> None:
+    closer = template["Resources"]["Closer"]["Properties"]
+    (policy,) = closer["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert set(statement["Action"]) == {
+        "iam:DeleteRole", "iam:DeleteRolePolicy", "iam:DetachRolePolicy", "iam:GetRole",
+        "iam:ListAttachedRolePolicies", "iam:ListRolePolicies",
+    }  # fmt: skip
+    assert statement["Resource"] == {
+        "Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/ringfence-${Boundary}-g*"
+    }
+    (trusted,) = closer["AssumeRolePolicyDocument"]["Statement"]
+    assert trusted["Principal"] == {"Service": "pods.eks.amazonaws.com"}
+    tags = {one["Key"]: one["Value"] for one in closer["Tags"]}
+    assert tags["ringfence:control-plane-key"] == {"Ref": "ControlPlaneKey"}
+    assert template["Parameters"]["ControlPlaneKey"]["Default"] == "sha256:plane"
+
+
+def test_roles_are_created_only_with_the_boundary_and_under_the_path() -> None:
+    create = next(one for one in ROLE_TABLES["roles"] if "iam:CreateRole" in one["Action"])
+    assert create["Resource"].endswith("role/ringfence/<boundary>/*")
+    assert create["Condition"]["StringEquals"]["iam:PermissionsBoundary"].endswith(
+        "policy/ringfence-<boundary>-boundary"
+    )
+
+
+def test_no_statement_allows_everything() -> None:
+    for table in ROLE_TABLES.values():
+        for statement in table:
+            if statement["Effect"] == "Allow":
+                actions = statement["Action"]
+                assert "*" not in (actions if isinstance(actions, list) else [actions])
+                assert "NotAction" not in statement
+
+
+def test_names_are_built_in_one_place() -> None:
+    assert role_name("payments", 3) == "ringfence-payments-g3"
+    assert closer_role_name("payments") == "ringfence-payments-closer"
+    assert role_arn("aws-us-gov", "1" * 12, "payments", 1) == (
+        "arn:aws-us-gov:iam::111111111111:role/ringfence-payments-g1"
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["", "P", "-x", "x-", "a" * 25, "a b", "pay-g1", "pay-g", "g7-x", "x-closer",
+             "a-111122223333"],
+)  # fmt: skip
+def test_a_boundary_name_that_could_reach_anothers_names_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="boundary"):
+        role_name(name, 1)
