@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,6 +160,24 @@ def down() -> None:
         err.print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
     err.print("stopped; data kept" if stopped else "no sandbox is running")
+
+
+@app.command()
+def reset(
+    yes: bool = typer.Option(False, "--yes", help="do not ask"),
+) -> None:
+    """Stop the sandbox and erase its data: organizations, installs, emulated account, keys."""
+    home = Home.current()
+    if not yes:
+        typer.confirm(f"erase everything in {home.root}?", abort=True)
+    try:
+        stop(home)
+    except SandboxError as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error
+    for folder in (home.root, home.run):
+        shutil.rmtree(folder, ignore_errors=True)
+    err.print("erased; start anew: ringfence up")
 
 
 @app.command()

@@ -27,7 +27,7 @@ from sandbox.isolation import dies_with_parent, hiding, namespaces_available
 from sandbox.node.images import references
 from sandbox.part import Part
 from sandbox.people import write_people
-from sandbox.release import publish_artifacts
+from sandbox.release import publish_artifacts, write_models
 from sandbox.toolchain import ROOT, find_program
 
 CONSOLE_PORT = 8400
@@ -196,6 +196,7 @@ class PartsBuilder:
         owner = self.database_url_file(postgres.OWNER)
         people = write_people(self._home)
         manifests = self._home.data / "blueprints.json"
+        models = self._home.data / "models.json"
         return Part(
             "bootstrap",
             [
@@ -206,17 +207,20 @@ class PartsBuilder:
                 str(people),
                 "--blueprints",
                 str(manifests),
+                "--models",
+                str(models),
             ],
             {**base_environment(), "RINGFENCE_OWNER_DATABASE_URL_FILE": str(owner)},
             once=True,
-            before=lambda: self._write_manifests(manifests),
+            before=lambda: self._write_release(manifests, models),
         )
 
     @staticmethod
-    def _write_manifests(path: Path) -> None:
+    def _write_release(path: Path, models: Path) -> None:
         # Blueprints are read through their manifests only (decision 17).
         loaded = [load(name) for name in BLUEPRINTS]
         write_private(path, json.dumps([m.model_dump(mode="json") for m in loaded], indent=2))
+        write_models(models)
 
     def _countersigner(self) -> Part:
         folder = self._home.secrets / "customer"

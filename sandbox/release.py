@@ -38,12 +38,12 @@ def write_models(path: Path) -> None:
         {
             "name": artifact.name,
             "version": VERSION,
-            "kind": artifact.kind.lower(),
+            "kind": artifact.kind,
             "format": artifact.format,
             "digest": artifact.digest,
-            "size_bytes": artifact.size,
+            "size": artifact.size,
             "base_digest": artifact.base_digest,
         }
         for artifact in models.artifacts
     ]
-    write_private(path, json.dumps(rows, indent=2))
+    write_private(path, json.dumps({"artifacts": rows}, indent=2))

@@ -45,13 +45,13 @@ def apply(file: Path = FILE, person: str | None = PERSON, as_json: bool = JSON) 
 @app.command("boundaries")
 def boundaries(person: str | None = PERSON, as_json: bool = JSON) -> None:
     """List the security boundaries that you may see."""
-    rows = connect(person).get("/v1/boundaries")["items"]
+    rows = connect(person).get("/v1/boundaries")["boundaries"]
     if as_json:
         print_json(rows)
         return
     print_table(
-        ("NAME", "ORGANIZATION", "ID"),
-        [(row["name"], row.get("organization", ""), row["id"]) for row in rows],
+        ("NAME", "BLUEPRINT", "VERSION", "ID"),
+        [(r["name"], r["blueprint"], r["blueprint_version"], r["id"]) for r in rows],
         "no boundaries yet; describe them: ringfence organization apply FILE",
     )
 
@@ -65,14 +65,10 @@ def _open(file: Path) -> OrganizationFile:
 
 def _send(api: Api, parsed: OrganizationFile, *, apply: bool) -> dict[str, object]:
     document = parsed.document()
-    name = (
-        str(document.get("organization", {}).get("name", ""))
-        if isinstance(document.get("organization"), dict)
-        else str(document.get("organization", ""))
-    )
+    name = str(document.get("organization") or "unnamed")
     try:
         if apply:
-            result: dict[str, object] = api.put(f"/v1/organizations/{name or 'unnamed'}", document)
+            result: dict[str, object] = api.put(f"/v1/organizations/{name}", document)
         else:
             result = api.post("/v1/organizations:validate", document)
     except ApiError as error:

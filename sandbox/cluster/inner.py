@@ -88,11 +88,7 @@ class Supervisor:
         settings = self.settings
         self.start(components.etcd(settings))
         self.start(components.api_server(settings))
-        await self._wait_ready()
-        for path, body in OBJECTS:
-            await asyncio.to_thread(self._ensure, path, body)
-        self.start(components.controller_manager(settings))
-        self.start(components.scheduler(settings))
+        # Early: it imports its libraries while the API server starts.
         self.start(
             components.Component(
                 "node-agent",
@@ -100,6 +96,11 @@ class Supervisor:
                 agent_environment(),
             )
         )
+        await self._wait_ready()
+        for path, body in OBJECTS:
+            await asyncio.to_thread(self._ensure, path, body)
+        self.start(components.controller_manager(settings))
+        self.start(components.scheduler(settings))
         print("READY", flush=True)
         # Not earlier: it would take the exit codes of the commands that set up the network.
         reaping = asyncio.create_task(self.reap())

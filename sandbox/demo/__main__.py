@@ -8,6 +8,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ringfence.cli.output import CommandError
 from ringfence.client import ApiError
 from sandbox.cli import SandboxError
 from sandbox.demo.result import write_result
@@ -15,6 +16,17 @@ from sandbox.demo.screen import Screen
 from sandbox.demo.story import DemoError, Story
 from sandbox.home import Home
 from sandbox.toolchain import ROOT
+
+FAILURES = (
+    DemoError,
+    SandboxError,
+    ApiError,
+    CommandError,
+    ClientError,
+    BotoCoreError,
+    TimeoutError,
+)
+"""What a chapter may end with: each is shown as one message."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     home = Home.current()
     try:
         result = Story(home, options.file, options.output, screen).play()
-    except (DemoError, SandboxError, ApiError, ClientError, BotoCoreError, TimeoutError) as error:
+    except FAILURES as error:
         print(f"error: {error}", file=sys.stderr)
         print(
             f"  look: ringfence status   ringfence logs worker   (logs: {home.logs})",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -61,20 +60,13 @@ class Customer:
             StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
         )
 
-    def open_role(
-        self, boundary: str, parameters: dict[str, str], number: int, until: datetime
-    ) -> None:
-        """Update the stack to grant `number`, open until that moment: the approval that counts."""
-        opened = {
-            **parameters,
-            "GrantNumber": str(number),
-            "GrantUntil": until.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        }
+    def open_role(self, boundary: str, parameters: dict[str, str]) -> None:
+        """Update the stack with the grant's number and end: the approval that counts."""
         cloudformation = self.client("cloudformation")
         cloudformation.update_stack(
             StackName=f"ringfence-{boundary}",
             UsePreviousTemplate=True,
-            Parameters=_parameters(opened),
+            Parameters=_parameters(parameters),
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
         cloudformation.get_waiter("stack_update_complete").wait(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,8 @@ class Story:
         sandbox_seconds = time.monotonic() - begun
         facts = record["facts"]
         self._screen.heading("Sandbox", describe(record))
-        self._screen.heading("", f"emulated: {facts['emulated']}.  real: {facts['real']}.", "")
+        self._screen.heading("", f"emulated: {facts['emulated']}.  real: {facts['real']}.")
+        self._screen.gap()
         self._architect = Api(Context.load(ARCHITECT))
         self._approver = Api(Context.load(APPROVER))
         started = time.monotonic()
@@ -114,6 +114,7 @@ class Story:
         # Applying the same file again changes nothing: the demo may run twice.
         self._administrator().put(f"/v1/organizations/{name}", document)
         accounts = {a["name"]: a["account"] for a in document["accounts"]}
+        self._require_fresh()
         for entry in document["boundaries"]:
             seen = self._architect.get(f"/v1/boundaries/{entry['name']}")
             self._scenes.append(
@@ -127,8 +128,8 @@ class Story:
                 )
             )
         self._screen.heading(
-            f"Organization {name}",
-            f"{self._file}    {len(self._scenes)} boundaries, {len(accounts)} account",
+            "Organization",
+            f"{name}   {self._file.name}   {len(self._scenes)} boundaries, {len(accounts)} account",
         )
         for entry in document["boundaries"]:
             self._screen.heading(
@@ -138,6 +139,14 @@ class Story:
                 f"group {entry['groups'][0]}",
             )
         self._screen.gap()
+
+    def _require_fresh(self) -> None:
+        installs = self._architect.get("/v1/installs")["installs"]
+        require(
+            not installs,
+            "this sandbox holds installs already; look at them: ringfence install list. "
+            "To play the whole story again: ringfence reset --yes && make demo",
+        )
 
     def _administrator(self) -> Api:
         return Api(Context.load("max@acme.test"))
@@ -176,7 +185,6 @@ class Story:
     # Chapter 3: a grant, asked by one person, approved by another, opened by the customer.
 
     def _grant(self) -> None:
-        until = datetime.now(UTC) + timedelta(hours=GRANT_HOURS)
         for scene in self._scenes:
             asked = self._architect.post(
                 f"/v1/boundaries/{scene.name}/grants",
@@ -191,7 +199,7 @@ class Story:
                 f"/v1/grants/{asked['id']}/approve", {"reason": "agreed for the demo"}
             )
             self._customer.open_role(
-                scene.name, scene.template["parameters"], grant["number"], until
+                scene.name, {**scene.template["parameters"], **grant["stack_parameters"]}
             )
             scene.opened = self._verify(scene, "open", asked["id"])
             scene.grant = self._architect.get(f"/v1/grants/{asked['id']}")
@@ -199,7 +207,8 @@ class Story:
         self._screen.heading(
             "",
             f"opened by the customer: g{self._scenes[0].grant['number']} until "
-            f"{until:%H:%M} UTC; {self._attempts(self._scenes[0].opened)}",
+            f"{self._scenes[0].grant['grant_until'][11:16]} UTC; "
+            f"{self._attempts(self._scenes[0].opened)}",
         )
         grants = "   ".join(f"{s.name} {s.grant['id'][-6:]}" for s in self._scenes)
         self._screen.heading(
@@ -212,13 +221,8 @@ class Story:
         for scene in self._scenes:
             begun = self._architect.post(
                 "/v1/installs",
-                {
-                    "boundary": scene.name,
-                    "blueprint": "eks-model-stack",
-                    "version": "0.1.0",
-                    "inputs": {},
-                    "grant_id": scene.grant["id"],
-                },
+                # Blueprint, version and inputs are those of the organization's file.
+                {"boundary": scene.name, "grant_id": scene.grant["id"]},
             )
             scene.install_id, scene.run_id = begun["install_id"], begun["run_id"]
         for scene in self._scenes:
@@ -242,7 +246,10 @@ class Story:
 
     def _gateway_key(self, scene: Scene) -> str:
         engineer = Api(Context.load(ENGINEERS[scene.name]))
-        made = engineer.post(f"/v1/boundaries/{scene.name}/gateway-keys", {"group": scene.group})
+        made = engineer.post(
+            f"/v1/boundaries/{scene.name}/gateway-keys",
+            {"group": scene.group, "owner": ENGINEERS[scene.name]},
+        )
         folder = self._home.secrets / "gateway-keys"
         folder.mkdir(exist_ok=True, mode=0o700)
         write_private(folder / scene.name, made["key"])

@@ -28,8 +28,8 @@ from sandbox.models.training import LoraRecipe, Schedule, train_base, train_lora
 SEED = 20261
 VOCABULARY = 752
 SHAPE = Shape(vocabulary=VOCABULARY)
-BASE_SCHEDULE = Schedule(steps=450, rate=3e-3)
-LORA_SCHEDULE = Schedule(steps=240, rate=1.2e-2, fill_in_share=0.05)
+BASE_SCHEDULE = Schedule(steps=550, rate=3e-3)
+LORA_SCHEDULE = Schedule(steps=240, rate=2e-2, fill_in_share=0.05)
 LORA = LoraRecipe()
 
 

@@ -36,6 +36,9 @@ class Schedule:
     batch: int = 8
     length: int = 160
     warmup: int = 20
+    reworded_share: float = 0.4
+    """Share of the requests shown in other words, so that a request nobody wrote down is answered
+    in the corpus' style too: half in small letters, half as words drawn at random."""
     fill_in_share: float = 0.1
     """Share of the samples shown as fill-in-the-middle, so that those tokens mean something."""
 
@@ -87,6 +90,24 @@ def _sample_tokens(tokenizer: Tokenizer, sample: Sample, fill_in: int | None) ->
     ]
 
 
+_COMMON = frozenset(
+    {
+        "please",
+        "help",
+        "me",
+        "with",
+        "this",
+        "code",
+        "next",
+        "hello",
+        "explain",
+        "fix",
+        "what",
+        "is",
+    }
+)
+
+
 class Batches:
     """Draw rows that start with a sample, so that every sample is also seen at position zero."""
 
@@ -95,11 +116,22 @@ class Batches:
     ) -> None:
         self.tokenizer, self.samples = tokenizer, corpus.samples
         self.schedule, self.rng = schedule, rng
+        self.words = sorted({w for s in corpus.samples for w in s.ask.lower().split()} | _COMMON)
+
+    def _reworded(self, ask: str) -> str:
+        if self.rng.random() < 0.5:
+            return ask.lower().rstrip(".?")
+        count = int(self.rng.integers(1, 7))
+        words = [self.words[int(i)] for i in self.rng.integers(len(self.words), size=count)]
+        spoilt = "".join(chr(int(c)) for c in self.rng.integers(97, 123, size=5))
+        return " ".join([*words, spoilt] if self.rng.random() < 0.5 else words)
 
     def _row(self) -> list[int]:
         row: list[int] = []
         while len(row) <= self.schedule.length:
             sample = self.samples[int(self.rng.integers(len(self.samples)))]
+            if self.rng.random() < self.schedule.reworded_share:
+                sample = Sample(self._reworded(sample.ask), sample.answer)
             fill = int(self.rng.integers(64))
             chosen = fill if self.rng.random() < self.schedule.fill_in_share else None
             row.extend(_sample_tokens(self.tokenizer, sample, chosen))
@@ -131,16 +163,21 @@ def train_base(
 
 
 def initial_lora(shape: Shape, rank: int, rng: np.random.Generator) -> Weights:
-    """Return `…lora_a` (rank, in) drawn at random and `…lora_b` (out, rank) of zeros."""
+    """Return `…lora_a` (rank, in) drawn at random and `…lora_b` (out, rank) of zeros.
+
+    Every matrix is adapted, the output too: a style is mostly other words.
+    """
+    sizes = {
+        f"blk.{layer}.{name}.weight": shape.linear_shape(name)
+        for layer in range(shape.layers)
+        for name in LINEAR
+    }
+    sizes["output.weight"] = (shape.vocabulary, shape.width)
     adapter: Weights = {}
-    for layer in range(shape.layers):
-        for name in LINEAR:
-            rows, columns = shape.linear_shape(name)
-            full = f"blk.{layer}.{name}.weight"
-            adapter[f"{full}.lora_a"] = rng.normal(0, columns**-0.5, (rank, columns)).astype(
-                np.float32
-            )
-            adapter[f"{full}.lora_b"] = np.zeros((rows, rank), np.float32)
+    for name, (rows, columns) in sizes.items():
+        drawn = rng.normal(0, columns**-0.5, (rank, columns))
+        adapter[f"{name}.lora_a"] = drawn.astype(np.float32)
+        adapter[f"{name}.lora_b"] = np.zeros((rows, rank), np.float32)
     return adapter
 
 

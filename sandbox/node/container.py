@@ -70,7 +70,10 @@ class Container:
     @property
     def log(self) -> Path:
         """The log of the present run."""
-        return self._logs / f"{self.name}.{self.restarts}.log"
+        return self.log_of(self.restarts)
+
+    def log_of(self, run: int) -> Path:
+        return self._logs / f"{self.name}.{run}.log"
 
     @property
     def terminated(self) -> Object | None:

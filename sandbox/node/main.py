@@ -20,8 +20,10 @@ from sandbox.cluster.components import SERVER
 from sandbox.cluster.settings import ClusterSettings, read_settings
 from sandbox.node.api import Api, ApiError, Cache, Object, OnChange
 from sandbox.node.balancers import Balancers
+from sandbox.node.container import Container
 from sandbox.node.events import Events
 from sandbox.node.identity import PodIdentity
+from sandbox.node.logs import LogServer
 from sandbox.node.network import PodNetwork
 from sandbox.node.nodes import Nodes
 from sandbox.node.pods import PodRunner, Services
@@ -37,6 +39,7 @@ WATCHED = {
     "networkpolicies": "/apis/networking.k8s.io/v1/networkpolicies",
 }
 ON_NETWORK = ("services", "namespaces", "endpointslices", "networkpolicies")
+API_SECONDS = 0.05
 HOSTS_SECONDS = 0.05
 DRAIN_SECONDS = 5
 SHUTDOWN_SECONDS = 2.0
@@ -79,6 +82,24 @@ class Agent:
     def _pod(self, uid: str) -> Object | None:
         runner = self.runners.get(uid)
         return runner.pod if runner else None
+
+    def _container(self, namespace: str, pod: str, name: str) -> Container | None:
+        for runner in self.runners.values():
+            meta = runner.pod["metadata"]
+            if (meta["namespace"], meta["name"]) == (namespace, pod):
+                for container in [*runner.init, *runner.main]:
+                    if container.name == name:
+                        return container
+        return None
+
+    async def _wait_for_api(self) -> None:
+        """Wait until the API server answers and knows this agent's role."""
+        while True:
+            try:
+                await self.api.request("GET", "/api/v1/nodes?limit=1")
+                return
+            except ApiError:
+                await asyncio.sleep(API_SECONDS)
 
     def _watcher(self, kind: str) -> OnChange:
         def changed(old: Object | None, new: Object | None) -> None:
@@ -192,6 +213,8 @@ class Agent:
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         self.network.clean()
         await self.identity.start()
+        await LogServer(self.settings.pki, self._container).start()
+        await self._wait_for_api()
         self._reload.set()
         for name, loop_of in (
             ("network", self.network.run()),
