@@ -1,0 +1,295 @@
+"""The chart in a real emulated cluster: from an empty cluster to models that answer.
+
+Real: Kubernetes, helm, operator, fetcher, engine, weights, gateway, PostgreSQL, pod networks and
+their policies. Played: AWS (see `played_aws`) and the agent's control plane, which is not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sandbox.cluster import ClusterError, ClusterHandle, start_cluster
+from sandbox.models.store import ModelSet, ensure
+from sandbox.node.images import references
+from tests.operators.played_aws import PlayedAws
+from tests.operators.test_chart import BOUNDARY, CHART, EXAMPLE, SYSTEM, helm
+from wire.resources import KINDS
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+BUCKET = "ringfence-payments-artifacts"
+CHAT_KEY = "rf-test-key-0123456789abcdef0123456789abcdef"
+
+
+class Forwarder:
+    """A loopback port that leads to a Unix socket."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._join, args=(client,), daemon=True).start()
+
+    def _join(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as inner:
+            inner.connect(str(self._target))
+            back = threading.Thread(target=pump, args=(inner, client), daemon=True)
+            back.start()
+            pump(client, inner)
+            back.join()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.close()
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    """Copy until the end of a stream."""
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        return
+
+
+class Stack:
+    """The installed chart and the cluster under it."""
+
+    def __init__(self, handle: ClusterHandle, aws: PlayedAws, models: ModelSet) -> None:
+        self.handle = handle
+        self.aws = aws
+        self.models = models
+        self.admin = handle.admin()
+
+    def until(self, what: str, holds: Callable[[], Any], seconds: float = 60.0) -> Any:
+        """Poll until a condition holds and return its value; fail after a deadline."""
+        deadline = time.monotonic() + seconds
+        while not (value := holds()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what}: not after {seconds:.0f} s\n{self.describe()}")
+            time.sleep(0.1)
+        return value
+
+    def describe(self) -> str:
+        """Return pods, resources and their conditions."""
+        lines = []
+        for namespace in (SYSTEM, BOUNDARY):
+            for pod in self.list(f"/api/v1/namespaces/{namespace}/pods"):
+                status = pod["status"]
+                states = [c.get("state") for c in status.get("containerStatuses", [])]
+                name = f"{namespace}/{pod['metadata']['name']}"
+                lines.append(f"{name} {status.get('phase')} {json.dumps(states)[:600]}")
+        for kind in KINDS.values():
+            for obj in self.list(kind.path(None)):
+                conditions = [
+                    f"{c['type']}={c['status']}/{c['reason']} {c.get('message', '')}"
+                    for c in obj.get("status", {}).get("conditions", [])
+                ]
+                lines.append(f"{kind.kind} {obj['metadata']['name']}: {'; '.join(conditions)}")
+        return "\n".join(lines)
+
+    def list(self, path: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self.admin.request("GET", path)["items"]
+        return items
+
+    def add(self, kind: str, name: str, spec: dict[str, Any]) -> None:
+        """Store a resource as the agent would."""
+        known = KINDS[kind]
+        body = known.manifest(name, BOUNDARY, known.spec.model_validate(spec))
+        self.admin.request("POST", known.path(BOUNDARY), body)
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.admin.request("GET", KINDS[kind].path(BOUNDARY, name))
+        return found
+
+    def condition(self, kind: str, name: str, type_: str = "Ready") -> dict[str, Any]:
+        """Return one condition, or an empty dict."""
+        conditions = self.get(kind, name).get("status", {}).get("conditions", [])
+        return next((c for c in conditions if c["type"] == type_), {})
+
+    def ready(self, kind: str, name: str, seconds: float = 60.0) -> dict[str, Any]:
+        """Wait until a resource is Ready, and return it."""
+        self.until(
+            f"{kind} {name} is Ready",
+            lambda: self.condition(kind, name).get("status") == "True",
+            seconds,
+        )
+        return self.get(kind, name)
+
+    def add_artifact(self, name: str, digest: str | None = None) -> None:
+        """Store a ModelArtifact of a demo model."""
+        artifact = self.models.artifact(name)
+        spec: dict[str, Any] = {
+            "kind": artifact.kind,
+            "source": {"s3": {"bucket": BUCKET, "key": f"models/{name}", "region": "eu-central-1"}},
+            "digest": digest or artifact.digest,
+            "size": artifact.size,
+        }
+        if artifact.kind == "Adapter":
+            spec["baseRef"] = {"name": "tiny-coder"}
+        self.add("ModelArtifact", name if digest is None else f"{name}-wrong", spec)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A cluster of two nodes with the chart installed by helm."""
+    models = ensure()
+    folder = Path(tempfile.mkdtemp(prefix="rf"))
+    names = ("tiny-coder", "payments-style", "research-style")
+    objects = {f"models/{name}": models.path(name).read_bytes() for name in names}
+    aws = PlayedAws(folder / "aws", objects)
+    handle = start_cluster("install", folder / "data", folder / "run", gate_socket=folder / "aws")
+    forwarder = Forwarder(handle.api_socket)
+    try:
+        handle.add_nodes("general", 2)
+        install(handle, forwarder.port, folder)
+        yield Stack(handle, aws, models)
+    finally:
+        forwarder.close()
+        handle.stop()
+        aws.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def install(handle: ClusterHandle, port: int, folder: Path) -> None:
+    """Install the chart as the control plane does."""
+    kubeconfig = yaml.safe_load(handle.admin_kubeconfig.read_text())
+    kubeconfig["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{port}"
+    path = folder / "kubeconfig"
+    path.touch(mode=0o600)
+    path.write_text(yaml.safe_dump(kubeconfig))
+    values = {
+        **yaml.safe_load(EXAMPLE.read_text()),
+        "images": references(),
+        "network": {
+            "vpcCidr": "10.20.0.0/16",
+            "awsEndpoints": [{"cidr": "10.88.0.10/32", "port": 80}],
+            "clientCidrs": ["10.88.0.20/32"],
+        },
+    }
+    values["agent"]["controlPlaneUrl"] = "http://10.88.0.11"
+    values_file = folder / "values.yaml"
+    values_file.write_text(yaml.safe_dump(values))
+    helm(
+        *("upgrade", "ringfence", str(CHART), "--install", "--create-namespace"),
+        *("--take-ownership", "--namespace", SYSTEM, "--values", str(values_file)),
+        *("--kubeconfig", str(path)),
+        home=folder,
+    )
+
+
+def engine_image() -> str:
+    return references()["ringfence/engine-llamacpp"]
+
+
+def test_a_boundary_becomes_ready_and_its_adapter_answers(stack: Stack) -> None:
+    stack.add("SecurityBoundary", "payments", boundary_spec())
+    stack.add_artifact("tiny-coder")
+    stack.add_artifact("payments-style")
+    instance = {
+        "artifactRef": {"name": "tiny-coder"},
+        "engine": {"name": "llama.cpp", "image": engine_image()},
+        "serving": {"modelName": "tiny-coder", "contextLength": 512},
+    }
+    stack.add("ModelInstance", "coder", instance)
+    binding = {
+        "instanceRef": {"name": "coder"},
+        "artifactRef": {"name": "payments-style"},
+        "alias": "payments-style",
+    }
+    stack.add("AdapterBinding", "payments-style", binding)
+    access = {
+        "groups": [{"name": "engineers", "models": ["tiny-coder", "payments-style"]}],
+        "keys": [
+            {
+                "hash": f"sha256:{hashlib.sha256(CHAT_KEY.encode()).hexdigest()}",
+                "owner": "pia@acme.test",
+                "group": "engineers",
+                "expiresAt": "2099-01-01T00:00:00Z",
+            }
+        ],
+    }
+    stack.add("GatewayAccess", "payments", access)
+    stack.ready("SecurityBoundary", "payments")
+    artifact = stack.ready("ModelArtifact", "tiny-coder")
+    assert artifact["status"]["verifiedDigest"] == stack.models.artifact("tiny-coder").digest
+    coder = stack.ready("ModelInstance", "coder", 90)
+    assert coder["status"]["smoke"]["outputTokens"] >= 1
+    assert coder["status"]["servedModels"] == ["payments-style", "tiny-coder"]
+    stack.ready("AdapterBinding", "payments-style")
+    gateway = stack.ready("GatewayAccess", "payments", 90)
+    body = {
+        "model": "payments-style",
+        "messages": [{"role": "user", "content": "def pay("}],
+        "max_tokens": 8,
+    }
+    request = urllib.request.Request(
+        f"{gateway['status']['endpoint']}/v1/chat/completions",
+        data=json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {CHAT_KEY}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert json.load(answer)["usage"]["completion_tokens"] >= 1
+
+
+def boundary_spec() -> dict[str, Any]:
+    return {
+        "displayName": "Payments",
+        "namespace": BOUNDARY,
+        "quota": {"cpu": "4", "memory": "8Gi", "maxInstances": 2},
+    }
+
+
+def test_bytes_with_another_digest_are_refused_and_leave_no_file(stack: Stack) -> None:
+    wrong = "sha256:" + "0" * 64
+    stack.add_artifact("research-style", wrong)
+    name = "research-style-wrong"
+    stack.until(
+        "the artifact is refused",
+        lambda: (
+            stack.condition("ModelArtifact", name, "Verified").get("reason") == "DigestMismatch"
+        ),
+    )
+    assert "verifiedDigest" not in stack.get("ModelArtifact", name)["status"]
+    claims = list((stack.handle.settings.data).rglob("sha256-*"))
+    assert claims, "the verified artifacts are in the model store"
+    assert all("0" * 64 not in path.name for path in claims)
+    assert not list(stack.handle.settings.data.rglob(".partial-*"))
+
+
+def test_an_instance_above_the_boundary_s_limit_is_refused_by_the_api_server(
+    stack: Stack,
+) -> None:
+    instance = {
+        "artifactRef": {"name": "nothing"},
+        "engine": {"name": "llama.cpp", "image": engine_image()},
+        "serving": {"modelName": "x"},
+    }
+    stack.add("ModelInstance", "second", instance)
+    with pytest.raises(ClusterError, match="exceeded quota"):
+        stack.add("ModelInstance", "third", instance)
+    assert stack.condition("ModelInstance", "second") or stack.until(
+        "a reason is given", lambda: stack.condition("ModelInstance", "second")
+    )
