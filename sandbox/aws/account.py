@@ -6,6 +6,7 @@ Called by the command line and by tests that want the gate without a process.
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 from sandbox.aws.authorize import Authorizer
@@ -20,7 +21,7 @@ from sandbox.aws.errors import AwsError
 from sandbox.aws.gate import Gate
 from sandbox.aws.keys import KeyStore
 from sandbox.aws.messages import Call, Request, Response
-from sandbox.aws.moto_store import MotoStore
+from sandbox.aws.moto_store import MotoStore, StoreCall
 from sandbox.aws.storage import Quotas, Storage, json_response
 from sandbox.aws.sts import Sts
 from sandbox.aws.trail import Trail, trail_bucket
@@ -65,6 +66,16 @@ class Account:
         self.trail.deliver_stored()
         self.trail.start()
         self.eks.start()
+        threading.Thread(target=self._warm, name="warm", daemon=True).start()
+
+    def _warm(self) -> None:
+        """Load moto's services before the first caller waits for them (EC2 takes seconds)."""
+        home = self.config.accounts[0]
+        for service, body in (("ec2", b"Action=DescribeVpcs&Version=2016-11-15"), ("s3", b"")):
+            headers = {"content-type": "application/x-www-form-urlencoded"} if body else {}
+            method = "POST" if body else "GET"
+            call = StoreCall(home, self.config.region, service, method, "/", headers, body)
+            self.store.send(call, record=False)
 
     def stop(self) -> None:
         """Stop clusters, deliver the rest of the trail, close the journal."""

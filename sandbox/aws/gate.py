@@ -166,6 +166,8 @@ def _guess_service(request: Request) -> str:
         signature = None
     if signature is not None:
         return signature.service
+    if _is_pod_identity(request):
+        return "eks-auth"
     target = request.headers.get("x-amz-target", "")
     if target:
         return "kms"

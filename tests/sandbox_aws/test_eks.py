@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.cluster import attach_cluster
 from tests.sandbox_aws.clusters import (
     ADMIN_POLICY,
     active,
@@ -223,6 +224,76 @@ def test_pod_identity_associations_are_kept(world: World) -> None:
     )
 
 
+def pod_token(world: World, namespace: str, account: str, audience: str) -> str:
+    """Make a service account's token as a kubelet does for a pod's volume."""
+    data = world.gate.root / "data/clusters" / world.name
+    admin = attach_cluster(world.name, data, world.gate.root / "run").admin()
+    admin.send("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+    admin.send("POST", accounts, {"metadata": {"name": account}})
+    body = {"spec": {"audiences": [audience], "expirationSeconds": 3600}}
+    made = admin.request("POST", f"{accounts}/{account}/token", body)
+    return str(made["status"]["token"])
+
+
+def exchange(world: World, bearer: str) -> dict[str, Any]:
+    """Exchange a pod's token as the node agent does; an error gives its message."""
+    request = urllib.request.Request(
+        f"{world.gate.endpoint}/clusters/{world.name}/assume-role-for-pod-identity",
+        data=json.dumps({"token": bearer}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        with error:
+            return {"status": error.code, **json.load(error)}
+
+
+POD_AUDIENCE = "pods.eks.amazonaws.com"
+
+
+def test_the_agent_alone_becomes_the_closer_and_can_only_delete_the_role(world: World) -> None:
+    gate, boundary = world.gate, world.boundary
+    closer = f"arn:aws:iam::{CUSTOMER}:role/ringfence-{boundary.name}-closer"
+    for account in ("agent", "operator"):
+        world.eks.create_pod_identity_association(
+            clusterName=world.name, namespace="ringfence-system", serviceAccount=account,
+            roleArn=closer,
+        )  # fmt: skip
+    wrong = exchange(world, pod_token(world, "ringfence-system", "agent", "other"))
+    assert wrong["status"] == 400
+    # The closer's own trust names the agent: an association for another account does not help.
+    other = exchange(world, pod_token(world, "ringfence-system", "operator", POD_AUDIENCE))
+    assert other["status"] == 403
+    nobody = exchange(world, pod_token(world, "default", "default", POD_AUDIENCE))
+    assert nobody["status"] == 404
+    answer = exchange(world, pod_token(world, "ringfence-system", "agent", POD_AUDIENCE))
+    keys = answer["credentials"]
+    session = {
+        "access_key_id": keys["accessKeyId"],
+        "secret_access_key": keys["secretAccessKey"],
+        "session_token": keys["sessionToken"],
+    }
+    iam = gate.client("iam", session)
+    assert code_of(gate.client("ec2", session).describe_vpcs) == "UnauthorizedOperation"
+    foreign = gate.boundary().create().open()
+    assert code_of(lambda: iam.delete_role(RoleName=f"ringfence-{foreign.name}-g1")) == (
+        "AccessDenied"
+    )
+    spare = gate.boundary().create().open()
+    assert code_of(lambda: spare.assume(9)) == "AccessDenied"
+    name = f"ringfence-{boundary.name}-g1"
+    assert code_of(
+        lambda: iam.attach_role_policy(
+            RoleName=name, PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess"
+        )
+    ) == ("AccessDenied")
+    assert len(iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]) >= 1
+
+
 def test_the_cluster_survives_a_restart_of_the_account(entered: World) -> None:
     entered.gate.stop()
     entered.gate.start()
@@ -236,14 +307,38 @@ def test_the_cluster_survives_a_restart_of_the_account(entered: World) -> None:
     assert entered.status() == 200
 
 
+def test_the_closer_deletes_the_role_and_its_sessions_end(world: World) -> None:
+    boundary, gate = world.boundary, world.gate
+    name = f"ringfence-{boundary.name}-g1"
+    gate.client("iam", world.session).attach_role_policy(
+        RoleName=name, PolicyArn="arn:aws:iam::aws:policy/AWSDenyAll"
+    )
+    keys = exchange(world, pod_token(world, "ringfence-system", "agent", POD_AUDIENCE))
+    session = {
+        "access_key_id": keys["credentials"]["accessKeyId"],
+        "secret_access_key": keys["credentials"]["secretAccessKey"],
+        "session_token": keys["credentials"]["sessionToken"],
+    }
+    iam = gate.client("iam", session)
+    attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+    for one in sorted(attached, key=lambda p: p["PolicyName"] == "AWSDenyAll"):
+        iam.detach_role_policy(RoleName=name, PolicyArn=one["PolicyArn"])
+    iam.delete_role(RoleName=name)
+    assert code_of(boundary.assume) == "AccessDenied"
+    assert code_of(gate.client("sts", world.session).get_caller_identity) == "InvalidClientTokenId"
+    boundary.open(2)
+    world.session = boundary.session(2)
+
+
 def test_an_entry_dies_with_its_role(world: World) -> None:
     boundary = world.boundary
-    world.enter()
-    boundary.open(2)
+    world.eks.create_access_entry(
+        clusterName=world.name, principalArn=role_of(boundary, 2), type="STANDARD"
+    )
     boundary.open(3)
     session = boundary.session(3)
     assert code_of(world.eks.list_clusters) == "UnrecognizedClientException"
     bearer = token(boundary, session, world.name)
     world.session = session
     assert api(world.cluster, bearer, "/api/v1/namespaces") == 401
-    world.eks.delete_access_entry(clusterName=world.name, principalArn=role_of(boundary, 1))
+    world.eks.delete_access_entry(clusterName=world.name, principalArn=role_of(boundary, 2))

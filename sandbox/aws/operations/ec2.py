@@ -119,7 +119,7 @@ def _existing(call: Call, action: str, identifiers: list[str]) -> list[Check]:
 def _table_of(call: Call, association: str) -> list[str]:
     """Find the route table of an association; unknown ones are left to the service to refuse."""
     tables = backend("ec2", call.account, call.region).route_tables
-    return [one for one, table in tables.items() if association in table.all_associations_ids]
+    return [one for one, table in list(tables.items()) if association in table.all_associations_ids]
 
 
 def _create(call: Call) -> list[Check]:

@@ -41,7 +41,8 @@ def tags_in(call: Call) -> dict[str, str]:
 
 def find_role(account: str, name: str) -> object | None:
     """Find a role by name in the store."""
-    for role in backend("iam", account, "aws").roles.values():
+    # A copy: another call may add a role while this one looks.
+    for role in list(backend("iam", account, "aws").roles.values()):
         if role.name == name:
             found: object = role
             return found

@@ -33,7 +33,7 @@ def find_key(call: Call, identifier: str) -> Any:
     keys = backend("kms", call.account, call.region).keys
     name = identifier.rpartition(":")[2].removeprefix("key/")
     if name.startswith("alias/"):
-        return next((one for one in keys.values() if name in one.aliases), None)
+        return next((one for one in list(keys.values()) if name in one.aliases), None)
     return keys.get(name)
 
 
