@@ -177,17 +177,7 @@ def start_cluster(
     if _running_pid(settings) is not None:
         raise ClusterError(f"cluster {name!r} runs already in {data_dir}: attach to it or stop it")
     settings.write()
-    log = settings.logs / "cluster.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sandbox.cluster.outer", settings.data_dir],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd="/",
-            env={**agent_environment(), "PYTHONPATH": str(ROOT)},
-            start_new_session=True,
-        )
+    process = _spawn(settings)
     handle = ClusterHandle(settings, process)
     failure = _await_start(settings, lambda: process.poll() is None)
     if failure is not None:
@@ -196,6 +186,19 @@ def start_cluster(
         process.wait()
         raise ClusterError(f"cluster {name!r} did not start: {failure}")
     return handle
+
+
+def _spawn(settings: ClusterSettings) -> subprocess.Popen[bytes]:
+    with (settings.logs / "cluster.log").open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sandbox.cluster.outer", settings.data_dir],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            env={**agent_environment(), "PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+        )
 
 
 def attach_cluster(name: str, data_dir: str | Path, run_dir: str | Path) -> ClusterHandle:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import copy
 import shutil
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,24 +19,15 @@ from sandbox.net.commands import NetError
 from sandbox.node import podfiles
 from sandbox.node.api import Api, ApiError, Object
 from sandbox.node.container import Container, dump, timestamp
-from sandbox.node.environment import (
-    ConfigError,
-    aws_variables,
-    expand,
-    resolve,
-    service_variables,
-)
 from sandbox.node.events import Events
 from sandbox.node.identity import IdentityUnavailable, PodIdentity
-from sandbox.node.images import Image
-from sandbox.node.images import resolve as resolve_image
 from sandbox.node.network import PodNetwork
-from sandbox.node.process import Launch, Mount
+from sandbox.node.process import Launch
+from sandbox.node.starting import Start, make_launch
 from sandbox.node.status import pod_status
 from sandbox.node.storage import Storage
 from sandbox.node.volumes import VolumeError, Volumes
 
-ROOT = Path(__file__).resolve().parents[2]
 SETTLE_SECONDS = 0.01
 WAIT_SECONDS = 0.15
 REFRESH_SECONDS = 10.0
@@ -276,47 +266,25 @@ class PodRunner:
             raise VolumeError(str(error)) from error
 
     async def _launch(self, spec: Object) -> Launch:
-        """Resolve everything one start of a container needs."""
+        """Resolve everything one start of a container needs, with volumes as they are now."""
         assert self.address is not None
         assert self._volumes is not None
         await self._volumes.prepare()
-        pod = self._spec_pod
-        image = resolve_image(spec["image"])
-        user, group = _identity(pod, spec, image)
-        env = await resolve(pod, spec, self.address, self._base(pod, image), self._fetch)
-        context = spec.get("securityContext") or {}
-        name = image.name.rpartition("/")[2].partition("-")[0]
-        etc = self.volatile / f"etc-{spec['name']}"
-        hostname = pod["spec"].get("hostname") or pod["metadata"]["name"]
-        await asyncio.to_thread(podfiles.write_etc, etc, hostname, user, group, name, self._hosts())
-        termination = spec.get("terminationMessagePath") or "/dev/termination-log"
-        log = Mount(str(self.volatile / f"{spec['name']}.termination"), termination, False)
-        return Launch(
-            root=str(self.volatile / f"root-{spec['name']}"),
-            etc=str(etc),
-            hostname=hostname[:63],
-            visible=_visible(image),
-            mounts=[*self._volumes.mounts(spec), log],
-            argv=_argv(spec, image, env),
-            env=env,
-            workdir=spec.get("workingDir") or "/tmp",  # noqa: S108  # a path of the container
-            user=user,
-            group=group,
-            read_only_root=bool(context.get("readOnlyRootFilesystem")),
-            own_processes=self._of.own_processes,
+        return await make_launch(
+            Start(
+                settings=self._of.settings,
+                pod=self._spec_pod,
+                spec=spec,
+                address=self.address,
+                volumes=self._volumes,
+                fetch=self._fetch,
+                services=list(self._of.objects("services")),
+                hosts=self._hosts(),
+                base=self._of.base_environment,
+                folder=self.volatile,
+                own_processes=self._of.own_processes,
+            )
         )
-
-    def _base(self, pod: Object, image: Image) -> dict[str, str]:
-        links = pod["spec"].get("enableServiceLinks", True)
-        namespace = pod["metadata"]["namespace"]
-        return {
-            **self._of.base_environment,
-            "HOSTNAME": pod["metadata"]["name"],
-            "HOME": "/tmp",  # noqa: S108  # a path of the container
-            "PYTHONPATH": str(ROOT),
-            **aws_variables(self._of.settings.region),
-            **service_variables(self._of.objects("services"), namespace, links),
-        }
 
     def _hosts(self) -> str:
         assert self.address is not None
@@ -388,40 +356,3 @@ def _was_running(status: Object) -> bool:
     return any(
         "running" in (item.get("state") or {}) for item in status.get("containerStatuses") or ()
     )
-
-
-def _identity(pod: Object, spec: Object, image: Image) -> tuple[int, int]:
-    """Return the uid and gid a container sees.
-
-    Raises: ConfigError when it may not be root but would be.
-    """
-    outer = pod["spec"].get("securityContext") or {}
-    inner = {**outer, **(spec.get("securityContext") or {})}
-    user = int(inner.get("runAsUser", image.user))
-    group = int(inner.get("runAsGroup", user))
-    if inner.get("runAsNonRoot") and user == 0:
-        raise ConfigError(
-            f"container {spec['name']!r} has runAsNonRoot and would run as uid 0: set runAsUser"
-        )
-    return user, group
-
-
-def _argv(spec: Object, image: Image, env: dict[str, str]) -> list[str]:
-    """Return command and arguments: `command` replaces the entry point, `args` its defaults."""
-    command = list(spec.get("command") or ())
-    arguments = list(spec.get("args") or ())
-    if not command:
-        command = list(image.entrypoint)
-        arguments = arguments or list(image.command)
-    argv = [expand(word, env) for word in [*command, *arguments]]
-    if argv[0] == "python":
-        argv[0] = sys.executable
-    return argv
-
-
-def _visible(image: Image) -> list[str]:
-    """Return the paths of the host an image consists of."""
-    paths = [sys.base_prefix, sys.prefix, *(str(ROOT / package) for package in image.packages)]
-    found = [path for path in dict.fromkeys(paths) if Path(path).exists()]
-    # Outer folders first: binding one later would hide what lies inside.
-    return sorted(found, key=len)

@@ -75,7 +75,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-def until(what: str, holds: Callable[[], object], seconds: float = 20.0) -> None:
+def until(what: str, holds: Callable[[], object], seconds: float = 45.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"{what}: not after {seconds} s"

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def kubectl(world: World, *arguments: str) -> str:
+    command = ["-m", "sandbox.cluster", "kubectl", world.handle.settings.data_dir]
     run = subprocess.run(
-        [sys.executable, "-m", "sandbox.cluster", "kubectl", world.handle.settings.data_dir]
-        + list(arguments),
+        [sys.executable, *command, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -31,18 +31,18 @@ def kubectl(world: World, *arguments: str) -> str:
 
 def test_logs_of_present_and_previous_runs_are_read_with_kubectl(world: World) -> None:
     namespace = world.namespace()
-    command = [
-        "sh",
-        "-c",
-        "echo one; echo run $(ls /work | wc -l); touch /work/$$-$(date +%N); exit 1",
-    ]
+    script = "echo one; echo run $(ls /scratch | wc -l); touch /scratch/$(date +%N); exit 1"
+    container = {
+        "command": ["sh", "-c", script],
+        "volumeMounts": [{"name": "work", "mountPath": "/scratch"}],
+    }
     volumes = [{"name": "work", "emptyDir": {}}]
-    mount = {"volumeMounts": [{"name": "work", "mountPath": "/work"}]}
-    container = {"command": [*command[:2], command[2].replace("/work", "/scratch")], **mount}
-    mount["volumeMounts"][0]["mountPath"] = "/scratch"
     world.pod(namespace, "talk", container=container, volumes=volumes)
-    world.until("a restart", lambda: world.container(namespace, "talk").get("restartCount") == 1)
-    world.until("its end", lambda: "waiting" in world.container(namespace, "talk")["state"])
-    assert kubectl(world, "logs", "-n", namespace, "talk") == "one\nrun 1\n"
-    assert kubectl(world, "logs", "-n", namespace, "talk", "--tail=1") == "run 1\n"
+
+    def ended_again() -> bool:
+        status = world.container(namespace, "talk")
+        return status.get("restartCount") == 1 and "waiting" in status["state"]
+
+    world.until("the second end", ended_again)
     assert kubectl(world, "logs", "-n", namespace, "talk", "--previous") == "one\nrun 0\n"
+    assert kubectl(world, "logs", "-n", namespace, "talk", "--tail=1") == "run 1\n"

@@ -246,7 +246,7 @@ def test_a_deleted_pod_gets_its_grace_and_then_goes(world: World) -> None:
     world.phase(namespace, "stubborn", "Running")
     path = f"/api/v1/namespaces/{namespace}/pods/stubborn"
     world.admin.request("DELETE", path)
-    world.until("the end", lambda: world.admin.send("GET", path)[0] == 404, 10)
+    world.until("the end", lambda: world.admin.send("GET", path)[0] == 404)
 
 
 def test_the_host_cannot_reach_a_pod_directly(world: World) -> None:

@@ -24,7 +24,7 @@ class World:
         self.handle = handle
         self.admin = handle.admin()
 
-    def until(self, what: str, holds: Callable[[], Any], seconds: float = 20.0) -> Any:
+    def until(self, what: str, holds: Callable[[], Any], seconds: float = 45.0) -> Any:
         """Poll until a condition holds and return its value; fail after a deadline."""
         deadline = time.monotonic() + seconds
         while True:
@@ -104,7 +104,7 @@ class World:
         self.pod(namespace, name, "serve", container={**probe, **container}, volumes=volumes)
         return self.ready(namespace, name)
 
-    def ready(self, namespace: str, name: str, seconds: float = 20.0) -> str:
+    def ready(self, namespace: str, name: str, seconds: float = 45.0) -> str:
         """Wait for a pod to be Ready and return its address."""
 
         def address() -> str | None:
@@ -122,7 +122,7 @@ class World:
         first: Object = statuses[0]
         return first
 
-    def phase(self, namespace: str, name: str, wanted: str, seconds: float = 20.0) -> Object:
+    def phase(self, namespace: str, name: str, wanted: str, seconds: float = 45.0) -> Object:
         def reached() -> Object | None:
             pod = self.get_pod(namespace, name)
             return pod if pod["status"].get("phase") == wanted else None
