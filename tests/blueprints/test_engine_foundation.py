@@ -91,6 +91,28 @@ def test_what_someone_else_changed_is_seen_and_put_back(
     assert versioning["Status"] == "Enabled"
 
 
+def test_what_was_made_only_half_is_completed_in_place(
+    engine: Engine, applied: list[dict[str, Any]]
+) -> None:
+    # A run killed between two calls of one creation leaves just this: a gateway that is attached
+    # to nothing, a key that does not rotate, a VPC without host names, a bucket without tags.
+    outputs, ec2 = applied[1]["outputs"], engine.client("ec2")
+    vpc, bucket = outputs["vpc_id"], outputs["artifact_bucket"]
+    wanted = [{"Name": "attachment.vpc-id", "Values": [vpc]}]
+    (gateway,) = ec2.describe_internet_gateways(Filters=wanted)["InternetGateways"]
+    gateway_id = gateway["InternetGatewayId"]
+    ec2.detach_internet_gateway(InternetGatewayId=gateway_id, VpcId=vpc)
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": False})
+    engine.client("kms").disable_key_rotation(KeyId=outputs["kms_key_arn"])
+    engine.client("s3").delete_bucket_tagging(Bucket=bucket)
+    refresh, up, again = engine.succeed("foundation", "refresh", "up", "preview")
+    assert refresh["changes"]["update"] == 4
+    assert up["changes"] == {"update": 4, "same": 20}
+    assert again["changes"] == {"same": 24}
+    (gateway,) = ec2.describe_internet_gateways(Filters=wanted)["InternetGateways"]
+    assert gateway["InternetGatewayId"] == gateway_id
+
+
 def test_what_someone_else_deleted_is_made_again(
     engine: Engine, applied: list[dict[str, Any]]
 ) -> None:

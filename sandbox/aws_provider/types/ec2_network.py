@@ -221,6 +221,15 @@ def _read_gateway(cloud: Cloud, id_: str, known: Properties) -> Properties | Non
     }
 
 
+def _update_gateway(cloud: Cloud, id_: str, new: Properties, changed: frozenset[str]) -> None:
+    live = _read_gateway(cloud, id_, new) or {}
+    if "vpcId" in changed and live.get("vpcId") not in (None, new.get("vpcId")):
+        ids = {"InternetGatewayId": id_, "VpcId": live["vpcId"]}
+        delete(cloud, "DetachInternetGateway", ("Gateway.NotAttached",), **ids)
+    # Attached again, where it should be, by the settling that follows every update.
+    tags_updater(_read_gateway)(cloud, id_, new, changed)
+
+
 def _delete_gateway(cloud: Cloud, id_: str, known: Properties) -> None:
     live = _read_gateway(cloud, id_, known)
     if live is None:
@@ -364,12 +373,12 @@ ENTRIES = (
     ),
     ResourceType(
         type_name="aws:ec2/internetGateway:InternetGateway",
-        inputs={"vpcId": Prop(replace=True), "tags": TAGS},
+        inputs={"vpcId": Prop(), "tags": TAGS},
         outputs=("arn", "ownerId"),
         create=_create_gateway,
         settle=_settle_gateway,
         read=_read_gateway,
-        update=tags_updater(_read_gateway),
+        update=_update_gateway,
         delete=_delete_gateway,
     ),
     ResourceType(
