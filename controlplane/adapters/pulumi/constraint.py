@@ -105,7 +105,7 @@ def satisfies(constraint: PlanConstraint, fresh: Result) -> list[Violation]:
                     resource.urn, "not-approved", f"would {resource.op} what no approval names"
                 )
             )
-        elif wanted.op != resource.op:
+        elif wanted.op != resource.op and (wanted.op, resource.op) != ("create", "update"):
             found.append(
                 Violation(
                     resource.urn,
@@ -114,6 +114,7 @@ def satisfies(constraint: PlanConstraint, fresh: Result) -> list[Violation]:
                 )
             )
         else:
+            # A creation that was cut off goes on as an update to the same approved values.
             found += _compare(wanted, _constrained(resource).properties)
     found += [
         Violation(urn, "missing", f"approved to {item.op}, but the program no longer declares it")

@@ -11,6 +11,8 @@ Pulumi writes a checkpoint before each mutation, so a stale engine stops before 
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -151,6 +153,20 @@ class StateStore:
                 _sql("SELECT 1 FROM {schema}.pulumi_state WHERE key = %s", boundary_id), [key]
             ).fetchone()
         return found is not None
+
+    def has_pending(self, boundary_id: UUID, project: str, stack: str) -> bool:
+        """Say whether a stack's last checkpoint holds an operation that never ended."""
+        key = self._key(f"stacks/{project}/{stack}.json")
+        with self._connection() as connection:
+            row = connection.execute(
+                _sql("SELECT data FROM {schema}.pulumi_state WHERE key = %s", boundary_id), [key]
+            ).fetchone()
+        if row is None:
+            return False
+        # The backend stores files: base64 in a JSON object (backend/diy/postgres, blobData).
+        document = json.loads(base64.b64decode(row[0]["data"]))
+        latest = (document.get("checkpoint") or {}).get("latest") or {}
+        return bool(latest.get("pending_operations"))
 
     def locks(self, boundary_id: UUID) -> list[StateLock]:
         """Return the engine's lock files of the boundary."""

@@ -90,8 +90,12 @@ class Bench:
     boundary_id: UUID = field(default_factory=uuid4)
     run_id: UUID = field(default_factory=uuid4)
     lease_held: bool = True
+    keep: bool = False
+    """Use what an earlier bench has made in `root`."""
 
     def __post_init__(self) -> None:
+        if self.keep:
+            return
         install(self.root / "plugins")
         passphrase = self.root / "passphrase"
         passphrase.write_text(secrets.token_urlsafe(24))

@@ -10,21 +10,24 @@ import pulumi
 import pulumi_aws as aws
 
 
-def _tags(type_token: str, name: str) -> dict[str, str]:
+def _tags(inputs: dict[str, Any], type_token: str, name: str) -> dict[str, str]:
     urn = f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::{type_token}::{name}"
-    return {"ringfence:boundary": "payments", "ringfence:urn": urn}
+    install = str(inputs.get("cidr") or inputs.get("prefix"))
+    return {"ringfence:boundary": "payments", "ringfence:install": install, "ringfence:urn": urn}
 
 
 def network(inputs: dict[str, Any], upstream: dict[str, Any] | None) -> dict[str, Any]:
     """Declare a VPC, a subnet in it and an internet gateway."""
-    vpc = aws.ec2.Vpc("vpc", cidr_block=inputs["cidr"], tags=_tags("aws:ec2/vpc:Vpc", "vpc"))
+    vpc = aws.ec2.Vpc(
+        "vpc", cidr_block=inputs["cidr"], tags=_tags(inputs, "aws:ec2/vpc:Vpc", "vpc")
+    )
     names = ["a"] if inputs.get("few") else ["a", "b"]
     subnets = [
         aws.ec2.Subnet(
             name,
             vpc_id=vpc.id,
             cidr_block=inputs["cidr"].replace(".0.0/16", f".{index}.0/24"),
-            tags=_tags("aws:ec2/subnet:Subnet", name),
+            tags=_tags(inputs, "aws:ec2/subnet:Subnet", name),
         )
         for index, name in enumerate(names)
     ]
@@ -45,7 +48,7 @@ def buckets(inputs: dict[str, Any], upstream: dict[str, Any] | None) -> dict[str
             f"b{index}",
             bucket=f"{inputs['prefix']}-{index}",
             force_destroy=True,
-            tags=_tags("aws:s3/bucket:Bucket", f"b{index}"),
+            tags=_tags(inputs, "aws:s3/bucket:Bucket", f"b{index}"),
             opts=pulumi.ResourceOptions(depends_on=before),
         )
         made.append(bucket)
