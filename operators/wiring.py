@@ -84,6 +84,15 @@ def _instances(view: View, controller: Controller) -> None:
         return direct + [key for b in bound for key in _namesakes(b, list(instance_refs(b)))]
 
     on_change(view.artifacts, controller, artifact)
+    on_change(view.boundaries, controller, lambda _: _keys(view.instances))
+
+    def place(old: RawObject | None, new: RawObject | None) -> None:
+        # One that comes or goes may take or free a place under the boundary's limit.
+        if old is None or new is None:
+            for key in _keys(view.instances):
+                controller.queue.add(key, Priority.CHANGE)
+
+    view.instances.listen(place)
 
 
 def _bindings(view: View, controller: Controller) -> None:

@@ -109,13 +109,12 @@ def resource_quota(boundary: RawObject, spec: SecurityBoundarySpec) -> RawObject
 
 
 def _bounds(quota: BoundaryQuota) -> dict[str, str]:
+    # maxInstances is not here but in the instance controller: Kubernetes refuses every object of
+    # a kind it counts until its quota controller has discovered the kind, half a minute or more.
     wanted = {
         "requests.cpu": quota.cpu,
         "requests.memory": quota.memory,
         "requests.storage": quota.storage,
-        "count/modelinstances.ringfence.dev": (
-            None if quota.max_instances is None else str(quota.max_instances)
-        ),
     }
     return {name: value for name, value in wanted.items() if value is not None}
 

@@ -57,13 +57,15 @@ class Reflector:
         cache: Cache,
         metrics: Metrics,
         inactivity: float = INACTIVITY_SECONDS,
+        resource_version: str = "",
     ) -> None:
+        """`resource_version`: where to go on watching a full cache; empty lists first."""
         self._api = api
         self._selection = selection
         self._cache = cache
         self._metrics = metrics
         self._inactivity = inactivity
-        self._version = ""
+        self._version = resource_version
         self.lists = 0
         """Complete lists taken so far."""
 
@@ -87,10 +89,6 @@ class Reflector:
             self._metrics.count("watch_restarts_total", kind=self._selection.type.kind)
             await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - jitter
             delay = min(delay * 2, BACKOFF_SECONDS[1])
-
-    def expire(self) -> None:
-        """Forget the resourceVersion, as after a 410: the next turn lists."""
-        self._version = ""
 
     async def list(self) -> None:
         """Read the whole collection in pages and replace the cache by it."""

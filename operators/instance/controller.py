@@ -49,6 +49,10 @@ class Gathered:
     bindings: list[tuple[RawObject, Judgement]]
     exists: bool
     """Whether the Deployment exists already."""
+    limit: int | None
+    """The boundary's maxInstances; None when there is none."""
+    older: int
+    """Instances of the namespace that come before this one."""
 
 
 class InstanceReconciler:
@@ -85,7 +89,8 @@ class InstanceReconciler:
         obstacle = find_obstacle(gathered)
         if obstacle is not None:
             self._prober.forget(key)
-            if _revoked(gathered.base) and gathered.exists:
+            stopping = _revoked(gathered.base) or _over_limit(obstacle)
+            if gathered.exists and gathered.base is not None and stopping:
                 await self._write_children(instance, gathered, replicas=0)
             await self._store(instance, before, verdict.blocked(*obstacle), {})
             return None
@@ -104,7 +109,17 @@ class InstanceReconciler:
             self._view.artifact(key.namespace, spec.artifact_ref.name),
             judged,
             self._view.deployments.find(key) is not None,
+            self._limit(key.namespace),
+            sum(_age(other) < _age(instance) for other in self._view.instances),
         )
+
+    def _limit(self, namespace: str) -> int | None:
+        for boundary in self._view.boundaries:
+            spec = boundary.get("spec", {})
+            if spec.get("namespace") == namespace:
+                limit = spec.get("quota", {}).get("maxInstances")
+                return None if limit is None else int(limit)
+        return None
 
     def _inputs(self, gathered: Gathered, replicas: int) -> plan.InstanceInputs:
         if gathered.base is None:
@@ -246,6 +261,9 @@ class InstanceReconciler:
 def find_obstacle(gathered: Gathered) -> tuple[InstanceReason, str] | None:
     """Return why the instance may not run with what there is, or None."""
     spec, base = gathered.spec, gathered.base
+    if gathered.limit is not None and gathered.older >= gathered.limit:
+        message = f"the boundary allows {gathered.limit} instances and older ones use them up"
+        return InstanceReason.INSTANCE_LIMIT, message
     if spec.profile.name not in PROFILES:
         known = ", ".join(PROFILES)
         message = f"no accelerator profile {spec.profile.name}; known: {known}"
@@ -268,6 +286,15 @@ def find_obstacle(gathered: Gathered) -> tuple[InstanceReason, str] | None:
         listed = ", ".join(waiting)
         return InstanceReason.ARTIFACT_NOT_READY, f"adapters of {listed} are being fetched"
     return None
+
+
+def _over_limit(obstacle: tuple[InstanceReason, str]) -> bool:
+    return obstacle[0] is InstanceReason.INSTANCE_LIMIT
+
+
+def _age(instance: RawObject) -> tuple[str, str]:
+    metadata = instance["metadata"]
+    return metadata.get("creationTimestamp", ""), metadata["name"]
 
 
 def _revoked(base: RawObject | None) -> bool:

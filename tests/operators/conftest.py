@@ -6,8 +6,9 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import pytest
 
@@ -48,7 +49,7 @@ def cluster(server: apiserver.ApiServer) -> apiserver.ApiServer:
             for kind in KINDS.values():
                 await api.apply(DEFINITION, definition(kind), "tests")
             for kind in KINDS.values():
-                await until(lambda kind=kind: _served(api, kind.path(None)))
+                await until(partial(_served, api, kind.path(None)))
 
     asyncio.run(install())
     return server
@@ -62,9 +63,17 @@ async def _served(api: KubernetesApi, path: str) -> bool:
     return True
 
 
+@overload
 async def until(
-    condition: Callable[[], T | Awaitable[T]], seconds: float = 15.0, what: str = ""
-) -> T:
+    condition: Callable[[], Awaitable[T | None]], seconds: float = ..., what: str = ...
+) -> T: ...
+
+
+@overload
+async def until(condition: Callable[[], T | None], seconds: float = ..., what: str = ...) -> T: ...
+
+
+async def until(condition: Callable[[], Any], seconds: float = 15.0, what: str = "") -> Any:
     """Return the first true answer of `condition`; fails after `seconds`."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:

@@ -88,7 +88,7 @@ def test_a_boundary_denies_by_default_and_opens_only_what_is_named(
             labels = (await api.get(types.NAMESPACE, None, name))["metadata"]["labels"]
             assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
             quota = await api.get(types.RESOURCE_QUOTA, settings.namespace, "boundary")
-            assert quota["spec"]["hard"]["count/modelinstances.ringfence.dev"] == "3"
+            assert quota["spec"]["hard"] == {"requests.cpu": "4", "requests.memory": "8Gi"}
             # A rule that is no longer named goes, and a foreign change is undone.
             fewer = {**spec, "network": {}}
             await apply_resource(api, "SecurityBoundary", name, None, fewer)
@@ -103,7 +103,7 @@ def test_a_boundary_denies_by_default_and_opens_only_what_is_named(
                 policy = await api.get(
                     types.NETWORK_POLICY, settings.namespace, "boundary-default-deny"
                 )
-                return policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+                return bool(policy["spec"]["policyTypes"] == ["Ingress", "Egress"])
 
             await until(closed_again)
 
@@ -375,6 +375,27 @@ def test_a_binding_whose_alias_is_taken_is_refused(cluster: ApiServer, settings:
             elsewhere = {**binding, "alias": "x", "instanceRef": {"name": "nobody"}}
             await apply_resource(api, "AdapterBinding", "lost", inside, elsewhere)
             await settled(api, "AdapterBinding", inside, "lost", "Ready", "InstanceNotFound")
+
+    asyncio.run(check())
+
+
+def test_an_instance_above_the_boundary_s_limit_waits_until_an_older_one_goes(
+    cluster: ApiServer, settings: Settings
+) -> None:
+    async def check() -> None:
+        inside = settings.namespace
+        async with operator_running(cluster, settings) as (_, api):
+            spec = {**VALID["SecurityBoundary"], "namespace": inside, "quota": {"maxInstances": 1}}
+            await apply_resource(api, "SecurityBoundary", inside, None, spec)
+            await add_artifact(api, inside, "base", BASE)
+            await play_fetch(api, inside, "base", BASE)
+            await apply_resource(api, "ModelInstance", "a", inside, INSTANCE)
+            await settled(api, "ModelInstance", inside, "a", "Ready", "RollingOut")
+            await apply_resource(api, "ModelInstance", "b", inside, INSTANCE)
+            await settled(api, "ModelInstance", inside, "b", "Ready", "InstanceLimit")
+            assert await gone(api, types.DEPLOYMENT, inside, "b")
+            await api.delete(types.custom("ModelInstance"), inside, "a")
+            await until(lambda: find(api, types.DEPLOYMENT, inside, "b"))
 
     asyncio.run(check())
 

@@ -183,7 +183,7 @@ class InstanceReason(StrEnum):
     PENDING = "Pending"
     """An earlier condition is not True yet."""
     INSTANCE_LIMIT = "InstanceLimit"
-    """The boundary's quota.maxInstances is used up by older instances."""
+    """The boundary's quota.maxInstances is used up by older instances; this one is not started."""
     INVALID_SPEC = "InvalidSpec"
     """The stored spec is outside the vocabulary this operator knows."""
 

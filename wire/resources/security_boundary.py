@@ -106,7 +106,7 @@ class BoundaryQuota(ResourcePart):
     storage: Quantity | None = None
     """Sum of volume claims."""
     max_instances: Annotated[int, Field(ge=0, le=10000)] | None = None
-    """Number of ModelInstances."""
+    """Number of ModelInstances that are started, the oldest first; enforced by the operator."""
 
 
 class ArtifactPolicy(ResourcePart):
