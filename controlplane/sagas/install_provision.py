@@ -155,18 +155,14 @@ def stack(context: Context) -> StepResult:
 
 
 def stack_undo(context: Context) -> None:
-    """Remove operator, agent and gateway."""
+    """Remove operator, agent and gateway, and forget the agent that the chart's token let in."""
     cluster.remove_chart(context)
+    boundary.forget_agent(context)
 
 
 def agent(context: Context) -> StepResult:
     """Wait until the agent has enrolled with its own key."""
     return Done(boundary.wait_for_agent(context))
-
-
-def agent_undo(context: Context) -> None:
-    """Forget the agent and its tokens."""
-    boundary.forget_agent(context)
 
 
 def desired(context: Context) -> StepResult:
@@ -259,7 +255,7 @@ DEFINITION = Definition(
              budget=_scaled(900, 60), estimate=_scaled(240, 2)),
         Step("stack", "Operator, agent, gateway", stack, stack_undo, ("reach_open",),
              budget=_scaled(300, 90), estimate=5),
-        Step("agent", "Agent enrols", agent, agent_undo, ("stack",),
+        Step("agent", "Agent enrols", agent, None, ("stack",),
              budget=_scaled(300, 90), estimate=4),
         Step("desired", "Publish the desired state", desired, None, ("agent", "weights"),
              budget=60, estimate=1),

@@ -1,0 +1,436 @@
+"""Fakes of what an install touches: account, engine, cluster, helm, countersigner, agent.
+
+One `World` holds what exists. The agent is a thread that speaks through the control plane's own
+services on the real database, with real keys and signatures.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from controlplane.adapters.aws.account import Account
+from controlplane.adapters.aws.artifacts import Artifact, Stored, object_key
+from controlplane.adapters.aws.census import Footprint
+from controlplane.adapters.aws.closing import PowerOff
+from controlplane.adapters.aws.preflight import Check, Wanted
+from controlplane.adapters.aws.sessions import Credentials, ProbeResult, RoleTarget
+from controlplane.adapters.helm.release import Release
+from controlplane.adapters.kubernetes.reach import WayInClosed
+from controlplane.adapters.pulumi.engine import EngineRun, StackProgram
+from controlplane.adapters.pulumi.messages import EngineEvent, PlannedResource, Result
+from controlplane.adapters.pulumi.recovery import RecoveryReport
+from controlplane.core.actor import OpContext, system_actor
+from controlplane.core.clock import now
+from controlplane.core.db import Database, Scope
+from controlplane.core.errors import ForbiddenError, NotFoundError
+from controlplane.domains.agents import enrolment, repository, service
+from proof.dsse import countersign
+from proof.keys import encode_public
+from wire.agent import (
+    AgentStatus,
+    CloseReport,
+    DeniedAttempt,
+    EnrolRequest,
+    ResourceReport,
+    SmokeReport,
+    VerbResult,
+)
+from wire.bundle import Bundle, CloseVerb, Verb
+from wire.certificate import ResidueItem
+from wire.envelope import Envelope
+
+OUTPUTS: dict[str, dict[str, Any]] = {
+    "foundation": {
+        "vpc_cidr": "10.20.0.0/16",
+        "artifact_bucket": "ringfence-payments-111122223333-artifacts",
+        "kms_key_arn": "arn:aws:kms:eu-central-1:111122223333:key/1",
+    },
+    "cluster": {"cluster_name": "ringfence-payments", "cluster_endpoint": "https://cluster"},
+}
+
+
+@dataclass
+class World:
+    """What exists outside the control plane."""
+
+    things: set[str] = field(default_factory=set)
+    calls: list[str] = field(default_factory=list)
+    role_exists: bool = True
+    has_power: bool = True
+    drifted_plan: bool = False
+    refuses_bundle: bool = False
+    agent: FakeAgent | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    during_cluster: Callable[[], None] = field(default=lambda: None)
+
+    def left(self) -> set[str]:
+        """Return what of an install is left; the role belongs to the customer's stack."""
+        return set(self.things)
+
+    def stop(self) -> None:
+        """End the agent."""
+        if self.agent is not None:
+            self.agent.stop()
+            self.agent = None
+
+
+class FakeSessions:
+    """STS: the role can be assumed while it exists."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def assume(self, target: RoleTarget, *, run: str, person: str) -> Credentials:
+        if not self._world.role_exists:
+            raise ForbiddenError("sts:AssumeRole failed with AccessDenied", code="aws-denied")
+        return Credentials("AKIA", "s", "t", now() + timedelta(minutes=15), target.role_arn)
+
+    def probe(self, role_arn: str, external_id: str | None, *, region: str) -> ProbeResult:
+        allowed = self._world.role_exists
+        return ProbeResult(allowed, None if allowed else "AccessDenied", now())
+
+
+class FakeReach:
+    """The way into the cluster."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self._world = world
+        self._file = folder / "kubeconfig"
+
+    def _needs_cluster(self) -> None:
+        if "cluster" not in self._world.things:
+            raise NotFoundError("eks:DescribeCluster failed with ResourceNotFoundException")
+
+    def open(self) -> Path:
+        self._needs_cluster()
+        self._world.things.add("way-in")
+        return self.kubeconfig()
+
+    def kubeconfig(self) -> Path:
+        self._needs_cluster()
+        self._file.write_text("{}")
+        return self._file
+
+    def close(self) -> WayInClosed:
+        self._needs_cluster()
+        before = "way-in" in self._world.things
+        self._world.things.discard("way-in")
+        proof = DeniedAttempt(
+            action="kubernetes:connect",
+            error_code="refused",
+            succeeded_before=before,
+            denied_at=now(),
+            attempts=1,
+        )
+        return WayInClosed(proof.denied_at, (proof,))
+
+
+class FakeCloud:
+    """The customer's account beside the engine."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def account(self, target: RoleTarget, source: Callable[[], Credentials]) -> Account:
+        source()
+        return Account(target, source, None)
+
+    def preflight(self, account: Account, wanted: Wanted) -> list[Check]:
+        return [Check("identity", "pass", "fine")]
+
+    def read_pins(self, account: Account) -> dict[str, str]:
+        return {}
+
+    def store(
+        self,
+        account: Account,
+        bucket: str,
+        artifact: Artifact,
+        on_progress: Callable[[int, int], None],
+    ) -> Stored:
+        on_progress(10, 10)
+        self._world.things.add(f"object:{artifact.name}")
+        key = object_key(artifact.digest)
+        return Stored(artifact.name, artifact.digest, bucket, key, 10, copied=True)
+
+    def census(self, account: Account, footprint: Footprint) -> list[ResidueItem]:
+        name = account.target.role_name
+        return [ResidueItem(kind="role", name=name, expected=True, reason="this grant's")]
+
+    def power_off(self, account: Account) -> PowerOff:
+        before = self._world.has_power
+        self._world.has_power = False
+        proof = DeniedAttempt(
+            action="ec2:DescribeVpcs",
+            error_code="AccessDenied",
+            succeeded_before=before,
+            denied_at=now(),
+            attempts=1,
+        )
+        return PowerOff(proof.denied_at, proof)
+
+    def prove_no_entry(self, target: RoleTarget, *, succeeded_before: bool) -> DeniedAttempt:
+        assert not self._world.role_exists
+        return DeniedAttempt(
+            action="sts:AssumeRole",
+            error_code="AccessDenied",
+            succeeded_before=succeeded_before,
+            denied_at=now(),
+            attempts=1,
+        )
+
+    def reach(self, account: Account, cluster: str, folder: Path, run_id: UUID) -> FakeReach:
+        return FakeReach(self._world, folder)
+
+
+class FakeEngine:
+    """The infrastructure engine: a stack exists or not; the bucket takes its objects with it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    @contextmanager
+    def open(self, run: EngineRun, on_start: Any = None) -> Iterator[FakeEngineSession]:
+        yield FakeEngineSession(self._world)
+
+
+class FakeEngineSession:
+    """One open engine."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def preview(self, target: StackProgram, on_event: Any) -> Result:
+        size = 2 if self._world.drifted_plan and target.upstream is not None else 1
+        plan = tuple(
+            PlannedResource(
+                urn=f"urn:pulumi:{target.stack}::p::aws:x:Y::{n}",
+                type="aws:x:Y",
+                op="same" if target.stack in self._world.things else "create",
+                inputs={"n": n},
+            )
+            for n in range(size)
+        )
+        return Result(operation="preview", stack=target.stack, ok=True, plan=plan)
+
+    def up(self, target: StackProgram, on_event: Any, *, refresh: bool = False) -> Result:
+        if target.stack == "cluster":
+            self._world.during_cluster()
+        with self._world.lock:
+            self._world.calls.append(f"up {target.stack}")
+            self._world.things.add(target.stack)
+        on_event(
+            EngineEvent(
+                seq=1,
+                stack=target.stack,
+                event="resource.done",
+                urn="urn:1",
+                type="aws:x:Y",
+                op="create",
+                at=0.0,
+            )
+        )
+        return Result(operation="up", stack=target.stack, ok=True, outputs=OUTPUTS[target.stack])
+
+    def destroy(self, stack: str, on_event: Any) -> Result:
+        with self._world.lock:
+            self._world.calls.append(f"destroy {stack}")
+            self._world.things.discard(stack)
+            if stack == "foundation":
+                self._world.things -= {t for t in self._world.things if t.startswith("object:")}
+        if stack == "cluster":
+            self._world.things -= {"way-in", "release"}
+            self._world.stop()
+        return Result(operation="destroy", stack=stack, ok=True)
+
+    def refresh(self, stack: str, on_event: Any) -> Result:
+        return Result(operation="refresh", stack=stack, ok=True)
+
+    def outputs(self, stack: str) -> dict[str, Any]:
+        return OUTPUTS[stack]
+
+    def export(self, stack: str) -> dict[str, Any]:
+        return {"deployment": {"resources": []}}
+
+    def import_state(self, stack: str, deployment: dict[str, Any]) -> None:
+        raise AssertionError("nothing is imported here")
+
+    def interrupt(self) -> None:
+        return None
+
+
+class FakeState:
+    """The engine's state store."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def ensure(self, boundary_id: UUID) -> None:
+        return None
+
+    def claim(self, boundary_id: UUID, run_id: UUID, fence: int) -> None:
+        return None
+
+    def snapshot(self, boundary_id: UUID, run_id: UUID, label: str) -> int:
+        return 0
+
+    def has_stack(self, boundary_id: UUID, project: str, stack: str) -> bool:
+        return stack in self._world.things
+
+
+class FakeRecovery:
+    """Nothing was left behind."""
+
+    def run(self, run: EngineRun, stacks: Sequence[str], account: Account) -> RecoveryReport:
+        return RecoveryReport()
+
+
+class FakeReleases:
+    """Helm: installing the chart starts the agent."""
+
+    def __init__(self, world: World, db: Database, tenant_scope: Scope) -> None:
+        self._world = world
+        self._db = db
+        self._scope = tenant_scope
+
+    def upgrade_install(
+        self,
+        kubeconfig: Path,
+        name: str,
+        chart: Path,
+        namespace: str,
+        values: Mapping[str, Any],
+        *,
+        wait_seconds: int | None = None,
+    ) -> Release:
+        self._world.things.add("release")
+        if self._world.agent is None:
+            token = values["agent"]["enrolmentToken"]
+            self._world.agent = FakeAgent(self._world, self._db, self._scope, token)
+            self._world.agent.start()
+        return Release(name, namespace, 1, "deployed", "boundary-stack-0.1.0")
+
+    def uninstall(self, kubeconfig: Path, name: str, namespace: str) -> bool:
+        self._world.things.discard("release")
+        self._world.stop()
+        return True
+
+
+class FakeCountersigner:
+    """The customer's key says yes."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+
+    def countersign(self, envelope: Envelope) -> Envelope:
+        return countersign(envelope, self._key)
+
+
+class FakeAgent(threading.Thread):
+    """Enrols, applies what it is given, answers verbs; real rows, real keys."""
+
+    def __init__(self, world: World, db: Database, scope: Scope, token: str) -> None:
+        super().__init__(daemon=True, name="fake-agent")
+        self._world = world
+        self._db = db
+        self._scope = scope
+        self._token = token
+        self._key = Ed25519PrivateKey.generate()
+        self._stopped = threading.Event()
+        self._applied = 0
+
+    def stop(self) -> None:
+        """End the agent."""
+        self._stopped.set()
+        if threading.current_thread() is not self:
+            self.join(timeout=10)
+
+    def run(self) -> None:
+        ctx = OpContext(system_actor("agent"), "agent", self._scope)
+        proof = self._key.sign(hashlib.sha256(self._token.encode()).digest())
+        request = EnrolRequest(
+            token=self._token,
+            public_key=encode_public(self._key),
+            proof_of_possession=base64.b64encode(proof).decode(),
+            agent_version="0.1.0",
+        )
+        with self._db.transaction(self._scope) as session:
+            enrolment.enrol(session, ctx, request)
+        assert self._scope.boundary_ids is not None
+        (boundary,) = self._scope.boundary_ids
+        while not self._stopped.wait(0.05):
+            with self._db.transaction(self._scope) as session:
+                agent = repository.find_active_agent(session, boundary)
+                if agent is None:
+                    return
+                state = service.desired_state(session, boundary, self._applied)
+                if state.bundle is not None:
+                    service.record_status(session, agent, self._status(state.bundle))
+                for envelope in state.verbs:
+                    service.record_verb_result(session, ctx, boundary, self._answer(envelope))
+
+    def _status(self, envelope: Envelope) -> AgentStatus:
+        assert len(envelope.signatures) == 2
+        bundle = Bundle.from_wire(_payload(envelope))
+        refused = {"code": "old-sequence", "reason": "I do not want it"}
+        if not self._world.refuses_bundle:
+            self._applied = bundle.sequence
+        return AgentStatus(
+            agent_version="0.1.0",
+            applied_sequence=self._applied,
+            refused=cast(Any, refused) if self._world.refuses_bundle else None,
+            gateway_url="http://127.88.0.1:8080",
+            resources=tuple(
+                ResourceReport(
+                    kind=r.kind,
+                    name=r.name,
+                    ready=True,
+                    reason="Ready",
+                    message="",
+                    observed_generation=1,
+                    generation=1,
+                )
+                for r in bundle.resources
+            ),
+            smoke=tuple(
+                SmokeReport(instance=r.name, model=r.name, output_tokens=8, ttft_ms=12.0)
+                for r in bundle.resources
+                if r.kind == "ModelInstance"
+            ),
+            verified_artifacts={
+                r.name: r.spec["digest"] for r in bundle.resources if r.kind == "ModelArtifact"
+            },
+            observed_at=now(),
+        )
+
+    def _answer(self, envelope: Envelope) -> VerbResult:
+        verb = Verb.from_wire(_payload(envelope))
+        if isinstance(verb.action, CloseVerb):
+            self._world.role_exists = False
+            report = CloseReport(
+                role_name=verb.action.role_name,
+                detached=("AWSDenyAll",),
+                role_deleted=True,
+                role_absent_at=now(),
+            )
+            return VerbResult(verb_id=verb.id, close=report)
+        signed = countersign(verb.action.certificate, self._key)
+        return VerbResult(verb_id=verb.id, certificate=signed)
+
+
+def _payload(envelope: Envelope) -> dict[str, Any]:
+    import json
+
+    document: dict[str, Any] = json.loads(base64.b64decode(envelope.payload))
+    return document
