@@ -1,0 +1,100 @@
+"""The blueprint under the control plane's own engine process, and its plan as a constraint.
+
+What a person approves is made before the foundation exists. The previews of the real apply, which
+know more, must satisfy it, or every install would stop and ask again.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from controlplane.adapters.pulumi import constraint
+from controlplane.adapters.pulumi.messages import Command, FromChild, Line, OpenSpec, Result
+from controlplane.adapters.pulumi.messages import ProgramRef as Reference
+from tests.blueprints.engine import INPUTS, PROGRAM, ROOT, Engine
+
+pytestmark = pytest.mark.slow
+
+
+class _Child:
+    """The engine's child process, on a state in files."""
+
+    def __init__(self, engine: Engine) -> None:
+        work = engine.home / "work"
+        work.mkdir()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "controlplane.adapters.pulumi.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=engine.environment() | {"AWS_REGION": INPUTS["region"]},
+            text=True,
+        )
+        self._send(
+            OpenSpec(
+                project="payments",
+                backend_url=f"file://{engine.home}/state",
+                pulumi=str(engine.pulumi),
+                work_dir=str(work),
+                pulumi_home=str(engine.home),
+                parallel=16,
+            )
+        )
+
+    def run(self, operation: Any, stack: str, upstream: dict[str, Any] | None = None) -> Result:
+        """Run one operation of the blueprint and return its result."""
+        program = Reference(root=str(ROOT), entry=f"{PROGRAM}:{stack}")
+        self._send(
+            Command(
+                operation=operation,
+                stack=stack,
+                program=program,
+                inputs=INPUTS,
+                upstream=upstream,
+            )
+        )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            answer = FromChild.validate_json(line)
+            if isinstance(answer, Result):
+                assert answer.ok, answer.error
+                return answer
+        raise AssertionError("the child ended without a result")
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+    def _send(self, line: Line) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.model_dump_json() + "\n")
+        self._process.stdin.flush()
+
+
+@pytest.fixture
+def child(engine: Engine) -> Iterator[_Child]:
+    """Start the child and end it."""
+    started = _Child(engine)
+    yield started
+    started.close()
+
+
+def test_what_becomes_known_after_the_foundation_satisfies_the_approved_plan(child: _Child) -> None:
+    approved = constraint.build(
+        [child.run("preview", "foundation"), child.run("preview", "cluster")]
+    )
+    assert approved.counts() == {"foundation": {"create": 24}, "cluster": {"create": 15}}
+    assert constraint.satisfies(approved, child.run("preview", "foundation")) == []
+    made = child.run("up", "foundation")
+    assert made.complete
+    fresh = child.run("preview", "cluster", made.outputs)
+    assert constraint.satisfies(approved, fresh) == []
+    assert made.outputs["kms_key_arn"] in fresh.model_dump_json()
+    child.run("destroy", "foundation")
