@@ -78,7 +78,8 @@ class HelmReleases:
         write_private(values_file, json.dumps(values))
         arguments = ["upgrade", name, str(chart), "--install", "--create-namespace"]
         arguments += ["--namespace", namespace, "--values", str(values_file), "--output", "json"]
-        arguments += ["--hide-notes"]
+        # The chart labels the namespace that --create-namespace made, so it must take it over.
+        arguments += ["--hide-notes", "--take-ownership"]
         if wait_seconds is not None:
             arguments += ["--wait", "--timeout", f"{wait_seconds}s"]
         try:

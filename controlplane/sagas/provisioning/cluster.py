@@ -17,6 +17,11 @@ from controlplane.domains.agents.enrolment import issue_token
 from controlplane.sagas.provisioning.access import Context, open_account, output, run_folder
 
 CHART = "boundary-stack"
+REHEARSAL_NETWORK = {
+    "awsEndpoints": [{"cidr": "10.88.0.10/32", "port": 80}],
+    "clientCidrs": ["10.88.0.20/32"],
+}
+"""Addresses inside the emulated VPC: where AWS answers, and whom load balancers send from."""
 RELEASE = "ringfence"
 SYSTEM_NAMESPACE = "ringfence-system"
 # 5 % steps: enough to see it move, few enough to store.
@@ -134,7 +139,10 @@ def chart_values(context: Context, enrolment_token: str) -> dict[str, Any]:
             "namespace": params.namespace,
         },
         "cluster": {"name": built["cluster_name"], "region": params.region},
-        "network": {"vpcCidr": foundation["vpc_cidr"]},
+        "network": {
+            "vpcCidr": foundation["vpc_cidr"],
+            **(REHEARSAL_NETWORK if settings.is_rehearsal else {}),
+        },
         "artifacts": {"bucket": foundation["artifact_bucket"], "region": params.region},
         "images": settings.images,
         "agent": {
