@@ -1,0 +1,114 @@
+"""Asking for an install: inputs first, then the grant, then one run with its outbox row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from controlplane.core.db import Database
+from tests.integration.api.conftest import PersonOf
+from tests.integration.api.test_grants import RoleStub, approved, probe
+from tests.postgres import DatabaseUrls
+
+
+@pytest.fixture
+def active(acme: PersonOf, database: DatabaseUrls) -> dict[str, Any]:
+    """An active grant of boundary payments."""
+    grant = approved(acme)
+    external = acme("sam").get("/v1/boundaries/payments/connection").json()["external_id"]
+    worker = Database.connect(database.worker, pool_size=1)
+    probe(acme, worker, RoleStub({external}), "open", grant["id"])
+    worker.close()
+    return grant
+
+
+def runs(database: DatabaseUrls) -> list[Any]:
+    """Return all runs of all tenants."""
+    with psycopg.connect(database.admin) as connection:
+        return connection.execute("SELECT id, kind, state FROM run").fetchall()
+
+
+def test_an_install_writes_run_revision_and_outbox_in_one_transaction(
+    acme: PersonOf, active: dict[str, Any], database: DatabaseUrls
+) -> None:
+    answer = acme("sam").post("/v1/installs", {"boundary": "payments", "grant_id": active["id"]})
+    assert answer.status_code == 202, answer.text
+    ids = answer.json()
+    shown = acme("ana").get(f"/v1/installs/{ids['install_id']}").json()
+    assert shown["run_ids"] == [ids["run_id"]]
+    assert shown["revisions"][0]["inputs"]["cidr"] == "10.20.0.0/16"
+    assert shown["revisions"][0]["grant_id"] == active["id"]
+    assert acme("sam").get(f"/v1/runs/{ids['run_id']}").json()["state"] == "planning"
+    with psycopg.connect(database.admin) as connection:
+        jobs = connection.execute("SELECT args FROM outbox WHERE task = 'run.advance'").fetchall()
+    assert [job[0]["run_id"] for job in jobs] == [ids["run_id"]]
+
+
+def test_wrong_inputs_are_all_named_before_any_effect(
+    acme: PersonOf, active: dict[str, Any], database: DatabaseUrls
+) -> None:
+    answer = acme("sam").post(
+        "/v1/installs",
+        {
+            "boundary": "payments",
+            "grant_id": active["id"],
+            "inputs": {"cidr": 7, "egress": "tunnel", "node_count": 0, "speed": "fast"},
+        },
+    )
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["code"] == "invalid-inputs"
+    assert {p["path"] for p in error["problems"]} == {
+        "inputs",
+        "inputs.cidr",
+        "inputs.egress",
+        "inputs.node_count",
+        "inputs.speed",
+    }
+    assert runs(database) == []
+
+
+def test_inputs_that_the_server_fills_in_cannot_be_given(
+    acme: PersonOf, active: dict[str, Any]
+) -> None:
+    answer = acme("sam").post(
+        "/v1/installs",
+        {"boundary": "payments", "grant_id": active["id"], "inputs": {"account": "999988887777"}},
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"]["field"] == "inputs.account"
+
+
+def test_an_install_needs_an_active_grant_of_its_own_boundary(
+    acme: PersonOf, active: dict[str, Any], database: DatabaseUrls
+) -> None:
+    body = {"boundary": "research", "grant_id": active["id"]}
+    answer = acme("sam").post("/v1/installs", body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["field"] == "grant_id"
+    other = approved(acme, "research")
+    early = acme("sam").post("/v1/installs", {"boundary": "research", "grant_id": other["id"]})
+    assert early.status_code == 409
+    assert early.json()["error"]["code"] == "grant-not-active"
+    assert runs(database) == []
+
+
+def test_a_second_install_waits_for_the_first(acme: PersonOf, active: dict[str, Any]) -> None:
+    body = {"boundary": "payments", "grant_id": active["id"]}
+    first = acme("sam").post("/v1/installs", body).json()
+    second = acme("sam").post("/v1/installs", body)
+    assert second.status_code == 409
+    assert second.json()["error"]["install_id"] == first["install_id"]
+
+
+def test_an_unknown_blueprint_names_those_that_exist(
+    acme: PersonOf, active: dict[str, Any]
+) -> None:
+    answer = acme("sam").post(
+        "/v1/installs",
+        {"boundary": "payments", "grant_id": active["id"], "blueprint": "x", "version": "9.9.9"},
+    )
+    assert answer.status_code == 404
+    assert "eks-model-stack 0.1.0" in answer.json()["error"]["fix"]
