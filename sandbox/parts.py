@@ -302,7 +302,7 @@ class PartsBuilder:
         """Return the worker's settings: the only part with the control-plane key and cloud keys."""
         images = self._home.data / "images.json"
         write_private(images, json.dumps(references(), indent=2))
-        state = self.database_url_file(postgres.STATE_ROLE, "postgres")
+        state = self.database_url_file(postgres.STATE_ROLE, postgres.STATE_DATABASE)
         return {
             **self._common("ringfence_worker"),
             "RINGFENCE_STATE_DATABASE_URL_FILE": str(state),

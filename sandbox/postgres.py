@@ -20,7 +20,8 @@ DATABASE = "ringfence"
 OWNER = "ringfence_owner"
 PROCESS_ROLES = ("ringfence_api", "ringfence_worker", "ringfence_scheduler")
 STATE_ROLE = "ringfence_state"
-"""Role of the engine's state; owns one database per boundary, sees none of the control plane's."""
+"""Role of the engine's state; sees none of the control plane's tables."""
+STATE_DATABASE = "ringfence_state"
 
 
 class PostgresError(RuntimeError):
@@ -112,25 +113,29 @@ def ensure_roles(admin_url: str, passwords: dict[str, str]) -> None:
         for role, password in passwords.items():
             found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
             verb = "ALTER" if found.fetchone() else "CREATE"
-            extra = "CREATEDB" if role == STATE_ROLE else "NOCREATEDB"
             connection.execute(
-                sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS {} PASSWORD {}").format(
-                    sql.SQL(verb), sql.Identifier(role), sql.SQL(extra), sql.Literal(password)
+                sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD {}").format(
+                    sql.SQL(verb), sql.Identifier(role), sql.Literal(password)
                 )
             )
-        found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
-        if not found.fetchone():
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {}").format(
-                    sql.Identifier(DATABASE), sql.Identifier(OWNER)
-                )
-            )
+        _ensure_database(connection, DATABASE, OWNER, PROCESS_ROLES)
+        _ensure_database(connection, STATE_DATABASE, STATE_ROLE, ())
+
+
+def _ensure_database(
+    connection: psycopg.Connection[tuple[object, ...]],
+    name: str,
+    owner: str,
+    users: tuple[str, ...],
+) -> None:
+    """Create a database that only its owner and `users` may enter."""
+    database = sql.Identifier(name)
+    if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
         connection.execute(
-            sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(DATABASE))
+            sql.SQL("CREATE DATABASE {} OWNER {}").format(database, sql.Identifier(owner))
         )
-        for role in PROCESS_ROLES:
-            connection.execute(
-                sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
-                    sql.Identifier(DATABASE), sql.Identifier(role)
-                )
-            )
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    for user in users:
+        connection.execute(
+            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(user))
+        )

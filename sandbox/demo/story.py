@@ -60,6 +60,8 @@ class Scene:
     grant: dict[str, Any] = field(default_factory=dict)
     install_id: str = ""
     run_id: str = ""
+    planned: dict[str, Any] = field(default_factory=dict)
+    """The plan in one line: digest and counts per stack."""
     plan: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
     gateway_url: str = ""
@@ -229,6 +231,7 @@ class Story:
             scene.key = self._gateway_key(scene)
         for scene in self._scenes:
             self._wait_for_state(scene, "awaiting-approval")
+            scene.planned = self._architect.get(f"/v1/runs/{scene.run_id}")["plan"]
             scene.plan = self._architect.get(f"/v1/runs/{scene.run_id}/plan")
             self._approver.post(
                 f"/v1/runs/{scene.run_id}/approve",
@@ -262,10 +265,18 @@ class Story:
                 continue
             if event["state"] == wanted:
                 return
-            require(
-                event["state"] in ("queued", "planning", "running"),
-                f"{scene.name}: the run is {event['state']}: {event.get('detail')}",
-            )
+            if event["state"] not in ("queued", "planning", "running"):
+                raise DemoError(self._why(scene))
+
+    def _why(self, scene: Scene) -> str:
+        """Return what went wrong in a run, with the step's own words and what to do next."""
+        run = self._architect.get(f"/v1/runs/{scene.run_id}")
+        step = next((s for s in run["steps"] if s["key"] == run["at_fault"]), None)
+        words = step["error_message"] if step else run["error_message"]
+        return (
+            f"{scene.name}: the run is {run['state']}: {run['at_fault']}: {words}\n"
+            f"    next   ringfence run watch {scene.run_id}"
+        )
 
     # Chapter 5 to 9: apply, answer, count, close; the close happens inside the run.
 
@@ -278,11 +289,8 @@ class Story:
         )
         for scene in self._scenes:
             scene.run = self._architect.get(f"/v1/runs/{scene.run_id}")
-            require(
-                scene.run["state"] == "succeeded",
-                f"{scene.name}: the run is {scene.run['state']}: {scene.run['at_fault']} "
-                f"{scene.run['error_code']}: {scene.run['error_message']}",
-            )
+            if scene.run["state"] != "succeeded":
+                raise DemoError(self._why(scene))
         self._screen.gap()
         for position, scene in enumerate(self._scenes):
             own = scene.answers[-1]
@@ -412,8 +420,8 @@ class Story:
 
 def creates(scene: Scene) -> int:
     """Return how many resources the plan creates, over all stacks."""
-    counts = scene.plan["document"]["stacks"].values()
-    return sum(1 for stack in counts for step in stack["steps"] if step["op"] == "create")
+    counts: dict[str, dict[str, int]] = scene.planned["counts"]
+    return sum(operations.get("create", 0) for operations in counts.values())
 
 
 def one_line(text: str, width: int = 40) -> str:

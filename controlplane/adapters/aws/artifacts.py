@@ -93,7 +93,13 @@ def store(
             _put_parts(account, bucket, key, artifact.path, sums, on_progress)
         else:
             with artifact.path.open("rb") as body:
-                s3.put_object(Bucket=bucket, Key=key, Body=body, ChecksumSHA256=sums.whole)
+                s3.put_object(
+                    Bucket=bucket,
+                    Key=key,
+                    Body=body,
+                    ChecksumAlgorithm="SHA256",
+                    ChecksumSHA256=sums.whole,
+                )
     arrived = _head(account.client("s3"), bucket, key)
     if arrived != (sums.size, sums.reported):
         raise ConflictError(
@@ -166,6 +172,7 @@ def _put_parts(
                     UploadId=upload,
                     PartNumber=number,
                     Body=chunk,
+                    ChecksumAlgorithm="SHA256",
                     ChecksumSHA256=checksum,
                 )
                 done.append(
