@@ -132,7 +132,9 @@ def test_a_guest_of_another_issuer_waits_for_the_organizations_yes(
 ) -> None:
     document = organization()
     document["identity_provider"] = "https://idp.acme.example"
-    document["guests"] = dict.fromkeys(("sam@acme.test", "ana@acme.test"), "https://sandbox.ringfence.dev")
+    document["guests"] = dict.fromkeys(
+        ("sam@acme.test", "ana@acme.test"), "https://sandbox.ringfence.dev"
+    )
     assert person("sam").put("/v1/organizations/acme", document).status_code == 200
     refused = person("sam").get("/v1/boundaries")
     assert refused.status_code == 403
