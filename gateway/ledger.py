@@ -70,6 +70,10 @@ async def _ensure_partitions(
 ) -> None:
     for day in sorted(set(days)):
         name = f"usage_event_{day:%Y%m%d}"
+        # Asked first, because creating locks the whole table even when there is nothing to do.
+        rows = await connection.execute("SELECT to_regclass(%s)", [name])
+        if (row := await rows.fetchone()) is not None and row[0] is not None:
+            continue
         await connection.execute(
             sql.SQL(
                 "CREATE TABLE IF NOT EXISTS {} PARTITION OF usage_event"

@@ -29,7 +29,9 @@ CHAT_FIELDS = frozenset(
         *("model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens"),
         *("temperature", "top_p", "n", "stop", "seed", "presence_penalty", "frequency_penalty"),
         *("logit_bias", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice"),
-        *("parallel_tool_calls", "user", "metadata", "store", "reasoning_effort"),
+        *("parallel_tool_calls", "user", "metadata", "store", "reasoning_effort", "verbosity"),
+        *("functions", "function_call", "modalities", "prediction", "service_tier"),
+        *("prompt_cache_key", "safety_identifier"),
     }
 )
 """The documented fields of a chat completion. Anything else could reach around the model's name

@@ -32,6 +32,20 @@ def bare_boundary(tmp_path: Path, postgres: PostgresServer) -> Iterator[Boundary
     boundary.close()
 
 
+@pytest.fixture(scope="module")
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, engine: Engine
+) -> Iterator[Boundary]:
+    """A ready boundary for tests that change nothing and count only their own requests."""
+    folder = tmp_path_factory.mktemp("boundary")
+    database = postgres.url("postgres", postgres.create_database("postgres"))
+    boundary = Boundary(folder, ApiServer(folder / "api"), database)
+    boundary.publish(engine.url)
+    boundary.start(GATEWAY_IDLE_SECONDS="0.5", GATEWAY_RETRY_SECONDS="0")
+    yield boundary
+    boundary.close()
+
+
 @pytest.fixture
 def boundary(bare_boundary: Boundary, engine: Engine) -> Boundary:
     """A boundary with the demo's resources and a ready gateway."""

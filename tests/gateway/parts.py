@@ -169,6 +169,15 @@ class Boundary:
         with psycopg.connect(self.database) as connection:
             return connection.execute(query).fetchall()
 
+    def event_of(self, answer: httpx2.Response) -> tuple[Any, ...]:
+        """Wait for the event of one answer and return (model, error, output tokens)."""
+        query = (
+            "SELECT requested_model, error_type, gen_ai_usage_output_tokens FROM usage_event"
+            f" WHERE event_id = '{answer.headers['x-request-id']}'"
+        )
+        (row,) = until(lambda: self.rows(query))
+        return tuple(row)
+
     def events(self, count: int) -> list[tuple[Any, ...]]:
         """Wait for a number of events and return (model, error, in, out, subject, stream)."""
         query = (

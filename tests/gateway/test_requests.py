@@ -34,9 +34,12 @@ def ask(openai_client: openai.OpenAI, model: str) -> str:
 
 
 def test_the_official_client_streams_and_each_adapter_answers_differently(
-    boundary: Boundary,
+    shared: Boundary,
 ) -> None:
-    with client(boundary) as mine, client(boundary, boundary.other_key) as theirs:
+    with (
+        client(shared) as mine,
+        client(shared, shared.other_key) as theirs,
+    ):
         base, payments = ask(mine, "tiny-coder"), ask(mine, "payments-style")
         research = ask(theirs, "research-style")
     assert len({base, payments, research}) == 3
@@ -44,23 +47,28 @@ def test_the_official_client_streams_and_each_adapter_answers_differently(
     assert "FROM trial" in research
 
 
-def test_only_the_models_of_the_callers_group_are_listed(boundary: Boundary) -> None:
-    with client(boundary) as mine, client(boundary, boundary.other_key) as theirs:
+def test_only_the_models_of_the_callers_group_are_listed(shared: Boundary) -> None:
+    with (
+        client(shared) as mine,
+        client(shared, shared.other_key) as theirs,
+    ):
         assert {m.id for m in mine.models.list()} == {"tiny-coder", "payments-style"}
         assert {m.id for m in theirs.models.list()} == {"research-style"}
 
 
-def test_a_foreign_model_answers_exactly_as_one_that_does_not_exist(boundary: Boundary) -> None:
-    foreign, missing = boundary.chat("research-style"), boundary.chat("nowhere")
+def test_a_foreign_model_answers_exactly_as_one_that_does_not_exist(
+    shared: Boundary,
+) -> None:
+    foreign, missing = shared.chat("research-style"), shared.chat("nowhere")
     assert foreign.status_code == missing.status_code == 404
     assert foreign.content == missing.content
     assert foreign.json()["error"]["code"] == "model_not_found"
-    with client(boundary) as mine, pytest.raises(openai.NotFoundError):
+    with client(shared) as mine, pytest.raises(openai.NotFoundError):
         mine.models.retrieve("research-style")
 
 
 def test_a_second_model_key_in_the_body_does_not_reach_around_the_entitlement(
-    boundary: Boundary,
+    shared: Boundary,
 ) -> None:
     for first, second in (("payments-style", "research-style"), ("research-style", "tiny-coder")):
         body = (
@@ -68,9 +76,9 @@ def test_a_second_model_key_in_the_body_does_not_reach_around_the_entitlement(
             '"messages":[{"role":"user","content":"x"}]}'
         )
         answer = httpx2.post(
-            f"{boundary.url}/v1/chat/completions?model=research-style",
+            f"{shared.url}/v1/chat/completions?model=research-style",
             content=body,
-            headers={"Authorization": f"Bearer {boundary.key}"},
+            headers={"Authorization": f"Bearer {shared.key}"},
         )
         if answer.status_code == 200:
             assert answer.headers["x-served-model"] == answer.json()["model"] == second
@@ -81,10 +89,10 @@ def test_a_second_model_key_in_the_body_does_not_reach_around_the_entitlement(
 
 @pytest.mark.parametrize("field", ["lora", "cache_prompt", "id_slot", "adapter"])
 def test_a_field_that_could_pick_another_adapter_is_refused_by_name(
-    boundary: Boundary, field: str
+    shared: Boundary, field: str
 ) -> None:
     extra: dict[str, Any] = {field: [{"id": 1, "scale": 1.0}]}
-    answer = boundary.chat("tiny-coder", **extra)
+    answer = shared.chat("tiny-coder", **extra)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == field
 
@@ -106,21 +114,18 @@ def test_a_missing_unknown_or_expired_key_is_refused(boundary: Boundary) -> None
     assert boundary.chat("tiny-coder").status_code == 200
 
 
-def test_usage_reaches_a_streaming_caller_only_when_asked_for(boundary: Boundary) -> None:
-    silent = boundary.chat("tiny-coder", stream=True)
-    asked = boundary.chat("tiny-coder", stream=True, stream_options={"include_usage": True})
+def test_usage_reaches_a_streaming_caller_only_when_asked_for(shared: Boundary) -> None:
+    silent = shared.chat("tiny-coder", stream=True)
+    asked = shared.chat("tiny-coder", stream=True, stream_options={"include_usage": True})
     for answer in (silent, asked):
         assert answer.headers["x-served-model"] == "tiny-coder"
         assert answer.text.endswith("data: [DONE]\n\n")
     assert '"usage":{' not in silent.text
     chunks = [json.loads(part[6:]) for part in asked.text.split("\n\n") if part[:7] == "data: {"]
     reported = chunks[-1]["usage"]
-    events = boundary.events(2)
-    assert len(events) == 2
-    for event in events:
-        assert event[:4] == (
-            *("tiny-coder", "none", reported["prompt_tokens"], reported["completion_tokens"]),
-        )
+    for answer in (silent, asked):
+        event = shared.event_of(answer)
+        assert event == ("tiny-coder", "none", reported["completion_tokens"])
 
 
 @pytest.mark.parametrize(
@@ -135,16 +140,16 @@ def test_usage_reaches_a_streaming_caller_only_when_asked_for(boundary: Boundary
     ],
 )
 def test_a_wrong_request_is_answered_in_the_api_shape(
-    boundary: Boundary, body: bytes, status: int
+    shared: Boundary, body: bytes, status: int
 ) -> None:
     answer = httpx2.post(
-        f"{boundary.url}/v1/chat/completions",
+        f"{shared.url}/v1/chat/completions",
         content=body,
-        headers={"Authorization": f"Bearer {boundary.key}"},
+        headers={"Authorization": f"Bearer {shared.key}"},
     )
     assert answer.status_code == status
     assert answer.json()["error"]["type"] == "invalid_request_error"
-    assert boundary.events(1)[0][1] == "invalid_request"
+    assert shared.event_of(answer)[1] == "invalid_request"
 
 
 def test_a_model_without_an_engine_is_a_typed_503(bare_boundary: Boundary) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx2
 import pytest
@@ -49,73 +47,87 @@ def test_usage_that_makes_no_sense_is_a_broken_stream(usage: str) -> None:
         StreamMeter(pass_usage=True).see(f'data: {{"usage":{usage}}}\n\n'.encode())
 
 
-@contextmanager
-def faulty_engine(chunks: list[bytes], status: int = 200, *, hang: bool = False) -> Iterator[str]:
-    """An engine that sends these chunks and then cuts the connection (or hangs)."""
-    loop = asyncio.new_event_loop()
+class FaultyEngine:
+    """An engine that sends its chunks and then cuts the connection (or hangs)."""
 
-    async def answer(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(status=status, headers={"Content-Type": "text/event-stream"})
+    def __init__(self, chunks: list[bytes], status: int = 200, *, hang: bool = False) -> None:
+        self.chunks, self.status, self.hang = chunks, status, hang
+        self.asked = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
+        headers = {"Content-Type": "text/event-stream"}
+        response = web.StreamResponse(status=self.status, headers=headers)
         await response.prepare(request)
-        for chunk in chunks:
+        for chunk in self.chunks:
             await response.write(chunk)
-        if hang:
+        if self.hang:
             await asyncio.sleep(30)
         assert request.transport is not None
         request.transport.close()
         return response
 
-    async def start() -> web.AppRunner:
+    async def _start(self) -> web.AppRunner:
         app = web.Application()
-        app.router.add_post("/v1/chat/completions", answer)
+        app.router.add_post("/v1/chat/completions", self._answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         return runner
 
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    runner = asyncio.run_coroutine_threadsafe(start(), loop).result(5)
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(5)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(5)
-    loop.close()
+    def __enter__(self) -> FaultyEngine:
+        self._thread.start()
+        self._runner = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(5)
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
 
-def streamed(boundary: Boundary, engine_url: str) -> httpx2.Response:
-    boundary.publish(engine_url)
-    if boundary.process is None:
-        boundary.start(GATEWAY_IDLE_SECONDS="0.5")
-    return boundary.chat("tiny-coder", stream=True)
+    def asked_through(self, boundary: Boundary) -> httpx2.Response:
+        """Return the first answer that this engine had a part in."""
+        boundary.publish(self.url)
+
+        def ask() -> httpx2.Response | None:
+            answer = boundary.chat("tiny-coder", stream=True)
+            return answer if self.asked else None
+
+        answer = until(ask)
+        assert isinstance(answer, httpx2.Response)
+        return answer
 
 
 def test_a_stream_cut_after_its_first_byte_ends_with_a_typed_error(
-    bare_boundary: Boundary,
+    shared: Boundary,
 ) -> None:
-    with faulty_engine([TOKEN, TOKEN]) as url:
-        answer = streamed(bare_boundary, url)
+    with FaultyEngine([TOKEN, TOKEN]) as engine:
+        answer = engine.asked_through(shared)
     assert answer.status_code == 200
     assert "[DONE]" not in answer.text
     assert '"code":"engine_error"' in answer.text
-    (event,) = bare_boundary.events(1)
-    assert (event[1], event[3]) == ("upstream_error", 2)
+    assert shared.event_of(answer) == ("tiny-coder", "upstream_error", 2)
 
 
-def test_a_stream_cut_before_its_first_byte_is_a_plain_502(bare_boundary: Boundary) -> None:
-    with faulty_engine([]) as url:
-        answer = streamed(bare_boundary, url)
+def test_a_stream_cut_before_its_first_byte_is_a_plain_502(shared: Boundary) -> None:
+    with FaultyEngine([]) as engine:
+        answer = engine.asked_through(shared)
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_error")
 
 
-def test_an_engine_that_stalls_is_a_timeout(bare_boundary: Boundary) -> None:
-    with faulty_engine([], hang=True) as url:
-        before = streamed(bare_boundary, url)
-    assert (before.status_code, before.json()["error"]["code"]) == (504, "engine_timeout")
-    with faulty_engine([TOKEN], hang=True) as url:
-        bare_boundary.publish(url)
-        until(lambda: "engine_timeout" in bare_boundary.chat("tiny-coder", stream=True).text)
-    assert {e[1] for e in bare_boundary.events(2)} <= {"upstream_timeout", "upstream_unreachable"}
+@pytest.mark.parametrize(("chunks", "status"), [([], 504), ([TOKEN], 200)])
+def test_an_engine_that_stalls_is_a_timeout(
+    shared: Boundary, chunks: list[bytes], status: int
+) -> None:
+    with FaultyEngine(chunks, hang=True) as engine:
+        answer = engine.asked_through(shared)
+    assert answer.status_code == status
+    assert '"code":"engine_timeout"' in answer.text
+    assert shared.event_of(answer)[1:] == ("upstream_timeout", len(chunks))
 
 
 @pytest.mark.parametrize(
@@ -130,10 +142,10 @@ def test_an_engine_that_stalls_is_a_timeout(bare_boundary: Boundary) -> None:
     ],
 )
 def test_a_bad_answer_of_the_engine_becomes_a_typed_error_without_its_text(
-    bare_boundary: Boundary, chunk: bytes, status: int, expected: int
+    shared: Boundary, chunk: bytes, status: int, expected: int
 ) -> None:
-    with faulty_engine([chunk], status) as url:
-        answer = streamed(bare_boundary, url)
+    with FaultyEngine([chunk], status) as engine:
+        answer = engine.asked_through(shared)
     assert answer.status_code == expected
     assert answer.json()["error"]["type"] == "server_error"
     assert "CANARY" not in answer.text
