@@ -65,6 +65,7 @@ class Container:
         self._launch = launch
         self._changed = changed
         self._stopping = False
+        self._starting: asyncio.Task[None] | None = None
         self._grace = float(pod["spec"].get("terminationGracePeriodSeconds") or 0)
 
     @property
@@ -107,10 +108,12 @@ class Container:
         """Run one process to its end; configuration errors are waited out."""
         started = timestamp()
         try:
-            process, log_path = await self._start()
+            log_path = await self._start()
         except StartError as error:
             return self._ended(128, "StartError", str(error), started)
-        self.process = process
+        process = self.process
+        if process is None:
+            return self._ended(137, "Error", "deleted before it started", started)
         self.state = {"running": {"startedAt": timestamp()}}
         probing = asyncio.create_task(self.probes.run(process, self.env))
         self._changed()
@@ -123,7 +126,8 @@ class Container:
         message = await asyncio.to_thread(self._message, log_path, code)
         return self._ended(code, "Completed" if code == 0 else "Error", message, started)
 
-    async def _start(self) -> tuple[ContainerProcess, Path]:
+    async def _start(self) -> Path:
+        """Start the process, unless the pod ends first; return its log."""
         while True:
             try:
                 resolve(self.spec["image"])
@@ -137,12 +141,18 @@ class Container:
         self.env = launch.env
         self._termination.parent.mkdir(parents=True, exist_ok=True)
         self._termination.write_bytes(b"")
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            process = await ContainerProcess.start(
-                launch, self._namespace, self._scratch / f"{self.name}.json", log
-            )
-        return process, self.log
+        log_path = self.log
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._stopping:
+            self._starting = asyncio.create_task(self._spawn(launch, log_path))
+            # Shielded: a process must not be lost between its start and our knowing of it.
+            await asyncio.shield(self._starting)
+        return log_path
+
+    async def _spawn(self, launch: Launch, log_path: Path) -> None:
+        spec_file = self._scratch / f"{self.name}.json"
+        with log_path.open("ab") as log:
+            self.process = await ContainerProcess.start(launch, self._namespace, spec_file, log)
 
     @property
     def _termination(self) -> Path:
@@ -190,6 +200,8 @@ class Container:
         await self._end(grace)
 
     async def _end(self, grace: float) -> None:
+        if self._starting is not None:
+            await asyncio.wait({self._starting})
         process = self.process
         if process is None:
             return

@@ -72,6 +72,9 @@ class Agent:
             base_environment=base_environment(),
             own_processes=_may_own_processes(),
         )
+        self._finished: set[str] = set()
+        self._stop = asyncio.Event()
+        self.code = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._hosts_dirty = asyncio.Event()
         self._reload = asyncio.Event()
@@ -118,6 +121,7 @@ class Agent:
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         if old is not None and (new is None or _uid(new) != _uid(old)):
+            self._finished.discard(_uid(old))
             runner = self.runners.get(_uid(old))
             if runner is not None:
                 runner.update(None)
@@ -125,7 +129,9 @@ class Agent:
             return
         runner = self.runners.get(_uid(new))
         if runner is None:
-            if new["spec"].get("nodeName") in self.nodes.names:
+            # A finished pod may stay in the API for others' finalizers.
+            known = _uid(new) in self._finished
+            if new["spec"].get("nodeName") in self.nodes.names and not known:
                 self._start_pod(new)
             return
         labels = runner.pod["metadata"].get("labels")
@@ -145,6 +151,9 @@ class Agent:
         finally:
             self.runners.pop(runner.uid, None)
             runner.ended.set()
+            meta = runner.pod["metadata"]
+            if (meta["namespace"], meta["name"]) in self.caches["pods"].objects:
+                self._finished.add(runner.uid)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task: asyncio.Task[None] = asyncio.create_task(coroutine, name=name)
@@ -159,6 +168,10 @@ class Agent:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": task.get_name(), "exception": error}
             )
+            if not task.get_name().startswith("pod "):
+                # The supervisor starts a fresh agent; a half one would mislead.
+                self.code = 1
+                self._stop.set()
 
     async def _follow_hosts(self) -> None:
         while True:
@@ -205,11 +218,10 @@ class Agent:
             await asyncio.wait_for(asyncio.gather(*ending), 2 * DRAIN_SECONDS)
 
     async def run(self) -> None:
-        """Run until SIGTERM."""
+        """Run until SIGTERM, or until a part of the agent fails."""
         loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         self.network.clean()
         await self.identity.start()
@@ -227,7 +239,7 @@ class Agent:
             self._spawn(loop_of, name)
         for kind, cache in self.caches.items():
             self._spawn(cache.run(), f"watch {kind}")
-        await stop.wait()
+        await self._stop.wait()
         # As a node that shuts down: databases get the chance to close their files.
         await asyncio.gather(
             *(runner.shut_down(SHUTDOWN_SECONDS) for runner in [*self.runners.values()])
@@ -267,11 +279,12 @@ def main() -> int:
     os.umask(0o077)
     settings = read_settings(Path(sys.argv[1]))
 
-    async def run() -> None:
-        await Agent(settings).run()
+    async def run() -> int:
+        agent = Agent(settings)
+        await agent.run()
+        return agent.code
 
-    asyncio.run(run())
-    return 0
+    return asyncio.run(run())
 
 
 if __name__ == "__main__":

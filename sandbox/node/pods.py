@@ -68,6 +68,7 @@ class PodRunner:
         self._deleted = asyncio.Event()
         self._gone = False
         self._leaving = False
+        self._attaching: asyncio.Task[str] | None = None
         self._grace = 0.0
         self._sent: Object = {}
 
@@ -127,8 +128,11 @@ class PodRunner:
 
     async def _detach(self) -> None:
         # When the node stops, its namespaces end with it.
-        if not self._leaving:
-            await self._of.network.detach(self.uid)
+        if self._leaving:
+            return
+        if self._attaching is not None:
+            await asyncio.wait({self._attaching})
+        await self._of.network.detach(self.uid)
 
     def _remove_files(self) -> None:
         for folder in (self.durable, self.volatile):
@@ -191,7 +195,9 @@ class PodRunner:
         """Attach the network and make the volumes, waiting for what is not there yet."""
         while self.address is None:
             try:
-                self.address = await self._of.network.attach(self.uid)
+                self._attaching = asyncio.create_task(self._of.network.attach(self.uid))
+                # Shielded: a namespace that is half made could not be removed again.
+                self.address = await asyncio.shield(self._attaching)
             except NetError as error:
                 await self._wait("FailedCreatePodSandBox", error)
                 await asyncio.sleep(1)

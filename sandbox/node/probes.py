@@ -1,6 +1,6 @@
 """Probes and life-cycle hooks of one container: HTTP, TCP and commands.
 
-Called by the container runner. Until a container is first started and ready it is probed four
+Called by the container runner. Until a container is first started and ready it is probed ten
 times a second instead of every period, so that a rehearsal does not wait for a timer; the limits
 on failures count time, so nothing is given up earlier than Kubernetes would.
 """
@@ -18,7 +18,7 @@ import aiohttp
 from sandbox.node.api import Object
 from sandbox.node.process import ContainerProcess
 
-EAGER_SECONDS = 0.25
+EAGER_SECONDS = 0.1
 
 
 class Probes:

@@ -126,7 +126,7 @@ class ContainerProcess:
         Raises: TimeoutError after `seconds`.
         """
         # The user namespace last: entering it gives up the right to enter the others.
-        process = await asyncio.create_subprocess_exec(
+        starting = asyncio.create_subprocess_exec(
             *(_find("nsenter"), "--target", str(self.pid)),
             *("--mount", "--net", "--pid", "--uts", "--ipc", "--user", "--preserve-credentials"),
             *("--wd=/", "--", *command),
@@ -135,6 +135,8 @@ class ContainerProcess:
             stderr=asyncio.subprocess.DEVNULL,
             env=env,
         )
+        # Shielded: asyncio may hang when it is cancelled while a process starts.
+        process = await asyncio.shield(starting)
         try:
             return await asyncio.wait_for(process.wait(), seconds)
         except TimeoutError:

@@ -31,7 +31,10 @@ def kubectl(world: World, *arguments: str) -> str:
 
 def test_logs_of_present_and_previous_runs_are_read_with_kubectl(world: World) -> None:
     namespace = world.namespace()
-    script = "echo one; echo run $(ls /scratch | wc -l); touch /scratch/$(date +%N); exit 1"
+    script = (
+        "echo one; ls /scratch; test -e /scratch/again && exec sleep 60; "
+        "touch /scratch/again; exit 1"
+    )
     container = {
         "command": ["sh", "-c", script],
         "volumeMounts": [{"name": "work", "mountPath": "/scratch"}],
@@ -39,10 +42,13 @@ def test_logs_of_present_and_previous_runs_are_read_with_kubectl(world: World) -
     volumes = [{"name": "work", "emptyDir": {}}]
     world.pod(namespace, "talk", container=container, volumes=volumes)
 
-    def ended_again() -> bool:
+    def runs_again() -> bool:
         status = world.container(namespace, "talk")
-        return status.get("restartCount") == 1 and "waiting" in status["state"]
+        return status.get("restartCount") == 1 and "running" in status["state"]
 
-    world.until("the second end", ended_again)
-    assert kubectl(world, "logs", "-n", namespace, "talk", "--previous") == "one\nrun 0\n"
-    assert kubectl(world, "logs", "-n", namespace, "talk", "--tail=1") == "run 1\n"
+    world.until("the second run", runs_again)
+    assert kubectl(world, "logs", "-n", namespace, "talk", "--previous") == "one\n"
+    world.until(
+        "its log", lambda: kubectl(world, "logs", "-n", namespace, "talk") == "one\nagain\n"
+    )
+    assert kubectl(world, "logs", "-n", namespace, "talk", "--tail=1") == "again\n"
