@@ -50,6 +50,7 @@ class ApiError(Exception):
 
 
 def invalid_key() -> ApiError:
+    """The key is missing, unknown or expired: the three are not told apart."""
     return ApiError(
         *(401, "invalid_api_key", "The API key is missing, unknown or has expired."),
         ErrorType.INVALID_REQUEST,
@@ -57,33 +58,40 @@ def invalid_key() -> ApiError:
 
 
 def invalid(message: str, param: str | None = None, status: int = 400) -> ApiError:
+    """The request's shape is wrong."""
     return ApiError(status, "invalid_request", message, ErrorType.INVALID_REQUEST, param)
 
 
 def model_not_found() -> ApiError:
+    """The model is unknown or outside the caller's entitlement: the same answer."""
     message = "The model does not exist or you do not have access to it."
     return ApiError(404, "model_not_found", message, ErrorType.MODEL_NOT_FOUND, "model")
 
 
 def not_ready() -> ApiError:
+    """The engine is starting, busy or without the adapter."""
     message = "The model is not ready yet; try again shortly."
     return ApiError(503, "model_not_ready", message, ErrorType.UPSTREAM_UNREACHABLE)
 
 
 def unreachable() -> ApiError:
+    """No connection to the engine."""
     message = "The engine of this model cannot be reached; try again shortly."
     return ApiError(503, "engine_unreachable", message, ErrorType.UPSTREAM_UNREACHABLE)
 
 
 def upstream() -> ApiError:
+    """The engine failed or broke its stream."""
     message = "The engine of this model failed while answering."
     return ApiError(502, "engine_error", message, ErrorType.UPSTREAM_ERROR)
 
 
 def timeout() -> ApiError:
+    """The engine was silent for too long."""
     message = "The engine of this model did not answer in time."
     return ApiError(504, "engine_timeout", message, ErrorType.UPSTREAM_TIMEOUT)
 
 
 def unavailable(code: str, message: str) -> ApiError:
+    """The gateway itself cannot take the request now."""
     return ApiError(503, code, message, ErrorType.UPSTREAM_UNREACHABLE)

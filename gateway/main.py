@@ -49,6 +49,7 @@ class LibraryLog(logging.Handler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
         text = record.getMessage() if record.name.startswith("psycopg") else str(record.msg)
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
         log(f"{record.name}: {text} {kind}".strip())
