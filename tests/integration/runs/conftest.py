@@ -11,6 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.api.conftest import (  # noqa: F401 - fixtures of the run routes
+    acme,
+    api_database,
+    client,
+    control_plane_key,
+    person,
+)
+from tests.integration.api.test_installs import active  # noqa: F401 - a fixture of the run routes
 from tests.postgres import DatabaseUrls
 from tests.redis_server import RedisServer
 from tests.sagas.bench import Bench, open_bench
