@@ -55,17 +55,36 @@ class Inputs(BaseModel):
     account: Annotated[str, Field(pattern=r"^\d{12}$", description="AWS account number, as text")]
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", examples=["eu-central-1"])]
     partition: Literal["aws", "aws-cn", "aws-us-gov"] = "aws"
-    cidr: Annotated[Cidr, Field(description="The VPC's block, /16 to /22")]
-    zones: Annotated[tuple[str, ...], Field(description="Two availability zones of the region")]
+    cidr: Annotated[
+        Cidr,
+        Field(
+            description="The VPC's block, /16 to /22",
+            json_schema_extra={"pattern": r"^\d{1,3}(\.\d{1,3}){3}/(1[6-9]|2[0-2])$"},
+        ),
+    ]
+    zones: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Two different availability zones of the region",
+            json_schema_extra={"minItems": 2, "maxItems": 2, "uniqueItems": True},
+        ),
+    ]
     cluster: Annotated[Literal["new", "existing"], Field(description="Only new is implemented")] = (
         "new"
     )
     egress: Annotated[
         Literal["nat", "proxy", "privatelink"],
-        Field(description="Way out of the private network; only nat is implemented"),
+        Field(
+            description="Way out of the private network; only nat is implemented",
+            json_schema_extra={"enum": ["nat"]},
+        ),
     ] = "nat"
     accelerator: Annotated[
-        str, Field(description=f"Accelerator class of the nodes: {', '.join(ACCELERATORS)}")
+        str,
+        Field(
+            description="Accelerator class of the nodes",
+            json_schema_extra={"enum": [*ACCELERATORS]},
+        ),
     ] = "cpu"
     node_count: Annotated[int, Field(ge=1, le=100)] = 2
     kubernetes_version: Annotated[str, Field(pattern=r"^1\.\d{2}$")] = "1.34"
