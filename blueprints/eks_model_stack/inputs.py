@@ -69,9 +69,11 @@ class Inputs(BaseModel):
             json_schema_extra={"minItems": 2, "maxItems": 2, "uniqueItems": True},
         ),
     ]
-    cluster: Annotated[Literal["new", "existing"], Field(description="Only new is implemented")] = (
-        "new"
-    )
+    # The schema names what works, so that a file is refused before anything starts.
+    cluster: Annotated[
+        Literal["new", "existing"],
+        Field(description="Only new is implemented", json_schema_extra={"enum": ["new"]}),
+    ] = "new"
     egress: Annotated[
         Literal["nat", "proxy", "privatelink"],
         Field(
