@@ -183,8 +183,6 @@ def _shape(document: dict[str, Any]) -> list[Problem]:
     except ValidationError as error:
         # The rejected value is left out: a secret may have been pasted into the file.
         return [_shape_problem(e) for e in error.errors(include_url=False, include_input=False)]
-    except UnsupportedVersionError as error:
-        return [Problem(path="version", message=str(error), fix="write `version: 1`")]
     return []
 
 
@@ -192,6 +190,9 @@ def _shape_problem(error: Any) -> Problem:
     parts = [part for part in error["loc"] if part != "[key]"]
     path = join_path(parts)
     kind = error["type"]
+    if isinstance(error.get("ctx", {}).get("error"), UnsupportedVersionError):
+        cause = error["ctx"]["error"]
+        return Problem(path="version", message=str(cause), fix="write `version: 1`")
     name = parts[-1] if parts else "the document"
     if kind == "extra_forbidden":
         known = _known_fields(parts[:-1])
