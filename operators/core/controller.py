@@ -78,7 +78,7 @@ class Controller:
                 result = "error"
                 delay = self.queue.retry(key)
                 log.warning("%s %s: %s; again in %.1f s", self.name, key, error, delay)
-            except Exception:
+            except Exception:  # edge: a task's; one object must not stop the others
                 result = "bug"
                 delay = self.queue.retry(key)
                 log.exception("%s %s: again in %.1f s", self.name, key, delay)

@@ -170,45 +170,27 @@ class InstanceReconciler:
         pods = self._view.pods.by_index("instance", key.name)
         failure = verdict.find_failure(pods, revision)
         ready = verdict.ready_pods(pods, revision)
-        smoke = before.smoke if before and before.smoke else None
-        if smoke is not None and smoke.revision != revision:
-            smoke = None
         answer = self._prober.answer(key, revision)
-        if answer is not None and answer.completion is not None and smoke is None:
-            done = answer.completion
-            smoke = SmokeResult(
-                model=done.model,
-                output_tokens=done.output_tokens,
-                ttft_ms=done.ttft_ms,
-                revision=revision,
-            )
+        smoke = verdict.smoke_of(before, answer, revision)
         if rollout.complete and ready:
             self._prober.want(key, self._question(gathered, inputs, revision, ready, smoke))
         else:
             self._prober.forget(key)
             answer = None
         found = verdict.running(rollout, failure, answer, smoke is not None)
-        served = answer.served if answer else ()
-        if answer is None and rollout.complete and before is not None:
-            served = before.served_models
+        served = verdict.served_by(before, answer, rollout)
         aliases = [adapter.alias for adapter in inputs.adapters]
-        await self._store(
-            instance,
-            before,
-            found,
-            {
-                "endpoint": self._endpoint(key),
-                "replicas": rollout.replicas,
-                "ready_replicas": rollout.ready,
-                "selector": ",".join(f"{k}={v}" for k, v in plan.selector(instance).items()),
-                "adapters": AdapterCount(
-                    desired=len(aliases), ready=sum(alias in served for alias in aliases)
-                ),
-                "served_models": served,
-                "smoke": smoke,
-            },
-            failure,
-        )
+        loaded = sum(alias in served for alias in aliases)
+        observed: dict[str, object] = {
+            "endpoint": self._endpoint(key),
+            "replicas": rollout.replicas,
+            "ready_replicas": rollout.ready,
+            "selector": ",".join(f"{k}={v}" for k, v in plan.selector(instance).items()),
+            "adapters": AdapterCount(desired=len(aliases), ready=loaded),
+            "served_models": served,
+            "smoke": smoke,
+        }
+        await self._store(instance, before, found, observed, failure)
 
     def _question(
         self,

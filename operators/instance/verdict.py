@@ -14,7 +14,12 @@ from operators import types
 from operators.core.api import RawObject
 from operators.core.conditions import Finding, summary
 from operators.engines.prober import Answer
-from wire.resources import InstanceFailure, InstanceReason
+from wire.resources import (
+    InstanceFailure,
+    InstanceReason,
+    ModelInstanceStatus,
+    SmokeResult,
+)
 
 BAD_WAITS = {
     "CrashLoopBackOff",
@@ -112,6 +117,32 @@ def same_failure(one: InstanceFailure | None, other: InstanceFailure | None) -> 
     if one is None or other is None:
         return one is other
     return one.model_copy(update={"time": other.time}) == other
+
+
+def smoke_of(
+    before: ModelInstanceStatus | None, answer: Answer | None, revision: str
+) -> SmokeResult | None:
+    """Return the completion that this revision answered, stored or new, or None."""
+    if before is not None and before.smoke is not None and before.smoke.revision == revision:
+        return before.smoke
+    if answer is None or answer.completion is None:
+        return None
+    done = answer.completion
+    return SmokeResult(
+        model=done.model,
+        output_tokens=done.output_tokens,
+        ttft_ms=done.ttft_ms,
+        revision=revision,
+    )
+
+
+def served_by(
+    before: ModelInstanceStatus | None, answer: Answer | None, rollout: Rollout
+) -> tuple[str, ...]:
+    """Return the names the engine lists; what was stored stands until the first answer."""
+    if answer is not None:
+        return answer.served
+    return before.served_models if before is not None and rollout.complete else ()
 
 
 def blocked(reason: InstanceReason, message: str) -> list[Finding]:

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sandbox.cluster import ClusterHandle, start_cluster
+from sandbox.cluster import ClusterError, ClusterHandle, start_cluster
 from sandbox.models.store import ModelSet, ensure
 from sandbox.node.images import references
 from tests.operators.played_aws import PlayedAws
@@ -278,3 +278,81 @@ def test_bytes_with_another_digest_are_refused_and_leave_no_file(stack: Stack) -
     assert claims, "the verified artifacts are in the model store"
     assert all("0" * 64 not in path.name for path in claims)
     assert not list(stack.handle.settings.data.rglob(".partial-*"))
+
+
+def probe(stack: Stack, name: str, labels: dict[str, str], *target: str) -> str:
+    """Run a restricted pod in the boundary that tries to connect, and return what it says."""
+    security = {
+        "allowPrivilegeEscalation": False,
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    container = {
+        "name": "main",
+        "image": references()["ringfence/probe"],
+        "args": ["connect", *target, "--seconds", "1"],
+        "securityContext": security,
+        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+    }
+    spec = {"restartPolicy": "Never", "containers": [container]}
+    body = {"metadata": {"name": name, "labels": labels}, "spec": spec}
+    path = f"/api/v1/namespaces/{BOUNDARY}/pods"
+    stack.admin.request("POST", path, body)
+    stack.until(
+        f"pod {name} ended",
+        lambda: (
+            stack.admin.request("GET", f"{path}/{name}")["status"].get("phase")
+            in ("Succeeded", "Failed")
+        ),
+    )
+    return str(stack.admin.request("GET", f"{path}/{name}/log")).strip()
+
+
+def test_policies_keep_everybody_but_the_gateway_from_the_engine(stack: Stack) -> None:
+    engine = stack.get("ModelInstance", "coder")["status"]["endpoint"]
+    host, port = engine.removeprefix("http://").split(":")
+    assert "connected" not in probe(stack, "stranger", {"app": "stranger"}, host, port)
+    # The same pod with the gateway's label gets through: it is the policy that bites.
+    gateway = {"ringfence.dev/component": "gateway"}
+    assert "connected" in probe(stack, "like-the-gateway", gateway, host, port)
+    assert "connected" not in probe(stack, "to-aws", gateway, "10.88.0.10", "80")
+
+
+def test_a_pod_that_is_not_restricted_is_refused(stack: Stack) -> None:
+    container = {"name": "main", "image": references()["ringfence/probe"]}
+    spec = {"containers": [container], "hostNetwork": True}
+    body = {"metadata": {"name": "root"}, "spec": spec}
+    with pytest.raises(ClusterError, match="restricted"):
+        stack.admin.request("POST", f"/api/v1/namespaces/{BOUNDARY}/pods", body)
+
+
+def test_after_a_restart_of_the_operator_nothing_is_written(stack: Stack) -> None:
+    def versions() -> dict[str, str]:
+        paths = [kind.path(None) for kind in KINDS.values()]
+        paths += [f"/apis/apps/v1/namespaces/{BOUNDARY}/deployments"]
+        paths += [f"/api/v1/namespaces/{BOUNDARY}/{n}" for n in ("services", "configmaps")]
+        objects = [obj for path in paths for obj in stack.list(path)]
+        return {o["metadata"]["uid"]: o["metadata"]["resourceVersion"] for o in objects}
+
+    def operators() -> list[dict[str, Any]]:
+        labelled = "labelSelector=ringfence.dev%2Fcomponent%3Doperator"
+        return stack.list(f"/api/v1/namespaces/{SYSTEM}/pods?{labelled}")
+
+    before = versions()
+    (old,) = operators()
+    name = old["metadata"]["name"]
+    stack.admin.request("DELETE", f"/api/v1/namespaces/{SYSTEM}/pods/{name}")
+    lease = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/ringfence-operator"
+    stack.until(
+        "another operator leads",
+        lambda: (
+            stack.admin.request("GET", lease)["spec"].get("holderIdentity", "") not in ("", name)
+        ),
+    )
+    # Long enough for a first look at everything and for two probes of the engine.
+    deadline = time.monotonic() + 6
+    while time.monotonic() < deadline:
+        assert versions() == before
+        time.sleep(0.5)
