@@ -124,8 +124,8 @@ def _nodes(stack: Stack, upstream: Upstream, cluster: Any) -> tuple[Any, Any]:
         scaling_config={"desired_size": count, "min_size": count, "max_size": count},
         update_config={"max_unavailable": 1},
         labels={
-            "ringfence.io/accelerator": accelerator,
-            "ringfence.io/boundary": stack.inputs.boundary,
+            "ringfence.dev/accelerator": accelerator,
+            "ringfence.dev/boundary": stack.inputs.boundary,
         },
         tags=stack.tags("aws:eks/nodeGroup:NodeGroup", "nodes"),
         opts=stack.options(depends_on=attachments),
