@@ -18,8 +18,9 @@ _PATTERNS: tuple[re.Pattern[str], ...] = (
     re.compile(r"(?i)(?<=X-Amz-Credential=)[^&\s\"']+"),
     re.compile(r"k8s-aws-v1\.[A-Za-z0-9_-]+"),
     re.compile(r"\bv1:[A-Za-z0-9+/=]{8,}:[A-Za-z0-9+/=]{8,}"),
+    re.compile(r"(?i)(?P<keep>\bbearer\s+)[\w.~+/=-]{8,}"),
     re.compile(
-        r"(?i)(?P<keep>\b(?:password|passphrase|secret[_-]?(?:access[_-]?)?key|"
+        r"(?i)(?P<keep>[\w-]*(?:password|passphrase|secret[_-]?(?:access[_-]?)?key|"
         r"session[_-]?token|authorization|bearer|token)\b[\"']?\s*[=:]\s*[\"']?)[^\s\"',}&]+"
     ),
     re.compile(r"(?P<keep>\b\w+://[^\s:/@]+:)[^\s@/]+(?=@)"),

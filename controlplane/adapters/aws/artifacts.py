@@ -60,11 +60,11 @@ class _Parts:
 
     @property
     def reported(self) -> str:
-        """Return what S3 reports: the checksum, or the checksum of checksums and their count."""
+        """Return what S3 reports: the checksum, or the checksum of the parts' checksums."""
         if not self.parts:
             return self.whole
         joined = b"".join(base64.b64decode(part) for part in self.parts)
-        return f"{base64.b64encode(hashlib.sha256(joined).digest()).decode()}-{len(self.parts)}"
+        return base64.b64encode(hashlib.sha256(joined).digest()).decode()
 
 
 def object_key(digest: str) -> str:
@@ -146,7 +146,9 @@ def _head(s3: Any, bucket: str, key: str) -> tuple[int, str | None] | None:
             if error_code(error) in _MISSING:
                 return None
             raise
-    return int(found["ContentLength"]), found.get("ChecksumSHA256")
+    # Of an object in parts S3 gives the checksum of checksums and, after a dash, their number.
+    checksum = found.get("ChecksumSHA256")
+    return int(found["ContentLength"]), checksum.split("-")[0] if checksum else None
 
 
 def _put_parts(

@@ -97,10 +97,14 @@ class HelmReleases:
 
     def uninstall(self, kubeconfig: Path, name: str, namespace: str) -> bool:
         """Remove a release and return whether there was one. Raises: ReleaseFailedError."""
-        output = self._run(
-            kubeconfig, ["uninstall", name, "--namespace", namespace, "--ignore-not-found"]
+        place = ["--namespace", namespace]
+        listed = self._run(
+            kubeconfig, ["list", "--filter", f"^{name}$", "--output", "json", *place]
         )
-        return "uninstalled" in output
+        if not json.loads(listed):
+            return False
+        self._run(kubeconfig, ["uninstall", name, "--ignore-not-found", *place])
+        return True
 
     def _run(self, kubeconfig: Path, arguments: list[str]) -> str:
         home = self._work_dir / "helm"

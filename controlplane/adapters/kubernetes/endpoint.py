@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import http.client
 import json
+import re
 import socket
 import ssl
 from dataclasses import dataclass
@@ -36,19 +36,22 @@ class Endpoint:
         Names: `connection-refused`, `connection-reset`, `timeout`, `tls-failed`, `unreachable`.
         """
         address = urlsplit(self.url)
-        # Straight to the address: a proxy that accepts every connection would hide a shut door.
-        connection = http.client.HTTPSConnection(
-            str(address.hostname), address.port or 443, timeout=_TIMEOUT, context=self._trust()
+        host, port = str(address.hostname), address.port or 443
+        request = (
+            f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {token}\r\n"
+            "Accept: application/json\r\nConnection: close\r\n\r\n"
         )
+        trust = self._trust()
         try:
-            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
-            response = connection.getresponse()
-            response.read()
-            return response.status
-        except (OSError, http.client.HTTPException) as error:
+            # Straight to the address: a proxy that accepts everything would hide a shut door.
+            with (
+                socket.create_connection((host, port), timeout=_TIMEOUT) as plain,
+                trust.wrap_socket(plain, server_hostname=host) as secured,
+            ):
+                secured.sendall(request.encode())
+                return _status(secured)
+        except OSError as error:
             return _name(error)
-        finally:
-            connection.close()
 
     def write_kubeconfig(self, path: Path, token: str) -> Path:
         """Write a configuration for one user and one cluster, mode 0600."""
@@ -79,16 +82,25 @@ class Endpoint:
             ) from error
 
 
-def _name(error: Exception) -> str:
+def _status(secured: ssl.SSLSocket) -> int | str:
+    head = b""
+    while b"\r\n" not in head:
+        chunk = secured.recv(4096)
+        if not chunk:
+            return "connection-reset"
+        head += chunk
+    found = re.match(rb"HTTP/1\.[01] (\d{3}) ", head)
+    return int(found.group(1)) if found else "unreachable"
+
+
+def _name(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection-refused"
-    if isinstance(error, ConnectionResetError | BrokenPipeError | http.client.RemoteDisconnected):
-        return "connection-reset"
     if isinstance(error, ssl.SSLCertVerificationError):
         return "tls-failed"
-    if isinstance(error, TimeoutError | socket.timeout):
+    if isinstance(error, TimeoutError):
         return "timeout"
-    if isinstance(error, ssl.SSLError):
-        # The other side hung up in the middle of the handshake: an endpoint that takes nobody.
+    # Also in the middle of the handshake: an endpoint that takes nobody hangs up.
+    if isinstance(error, ConnectionError | ssl.SSLError):
         return "connection-reset"
     return "unreachable"
