@@ -58,11 +58,12 @@ def key_entry(key: str, owner: str, group: str, days: float = 1.0) -> dict[str, 
 
 
 @dataclass
-class Boundary:
-    """One boundary: its API server double, its database, and the gateway process."""
+class GatewayProcess:
+    """A gateway process on one database and one API server."""
 
     folder: Path
-    api: ApiServer
+    kubernetes: dict[str, str]
+    """What a pod's environment says about the API server."""
     database: str
     key: str = field(default_factory=new_key)
     other_key: str = field(default_factory=new_key)
@@ -70,28 +71,6 @@ class Boundary:
     url: str = ""
     internal_url: str = ""
     starts: int = 0
-
-    def publish(self, engine_url: str | None) -> None:
-        """Put the demo's resources: two adapters, two groups, one key each."""
-        status = {} if engine_url is None else {"endpoint": engine_url}
-        self.api.put("modelinstances", "coder", instance_spec(), status)
-        for alias in ("payments-style", "research-style"):
-            self.api.put("adapterbindings", alias, binding_spec(alias))
-        self.publish_access()
-
-    def publish_access(self, **changed: Any) -> None:
-        """Put the GatewayAccess."""
-        spec = {
-            "keys": [
-                key_entry(self.key, "pia@acme.test", "payments-engineers"),
-                key_entry(self.other_key, "rui@acme.test", "research-engineers"),
-            ],
-            "groups": [
-                {"name": "payments-engineers", "models": ["tiny-coder", "payments-style"]},
-                {"name": "research-engineers", "models": ["research-style"]},
-            ],
-        }
-        self.api.put("gatewayaccesses", "access", {**spec, **changed})
 
     def start(self, *, ready: bool = True, **extra: str) -> None:
         """Start the gateway and wait until it is ready."""
@@ -106,7 +85,7 @@ class Boundary:
             GATEWAY_HOST="127.0.0.1",
             GATEWAY_PORT="0",
             GATEWAY_INTERNAL_PORT="0",
-            **self.api.environment(),
+            **self.kubernetes,
             **extra,
         )
         with self.log.open("wb") as output:
@@ -148,7 +127,6 @@ class Boundary:
         """Leave no process behind."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
-        self.api.close()
 
     def chat(self, model: str, key: str | None = None, **body: Any) -> httpx2.Response:
         """Ask for one short completion."""
@@ -187,3 +165,38 @@ class Boundary:
         )
         until(lambda: len(self.rows(query)) >= count)
         return self.rows(query)
+
+
+class Boundary(GatewayProcess):
+    """A gateway process with a double of the API server of its own."""
+
+    def __init__(self, folder: Path, api: ApiServer, database: str) -> None:
+        super().__init__(folder, api.environment(), database)
+        self.api = api
+
+    def close(self) -> None:
+        """Leave no process and no server behind."""
+        super().close()
+        self.api.close()
+
+    def publish(self, engine_url: str | None) -> None:
+        """Put the demo's resources: two adapters, two groups, one key each."""
+        status = {} if engine_url is None else {"endpoint": engine_url}
+        self.api.put("modelinstances", "coder", instance_spec(), status)
+        for alias in ("payments-style", "research-style"):
+            self.api.put("adapterbindings", alias, binding_spec(alias))
+        self.publish_access()
+
+    def publish_access(self, **changed: Any) -> None:
+        """Put the GatewayAccess."""
+        spec = {
+            "keys": [
+                key_entry(self.key, "pia@acme.test", "payments-engineers"),
+                key_entry(self.other_key, "rui@acme.test", "research-engineers"),
+            ],
+            "groups": [
+                {"name": "payments-engineers", "models": ["tiny-coder", "payments-style"]},
+                {"name": "research-engineers", "models": ["research-style"]},
+            ],
+        }
+        self.api.put("gatewayaccesses", "access", {**spec, **changed})
