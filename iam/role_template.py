@@ -250,6 +250,8 @@ def _role(policies: list[str]) -> dict[str, Any]:
                 "Action": "sts:AssumeRole",
                 "Condition": {
                     "StringEquals": {"sts:ExternalId": {"Ref": "ExternalId"}},
+                    # The customer's trail must name a person for every session.
+                    "Null": {"sts:SourceIdentity": "false"},
                     **in_time,
                 },
             },

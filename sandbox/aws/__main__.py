@@ -48,7 +48,7 @@ def serve(config: GateConfig) -> None:
     account = Account(config)
     tcp = TcpServer(config.port, account.gate.handle)
     unix = UnixServer(config.unix_socket, account.gate.handle)
-    account.eks.port = tcp.server_port
+    account.eks.pages.port = tcp.server_port
     for server in (tcp, unix):
         threading.Thread(target=server.serve_forever, daemon=True).start()
     account.start()

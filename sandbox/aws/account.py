@@ -99,7 +99,7 @@ class Account:
         if request.path == "/_rehearsal/accounts" and request.method == "GET":
             return json_response({"accounts": self.config.all_accounts})
         if request.path.startswith("/_rehearsal/eks/"):
-            return self.eks.page(request)
+            return self.eks.pages.handle(request)
         raise AwsError("NotFound", "No such page of the rehearsal account", 404)
 
     def _cloudtrail(self, call: Call) -> Response:

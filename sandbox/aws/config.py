@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,7 +26,7 @@ class GateConfig(BaseModel):
     region: str = "eu-central-1"
     api_socket: Path | None = Field(default=None, description="the control plane, for clusters")
     trail_flush_seconds: float = Field(default=2.0, gt=0)
-    partition: str = "aws"
+    partition: Literal["aws"] = "aws"
 
     @property
     def all_accounts(self) -> list[str]:

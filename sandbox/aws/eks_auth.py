@@ -11,6 +11,7 @@ import re
 import uuid
 from typing import Any
 
+from sandbox.aws.eks.access import find_association
 from sandbox.aws.eks.service import Eks
 from sandbox.aws.eks.state import Cluster, not_found
 from sandbox.aws.errors import AwsError
@@ -33,7 +34,8 @@ class EksAuth:
     def handle(self, call: Call) -> Response:
         """Exchange a token. Raises AwsError of EKS Auth."""
         name = str(call.params.get("clusterName", ""))
-        cluster = self._eks.state.by_runtime_name(name)
+        with self._eks.state.lock:
+            cluster = self._eks.state.by_runtime_name(name)
         if cluster is None:
             raise not_found(f"No cluster found for name: {name}.")
         call.account = cluster["account"]
@@ -42,7 +44,8 @@ class EksAuth:
         if not found:
             raise AwsError("InvalidTokenException", "The token is not of a service account", 400)
         namespace, account = found.groups()
-        association = self._eks.association_of(cluster, namespace, account)
+        with self._eks.state.lock:
+            association = find_association(cluster, namespace, account)
         if association is None:
             raise not_found(f"No association for {namespace}/{account} in {name}.")
         extra = user.get("extra", {})

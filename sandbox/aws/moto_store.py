@@ -59,6 +59,7 @@ class MotoStore:
         """Open the journal in `journal.jsonl` and play it back."""
         self._app = DomainDispatcherApplication(create_backend_app)
         self._lock = threading.RLock()
+        self._made: set[tuple[str, str, str]] = set()
         self._bodies = data_dir / "bodies"
         self._bodies.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = data_dir / "journal.jsonl"
@@ -69,6 +70,7 @@ class MotoStore:
     def send(self, call: StoreCall, *, record: bool) -> Response:
         """Run one call; `record` marks a change that must survive a restart."""
         with self._lock:
+            self._ensure_backend(call)
             if not record:
                 return self._dispatch(call)
             seed = secrets.randbits(63)
@@ -97,44 +99,29 @@ class MotoStore:
         with self._lock:
             self._journal.close()
 
+    def _ensure_backend(self, call: StoreCall) -> None:
+        """Make a backend before its first call, always with the same ids.
+
+        A new EC2 backend brings a default network; made inside a recorded call it would use up the
+        call's random numbers, and the playback would give other ids.
+        """
+        place = (call.service, call.account, call.region)
+        if place not in self._made:
+            self._made.add(place)
+            # The application of a service makes a backend of its own when it is first used.
+            self._app.get_application(_environ(call))
+            mock_random.seed("/".join(place))
+            backend(*place)
+
     def _dispatch(self, call: StoreCall) -> Response:
         """Run moto's WSGI application on a call."""
-        path, _, query = call.target.partition("?")
-        environ: dict[str, Any] = {
-            "REQUEST_METHOD": call.method,
-            "SCRIPT_NAME": "",
-            "PATH_INFO": unquote(path, encoding="latin-1"),
-            "RAW_URI": call.target,
-            "REQUEST_URI": call.target,
-            "QUERY_STRING": query,
-            "SERVER_NAME": "127.0.0.1",
-            "SERVER_PORT": "80",
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "HTTP_HOST": "127.0.0.1",
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(call.body),
-            "wsgi.errors": io.StringIO(),
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-            "CONTENT_LENGTH": str(len(call.body)),
-            "HTTP_X_MOTO_ACCOUNT_ID": call.account,
-            "HTTP_AUTHORIZATION": (
-                f"AWS4-HMAC-SHA256 Credential=AKIAREHEARSAL/20200101/{call.region}/{call.service}"
-                "/aws4_request, SignedHeaders=host, Signature=0"
-            ),
-        }
-        for name, value in call.headers.items():
-            key = name.upper().replace("-", "_")
-            environ["CONTENT_TYPE" if key == "CONTENT_TYPE" else f"HTTP_{key}"] = value
         captured: dict[str, Any] = {}
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             captured["status"] = int(status.split()[0])
             captured["headers"] = dict(headers)
 
-        chunks: Iterable[bytes] = self._app(environ, start)
+        chunks: Iterable[bytes] = self._app(_environ(call), start)
         body = b"".join(chunks)
         return Response(captured["status"], captured["headers"], body)
 
@@ -182,10 +169,46 @@ class MotoStore:
             else base64.b64decode(entry["body"])
         )
         names = ("account", "region", "service", "method", "target", "headers")
+        call = StoreCall(**{name: entry[name] for name in names}, body=body)
+        self._ensure_backend(call)
         mock_random.seed(entry["seed"])
-        response = self._dispatch(StoreCall(**{name: entry[name] for name in names}, body=body))
+        response = self._dispatch(call)
         if response.status >= 400:
             log.error("journal: %s %s no longer works", entry["service"], entry["method"])
+
+
+def _environ(call: StoreCall) -> dict[str, Any]:
+    """Write a call as WSGI does, signed by nobody: moto only reads service and region of it."""
+    path, _, query = call.target.partition("?")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": call.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote(path, encoding="latin-1"),
+        "RAW_URI": call.target,
+        "REQUEST_URI": call.target,
+        "QUERY_STRING": query,
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_HOST": "127.0.0.1",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(call.body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "CONTENT_LENGTH": str(len(call.body)),
+        "HTTP_X_MOTO_ACCOUNT_ID": call.account,
+        "HTTP_AUTHORIZATION": (
+            f"AWS4-HMAC-SHA256 Credential=AKIAREHEARSAL/20200101/{call.region}/{call.service}"
+            "/aws4_request, SignedHeaders=host, Signature=0"
+        ),
+    }
+    for name, value in call.headers.items():
+        key = name.upper().replace("-", "_")
+        environ["CONTENT_TYPE" if key == "CONTENT_TYPE" else f"HTTP_{key}"] = value
+    return environ
 
 
 def backend(service: str, account: str, region: str) -> Any:

@@ -31,6 +31,8 @@ _KEPT = (
     "range",
 )
 _DROPPED = ("x-amz-security-token", "x-amz-content-sha256", "x-amz-date")
+# Paths that moto's own server would not take as buckets.
+_NOT_BUCKETS = ("/moto-api", "/latest/", "/favicon.ico", "/v20180820/")
 _SLOW = {
     "CreateNatGateway": (re.compile(rb"<natGatewayId>(nat-[0-9a-f]+)</natGatewayId>"), NAT_SECONDS),
     "CreateVpcEndpoint": (
@@ -56,6 +58,8 @@ class Storage:
         """Run one call."""
         if call.service == "ec2":
             self._settle()
+        if call.service == "s3" and call.request.path.startswith(_NOT_BUCKETS):
+            raise AwsError("NoSuchBucket", "The specified bucket does not exist", 404)
         account = call.account
         bucket = call.params.get("Bucket") if call.service == "s3" else None
         if bucket and call.operation != "CreateBucket":

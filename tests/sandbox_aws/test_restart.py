@@ -8,8 +8,9 @@ import sys
 import urllib.request
 
 from tests.sandbox_aws.conftest import CUSTOMER, ROOT, GateProcess
-from tests.sandbox_aws.test_blueprint_calls import make_bucket, make_vpc, trail_records, wait_for
+from tests.sandbox_aws.test_blueprint_calls import make_bucket, make_vpc, wait_for
 from tests.sandbox_aws.test_sessions import code_of
+from tests.sandbox_aws.test_trail import trail_records
 
 
 def test_everything_survives_a_kill(own_gate: GateProcess) -> None:

@@ -40,6 +40,7 @@ def test_the_opened_role_gives_a_session_with_person_and_run(opened: Boundary) -
     ("change", "why"),
     [
         ({"ExternalId": None}, "no external id"),
+        ({"SourceIdentity": None}, "no person"),
         ({"ExternalId": "wrong-0123456789abcdef0000"}, "a wrong external id"),
         ({"ExternalId": "EXTERNAL-unit001x-0123456789abcdef"}, "another case"),
         ({"Tags": [{"Key": "ringfence:boundary", "Value": "other"}]}, "a foreign boundary tag"),

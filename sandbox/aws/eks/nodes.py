@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from typing import Any
 
@@ -19,6 +20,7 @@ from sandbox.aws.messages import Call
 from sandbox.aws.operations.eks import eks_arn
 
 NODEGROUP_SECONDS, NODEGROUP_DELETE_SECONDS, ADDON_SECONDS = 150.0, 120.0, 60.0
+POLL_SECONDS = 0.1
 _EFFECTS = {
     "NO_SCHEDULE": "NoSchedule",
     "NO_EXECUTE": "NoExecute",
@@ -64,7 +66,7 @@ class Nodes:
             "labels": call.params.get("labels") or {}, "taints": call.params.get("taints") or [],
             "updateConfig": call.params.get("updateConfig") or {"maxUnavailable": 1},
             "tags": dict(call.params.get("tags") or {}), "health": {"issues": []},
-            "resources": {}, "ready_at": now + NODEGROUP_SECONDS * self._scale,
+            "joined": False,"ready_at": now + NODEGROUP_SECONDS * self._scale,
         }  # fmt: skip
         cluster["nodegroups"][name] = group
         self._state.save()
@@ -102,7 +104,8 @@ class Nodes:
         self._state.save()
         handle = self._runtime.handle(cluster)
         if handle is not None:
-            handle.remove_nodes(group["nodegroupName"])
+            name = group["nodegroupName"]
+            threading.Thread(target=handle.remove_nodes, args=(name,), daemon=True).start()
         return {"nodegroup": _shown(group)}
 
     def list_groups(self, call: Call) -> dict[str, Any]:
@@ -204,12 +207,18 @@ class Nodes:
         """Bring a node group's status up to date."""
         if group["status"] != "CREATING" or group["ready_at"] > self._clock.now().timestamp():
             return group
-        handle = self._runtime.handle(cluster)
-        wanted = int(group["scalingConfig"]["desiredSize"])
-        if handle is not None and handle.ready_nodes(group["nodegroupName"]) >= wanted:
+        if group["joined"]:
             group["status"] = "ACTIVE"
             self._state.save()
         return group
+
+    def _failed(self, group: dict[str, Any], why: str) -> None:
+        """Fail a group that is being created; one that is ACTIVE or leaving keeps its status."""
+        if group["status"] == "CREATING":
+            group["status"] = "CREATE_FAILED"
+            issue = {"code": "NodeCreationFailure", "message": why}
+            group["health"] = {"issues": [issue]}
+            self._state.save()
 
     def _join(self, cluster: Cluster, group: dict[str, Any]) -> None:
         """Set the real nodes of a group, in the background; a failure fails the group."""
@@ -223,27 +232,27 @@ class Nodes:
             for one in group["taints"]
         ]
 
+        wanted = int(group["scalingConfig"]["desiredSize"])
+        resources = {accelerator: "1"} if accelerator else {}
+
         def join() -> None:
             try:
-                handle.add_nodes(
-                    group["nodegroupName"],
-                    int(group["scalingConfig"]["desiredSize"]),
-                    labels=group["labels"],
-                    taints=taints,
-                    resources={accelerator: "1"} if accelerator else {},
-                )
+                name = group["nodegroupName"]
+                handle.add_nodes(name, wanted, group["labels"], taints, resources)
+                # A join, not the emulation's lock, waits for the real nodes.
+                while handle.ready_nodes(name) < wanted and group["status"] == "CREATING":
+                    time.sleep(POLL_SECONDS)
+                with self._state.lock:
+                    group["joined"] = True
+                    self._state.save()
             except Exception as exc:  # thread edge: the group's status carries the failure
                 log.exception("node group %s did not join", group["nodegroupName"])
                 with self._state.lock:
-                    group["status"] = "CREATE_FAILED"
-                    group["health"] = {
-                        "issues": [{"code": "NodeCreationFailure", "message": str(exc)}]
-                    }
-                    self._state.save()
+                    self._failed(group, str(exc))
 
         threading.Thread(target=join, daemon=True).start()
 
 
 def _shown(one: dict[str, Any]) -> dict[str, Any]:
     """Leave out our own bookkeeping."""
-    return {k: v for k, v in one.items() if k not in ("ready_at", "gone_at")}
+    return {k: v for k, v in one.items() if k not in ("ready_at", "gone_at", "joined")}

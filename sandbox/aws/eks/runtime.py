@@ -166,6 +166,10 @@ class Runtime:
             self.failures[name] = str(exc)
             self._changed()
             return
+        if cluster["status"] == "DELETING":
+            handle.stop()
+            shutil.rmtree(data_dir, ignore_errors=True)
+            return
         endpoint = Endpoint(int(cluster.get("port") or 0), handle.api_socket, allows)
         with self._lock:
             self._handles[name], self._endpoints[name] = handle, endpoint

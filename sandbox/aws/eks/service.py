@@ -6,26 +6,25 @@ Called by the gate. A cluster is CREATING for its scaled time and until its real
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs
 
 from sandbox.aws.clock import Clock
 from sandbox.aws.config import GateConfig
-from sandbox.aws.eks.access import Access, find_association
+from sandbox.aws.eks.access import Access
 from sandbox.aws.eks.endpoint import may_enter
 from sandbox.aws.eks.nodes import Nodes
+from sandbox.aws.eks.pages import ClusterPages
 from sandbox.aws.eks.runtime import Runtime, Starter, real_starter
 from sandbox.aws.eks.state import Cluster, State, bad_parameter, in_use, not_found
-from sandbox.aws.eks.tokens import TokenRefusedError, TokenRules, answer, caller_of, review
+from sandbox.aws.eks.tags import Tags
+from sandbox.aws.eks.vpc import check_endpoint, vpc_config
 from sandbox.aws.errors import AwsError
 from sandbox.aws.keys import KeyStore
-from sandbox.aws.messages import Call, Request, Response
-from sandbox.aws.moto_store import backend
+from sandbox.aws.messages import Call, Response
 from sandbox.aws.operations.eks import eks_arn
 
 # Published latencies at scale 1, p50 seconds.
@@ -33,7 +32,6 @@ CLUSTER_SECONDS, CLUSTER_DELETE_SECONDS, ACCESS_UPDATE_SECONDS = 660.0, 180.0, 1
 VERSIONS = ("1.32", "1.33", "1.34")
 DEFAULT_VERSION = "1.34"
 TICK_SECONDS = 0.05
-IN_VPC_ADDRESS = "10.88.0.10"
 
 
 class Eks:
@@ -43,11 +41,11 @@ class Eks:
         self, config: GateConfig, clock: Clock, keys: KeyStore, starter: Starter | None = None
     ) -> None:
         """Load the clusters; `start` brings their processes back."""
-        self._config, self._clock, self._keys = config, clock, keys
+        self._clock = clock
         self._scale = config.time_scale
-        self.port = config.port
         self.state = State(config.data_dir)
         self.runtime = Runtime(config, starter or real_starter(config), self._started)
+        self.pages = ClusterPages(self.state, clock, keys, config.port)
         self._access = Access(self.state, clock)
         self._nodes = Nodes(self.state, self.runtime, clock, self._scale)
         self._stop = threading.Event()
@@ -57,14 +55,14 @@ class Eks:
 
     def _table(self) -> dict[str, Callable[[Call], dict[str, Any]]]:
         """Name the operations."""
-        access, nodes = self._access, self._nodes
+        access, nodes, tags = self._access, self._nodes, Tags(self.state)
         return {
             "CreateCluster": self._create, "DescribeCluster": self._describe,
             "ListClusters": self._list, "DeleteCluster": self._delete,
             "UpdateClusterConfig": self._update, "UpdateClusterVersion": self._update_version,
             "DescribeUpdate": self._describe_update, "ListUpdates": self._list_updates,
-            "TagResource": self._tag, "UntagResource": self._untag,
-            "ListTagsForResource": self._tags,
+            "TagResource": tags.tag, "UntagResource": tags.untag,
+            "ListTagsForResource": tags.show,
             "CreateNodegroup": nodes.create_group, "DescribeNodegroup": nodes.describe_group,
             "UpdateNodegroupConfig": nodes.update_group, "DeleteNodegroup": nodes.delete_group,
             "ListNodegroups": nodes.list_groups, "CreateAddon": nodes.create_addon,
@@ -122,48 +120,6 @@ class Eks:
                 for one in self.state.clusters.values()
             ]
 
-    def page(self, request: Request) -> Response:
-        """Answer what a cluster's own processes ask: token reviews and pod identity."""
-        parts = request.path.split("/")
-        cluster = self.state.by_runtime_name(parts[3]) if len(parts) == 5 else None
-        if cluster is None:
-            raise not_found("No such cluster")
-        if (request.method, parts[4]) == ("POST", "tokenreview"):
-            return self._token_review(cluster, request)
-        if (request.method, parts[4]) == ("GET", "pod-identity"):
-            query = parse_qs(request.raw_query)
-            namespace = query.get("namespace", [""])[0]
-            found = find_association(cluster, namespace, query.get("service_account", [""])[0])
-            body = json.dumps({"associated": found is not None}).encode()
-            return Response(200 if found else 404, {"Content-Type": "application/json"}, body)
-        raise not_found("No such page")
-
-    def _token_review(self, cluster: Cluster, request: Request) -> Response:
-        """Review a token of the cluster's API server."""
-        try:
-            token = str(json.loads(request.body)["spec"]["token"])
-        except (ValueError, KeyError, TypeError):
-            return Response(400, {}, b"a TokenReview has spec.token")
-        region = cluster["region"]
-        hosts = {
-            f"127.0.0.1:{self.port}", f"localhost:{self.port}", IN_VPC_ADDRESS,
-            f"{IN_VPC_ADDRESS}:80", f"sts.{region}.amazonaws.com",
-        }  # fmt: skip
-        rules = TokenRules(cluster["name"], frozenset(hosts), region)
-        headers = {"Content-Type": "application/json"}
-        try:
-            caller = caller_of(token, rules, self._keys, self._clock)
-            with self.state.lock:
-                user = review(cluster["entries"].get(caller.role_arn), caller)
-        except TokenRefusedError as refused:
-            return Response(200, headers, answer(None, str(refused)))
-        return Response(200, headers, answer(user))
-
-    def association_of(self, cluster: Cluster, namespace: str, account: str) -> Any:
-        """Find the association of a service account."""
-        with self.state.lock:
-            return find_association(cluster, namespace, account)
-
     def _create(self, call: Call) -> dict[str, Any]:
         """Create a cluster and begin starting it."""
         name = str(call.params.get("name", ""))
@@ -186,7 +142,7 @@ class Eks:
             "arn": eks_arn(call, "cluster", name), "version": version,
             "platformVersion": "eks.1", "id": str(uuid.uuid4()), "status": "CREATING",
             "roleArn": str(call.params.get("roleArn", "")), "createdAt": now,
-            "vpc": _vpc_config(call, call.params.get("resourcesVpcConfig") or {}),
+            "vpc": vpc_config(call, call.params.get("resourcesVpcConfig") or {}),
             "accessConfig": access, "encryptionConfig": call.params.get("encryptionConfig") or [],
             "logging": call.params.get("logging") or {"clusterLogging": []},
             "kubernetesNetworkConfig": {"serviceIpv4Cidr": "10.96.0.0/16", "ipFamily": "ipv4"},
@@ -246,7 +202,7 @@ class Eks:
             changed = {**cluster["vpc"], **effect}
             if changed == cluster["vpc"]:
                 raise bad_parameter("Cluster is already at the desired configuration")
-            _check_endpoint(changed)
+            check_endpoint(changed)
         elif call.params.get("logging"):
             kind = "LoggingUpdate"
             cluster["logging"] = call.params["logging"]
@@ -298,45 +254,6 @@ class Eks:
                 for one in VERSIONS
             ]
         }
-
-    def _tagged(self, call: Call) -> dict[str, str]:
-        """Find the tags of any EKS resource by its ARN. Raises AwsError NotFoundException."""
-        arn = str(call.params["resourceArn"])
-        for cluster in self.state.clusters.values():
-            if cluster["account"] != call.account:
-                continue
-            tags: dict[str, str]
-            if cluster["arn"] == arn:
-                tags = cluster["tags"]
-                return tags
-            for part, key in (
-                ("nodegroups", "nodegroupArn"), ("addons", "addonArn"),
-                ("entries", "accessEntryArn"), ("associations", "associationArn"),
-            ):  # fmt: skip
-                for one in cluster[part].values():
-                    if one[key] == arn:
-                        tags = one["tags"]
-                        return tags
-        raise AwsError("NotFoundException", f"Resource not found: {arn}", 404)
-
-    def _tag(self, call: Call) -> dict[str, Any]:
-        """Tag a resource."""
-        self._tagged(call).update(call.params.get("tags") or {})
-        self.state.save()
-        return {}
-
-    def _untag(self, call: Call) -> dict[str, Any]:
-        """Untag a resource."""
-        keys = call.params.get("tagKeys") or []
-        tags = self._tagged(call)
-        for key in keys if isinstance(keys, list) else [keys]:
-            tags.pop(key, None)
-        self.state.save()
-        return {}
-
-    def _tags(self, call: Call) -> dict[str, Any]:
-        """List tags."""
-        return {"tags": self._tagged(call)}
 
     def _begin(self, cluster: Cluster) -> None:
         """Start a cluster's processes in the background."""
@@ -402,42 +319,6 @@ class Eks:
                 self.runtime.enforce(cluster)
                 changed = True
         return changed
-
-
-def _check_endpoint(vpc: dict[str, Any]) -> None:
-    """Refuse endpoint settings that EKS refuses."""
-    if not vpc["endpointPublicAccess"] and not vpc["endpointPrivateAccess"]:
-        raise bad_parameter("Private and public endpoint access cannot both be disabled")
-    for one in vpc["publicAccessCidrs"]:
-        try:
-            ipaddress.ip_network(one)
-        except ValueError as exc:
-            raise bad_parameter(f"publicAccessCidrs: {one} is not a CIDR") from exc
-
-
-def _vpc_config(call: Call, given: dict[str, Any]) -> dict[str, Any]:
-    """Check subnets and fill in defaults."""
-    subnets = given.get("subnetIds") or []
-    if len(subnets) < 2:
-        raise bad_parameter("Subnets specified must be in at least two different AZs")
-    store = backend("ec2", call.account, call.region)
-    known = {one.id: one for zone in store.subnets.values() for one in zone.values()}
-    missing = [one for one in subnets if one not in known]
-    if missing:
-        raise bad_parameter(f"The subnet ID '{missing[0]}' does not exist")
-    if len({known[one].availability_zone for one in subnets}) < 2:
-        raise bad_parameter("Subnets specified must be in at least two different AZs")
-    config = {
-        "subnetIds": subnets,
-        "securityGroupIds": given.get("securityGroupIds") or [],
-        "clusterSecurityGroupId": f"sg-{uuid.uuid4().hex[:17]}",
-        "vpcId": known[subnets[0]].vpc_id,
-        "endpointPublicAccess": given.get("endpointPublicAccess", True),
-        "endpointPrivateAccess": given.get("endpointPrivateAccess", False),
-        "publicAccessCidrs": given.get("publicAccessCidrs") or ["0.0.0.0/0"],
-    }
-    _check_endpoint(config)
-    return config
 
 
 def _shown(one: dict[str, Any]) -> dict[str, Any]:

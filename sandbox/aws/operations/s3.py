@@ -11,6 +11,7 @@ from iam.documents import Policy, parse_policy
 from sandbox.aws.messages import Call
 from sandbox.aws.moto_store import backend, bucket_owner
 from sandbox.aws.operations.checks import Asks, Check, ContextValues
+from sandbox.aws.operations.kms import key_check
 
 _BUCKET = {
     "CreateBucket": "CreateBucket",
@@ -53,6 +54,7 @@ _OBJECT = {
     "DeleteObject": "DeleteObject",
     "GetObjectTagging": "GetObjectTagging",
 }
+_WRITES = ("PutObject", "CreateMultipartUpload", "UploadPart", "CopyObject")
 _VERSIONED = {
     "GetObject": "GetObjectVersion",
     "HeadObject": "GetObjectVersion",
@@ -86,6 +88,29 @@ def _check(call: Call, action: str, resource: str) -> Check:
     return Check(f"s3:{action}", resource, context, bucket_policies(bucket), owner)
 
 
+def _key_checks(call: Call) -> list[Check]:
+    """Ask for the key of an encrypted bucket or object: S3 uses it with the caller's permission.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+    """
+    bucket = str(call.params["Bucket"])
+    owner = bucket_owner(bucket)
+    stored = backend("s3", owner, "aws").buckets.get(bucket) if owner else None
+    if stored is None:
+        return []
+    via: ContextValues = {"kms:ViaService": f"s3.{call.region}.amazonaws.com"}
+    if call.operation in _WRITES:
+        rule = (stored.encryption or {}).get("Rule", {})
+        key = rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID")
+        key = call.request.headers.get("x-amz-server-side-encryption-aws-kms-key-id") or key
+        return [key_check(call, "kms:GenerateDataKey", str(key), via)] if key else []
+    if call.operation == "GetObject":
+        found = stored.keys.get(str(call.params["Key"]))
+        key = getattr(found, "kms_key_id", None)
+        return [key_check(call, "kms:Decrypt", str(key), via)] if key else []
+    return []
+
+
 def _on_bucket(call: Call) -> list[Check]:
     """Ask for an operation on a bucket."""
     arn = f"arn:aws:s3:::{call.params['Bucket']}"
@@ -97,7 +122,7 @@ def _on_object(call: Call) -> list[Check]:
     arn = f"arn:aws:s3:::{call.params['Bucket']}/{call.params['Key']}"
     versioned = "versionId" in call.params and call.operation in _VERSIONED
     action = (_VERSIONED if versioned else _OBJECT)[call.operation]
-    return [_check(call, action, arn)]
+    return [_check(call, action, arn), *_key_checks(call)]
 
 
 def _delete_many(call: Call) -> list[Check]:
@@ -127,7 +152,7 @@ def _copy(call: Call) -> list[Check]:
         owner,
     )
     target = f"arn:aws:s3:::{call.params['Bucket']}/{call.params['Key']}"
-    return [read, _check(call, "PutObject", target)]
+    return [read, _check(call, "PutObject", target), *_key_checks(call)]
 
 
 def _list_all(call: Call) -> list[Check]:
