@@ -89,6 +89,15 @@ class View:
             (Selection(types.RESOURCE_QUOTA, inside, ours), self.quotas),
         ]
 
+    def instance_limit(self, namespace: str) -> int | None:
+        """Return the maxInstances of the boundary that rules a namespace; None without one."""
+        for boundary in self.boundaries:
+            spec = boundary.get("spec", {})
+            if spec.get("namespace") == namespace:
+                limit = spec.get("quota", {}).get("maxInstances")
+                return None if limit is None else int(limit)
+        return None
+
     def artifact(self, namespace: str, name: str) -> RawObject | None:
         """Return a ModelArtifact."""
         return self.artifacts.find(Key(namespace, name))

@@ -88,7 +88,10 @@ def _instances(view: View, controller: Controller) -> None:
 
     def place(old: RawObject | None, new: RawObject | None) -> None:
         # One that comes or goes may take or free a place under the boundary's limit.
-        if old is None or new is None:
+        present = new or old
+        if present is None or (old is not None and new is not None):
+            return
+        if view.instance_limit(present["metadata"]["namespace"]) is not None:
             for key in _keys(view.instances):
                 controller.queue.add(key, Priority.CHANGE)
 

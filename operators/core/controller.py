@@ -20,7 +20,7 @@ from operators.core.workqueue import Priority, WorkQueue
 
 log = logging.getLogger("operators.controller")
 
-WORKERS = 4
+WORKERS = 8
 RESYNC_SECONDS = 300.0
 
 

@@ -49,10 +49,8 @@ class Gathered:
     bindings: list[tuple[RawObject, Judgement]]
     exists: bool
     """Whether the Deployment exists already."""
-    limit: int | None
-    """The boundary's maxInstances; None when there is none."""
-    older: int
-    """Instances of the namespace that come before this one."""
+    over_limit: str
+    """Why the boundary's maxInstances leaves no place; empty when there is one."""
 
 
 class InstanceReconciler:
@@ -89,7 +87,7 @@ class InstanceReconciler:
         obstacle = find_obstacle(gathered)
         if obstacle is not None:
             self._prober.forget(key)
-            stopping = _revoked(gathered.base) or _over_limit(obstacle)
+            stopping = _revoked(gathered.base) or bool(gathered.over_limit)
             if gathered.exists and gathered.base is not None and stopping:
                 await self._write_children(instance, gathered, replicas=0)
             await self._store(instance, before, verdict.blocked(*obstacle), {})
@@ -109,17 +107,18 @@ class InstanceReconciler:
             self._view.artifact(key.namespace, spec.artifact_ref.name),
             judged,
             self._view.deployments.find(key) is not None,
-            self._limit(key.namespace),
-            sum(_age(other) < _age(instance) for other in self._view.instances),
+            self._over_limit(instance),
         )
 
-    def _limit(self, namespace: str) -> int | None:
-        for boundary in self._view.boundaries:
-            spec = boundary.get("spec", {})
-            if spec.get("namespace") == namespace:
-                limit = spec.get("quota", {}).get("maxInstances")
-                return None if limit is None else int(limit)
-        return None
+    def _over_limit(self, instance: RawObject) -> str:
+        limit = self._view.instance_limit(instance["metadata"]["namespace"])
+        # Without a limit nobody is counted: counting is what makes many instances slow.
+        if limit is None:
+            return ""
+        older = sum(_age(other) < _age(instance) for other in self._view.instances)
+        if older < limit:
+            return ""
+        return f"the boundary allows {limit} instances and older ones use them up"
 
     def _inputs(self, gathered: Gathered, replicas: int) -> plan.InstanceInputs:
         if gathered.base is None:
@@ -243,9 +242,8 @@ class InstanceReconciler:
 def find_obstacle(gathered: Gathered) -> tuple[InstanceReason, str] | None:
     """Return why the instance may not run with what there is, or None."""
     spec, base = gathered.spec, gathered.base
-    if gathered.limit is not None and gathered.older >= gathered.limit:
-        message = f"the boundary allows {gathered.limit} instances and older ones use them up"
-        return InstanceReason.INSTANCE_LIMIT, message
+    if gathered.over_limit:
+        return InstanceReason.INSTANCE_LIMIT, gathered.over_limit
     if spec.profile.name not in PROFILES:
         known = ", ".join(PROFILES)
         message = f"no accelerator profile {spec.profile.name}; known: {known}"
@@ -268,10 +266,6 @@ def find_obstacle(gathered: Gathered) -> tuple[InstanceReason, str] | None:
         listed = ", ".join(waiting)
         return InstanceReason.ARTIFACT_NOT_READY, f"adapters of {listed} are being fetched"
     return None
-
-
-def _over_limit(obstacle: tuple[InstanceReason, str]) -> bool:
-    return obstacle[0] is InstanceReason.INSTANCE_LIMIT
 
 
 def _age(instance: RawObject) -> tuple[str, str]:
