@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from sandbox.toolchain import cache_root
+from sandbox import host_packages
 
 
 class NetError(RuntimeError):
@@ -19,20 +19,14 @@ class NetError(RuntimeError):
 
 
 def find_nft() -> Path:
-    """Return the `nft` program: PATH, /usr/sbin, or the Debian package unpacked in the cache.
+    """Return the `nft` program, installed or unpacked into the cache.
 
     Raises: NetError with the way to get it.
     """
-    found = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
-    cached = cache_root() / "nft" / "usr" / "sbin" / "nft"
-    if found is None and cached.is_file():
-        found = str(cached)
-    if found is None:
-        raise NetError(
-            "nft is missing: emulated clusters enforce network policies with it; install the "
-            "package nftables, or run: make prepare"
-        )
-    return Path(found)
+    try:
+        return host_packages.find_nft()[0]
+    except host_packages.HostPackageError as error:
+        raise NetError(f"emulated clusters enforce network policies by nft: {error}") from error
 
 
 def find_ip() -> Path:
@@ -40,18 +34,17 @@ def find_ip() -> Path:
 
     Raises: NetError with the way to get it.
     """
-    found = shutil.which("ip") or shutil.which("ip", path="/usr/sbin:/sbin")
+    found = shutil.which("ip", path=host_packages.search_path())
     if found is None:
         raise NetError("ip is missing: install the package iproute2")
     return Path(found)
 
 
-def _environment(program: Path) -> dict[str, str]:
+def _environment(program: str) -> dict[str, str]:
     environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
-    if program.is_relative_to(cache_root()):
-        libraries = program.parents[2] / "usr" / "lib"
-        folders = [str(path) for path in libraries.glob("*-linux-gnu")]
-        environment["LD_LIBRARY_PATH"] = ":".join(folders)
+    if program.endswith("/nft"):
+        # One unpacked into the cache brings its libraries.
+        environment |= host_packages.find_nft()[1]
     return environment
 
 
@@ -65,7 +58,7 @@ async def run(command: list[str], text: str = "") -> str:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=_environment(Path(command[0])),
+        env=_environment(command[0]),
     )
     out, err = await process.communicate(text.encode())
     if process.returncode != 0:

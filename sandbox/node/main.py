@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,6 +43,7 @@ ON_NETWORK = ("services", "namespaces", "endpointslices", "networkpolicies")
 API_SECONDS = 0.05
 HOSTS_SECONDS = 0.05
 DRAIN_SECONDS = 5
+KEPT_LOGS = 200
 SHUTDOWN_SECONDS = 2.0
 
 
@@ -224,6 +226,7 @@ class Agent:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         self.network.clean()
+        await asyncio.to_thread(prune_logs, self.settings.logs / "pods")
         await self.identity.start()
         await LogServer(self.settings.pki, self._container).start()
         await self._wait_for_api()
@@ -263,6 +266,14 @@ def base_environment() -> dict[str, str]:
     }
     path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
     return {**kept, "PATH": path, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def prune_logs(folder: Path) -> None:
+    """Delete the oldest pods' logs beyond a limit."""
+    if folder.is_dir():
+        found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in found[KEPT_LOGS:]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _may_own_processes() -> bool:

@@ -55,6 +55,7 @@ async def make_launch(start: Start) -> Launch:
     Raises: ImageError, ConfigError or VolumeError with what is wrong.
     """
     pod, spec = start.pod, start.spec
+    _refuse_unsupported(pod, spec)
     image = resolve_image(spec["image"])
     user, group = _identity(pod, spec, image)
     env = await resolve(pod, spec, start.address, _base(start), start.fetch)
@@ -79,6 +80,18 @@ async def make_launch(start: Start) -> Launch:
         read_only_root=bool(context.get("readOnlyRootFilesystem")),
         own_processes=start.own_processes,
     )
+
+
+def _refuse_unsupported(pod: Object, spec: Object) -> None:
+    """Refuse what the sandbox does not emulate instead of running something else."""
+    for field in ("hostNetwork", "hostPID", "hostIPC"):
+        if pod["spec"].get(field):
+            raise ConfigError(f"{field} is not emulated by the sandbox: remove it")
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        if "grpc" in (spec.get(probe) or {}):
+            raise ConfigError(f"{probe}: grpc is not emulated by the sandbox: use httpGet or exec")
+    if (spec.get("securityContext") or {}).get("privileged"):
+        raise ConfigError("privileged containers are not emulated by the sandbox")
 
 
 def _base(start: Start) -> dict[str, str]:

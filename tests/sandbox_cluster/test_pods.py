@@ -63,6 +63,19 @@ def test_a_pod_that_must_not_be_root_is_refused_as_root(world: World) -> None:
     assert "set runAsUser" in waiting()["message"]
 
 
+def test_what_is_not_emulated_is_refused_by_name(world: World) -> None:
+    namespace = world.namespace()
+    probe = {"readinessProbe": {"grpc": {"port": 8080}}}
+    world.pod(namespace, "odd", "serve", container=probe)
+    found = world.until(
+        "the refusal",
+        lambda: (
+            world.container(namespace, "odd").get("state", {}).get("waiting", {}).get("message")
+        ),
+    )
+    assert "readinessProbe: grpc is not emulated" in found
+
+
 def test_environment_comes_from_fields_config_maps_and_secrets(world: World) -> None:
     namespace = world.namespace()
     base = f"/api/v1/namespaces/{namespace}"
