@@ -32,6 +32,8 @@ NODE_PORTS = (
     (IDENTITY_ADDRESS, 80),
 )
 CLOSED_PORT = 1
+# Only answers pass unseen: what a pod sends on an open connection is judged by today's policies.
+ANSWERS = "ct state established,related ct direction reply accept"
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def _filters(pods: list[PodRules]) -> list[str]:
     return [
         "chain forward {",
         "type filter hook forward priority 0; policy drop;",
-        "ct state established,related accept",
+        ANSWERS,
         "ct state invalid drop",
         "ip saddr . ip daddr @self accept",
         f"ip daddr {SERVICE_RANGE} meta l4proto tcp reject with tcp reset",
@@ -171,14 +173,14 @@ def _filters(pods: list[PodRules]) -> list[str]:
         "chain input {",
         "type filter hook input priority 0; policy drop;",
         'iifname "lo" accept',
-        "ct state established,related accept",
+        ANSWERS,
         "ct state invalid drop",
         *egress,
         f"ip saddr @pods ip daddr . tcp dport {{ {node_ports} }} accept",
         "}",
         "chain output {",
         "type filter hook output priority 0; policy accept;",
-        "ct state established,related accept",
+        ANSWERS,
         *balanced,
         "}",
     ]

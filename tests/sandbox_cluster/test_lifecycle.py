@@ -137,18 +137,35 @@ def test_a_killed_host_process_takes_everything_with_it(folder: Path) -> None:
     handle.stop()
 
 
+def process_of(world: World, program: str) -> int:
+    """Return the id of the one process of a cluster that runs a program."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if program.encode() in command and world.handle.settings.data_dir.encode() in command:
+            found.append(int(entry.name))
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_a_killed_api_server_comes_back_and_pods_run_on(world: World) -> None:
+    namespace = world.namespace()
+    address = world.server(namespace, "web")
+    os.kill(process_of(world, "kube-apiserver"), 9)
+    world.until("the API server", lambda: not world.admin.ready())
+    assert world.http(address, "/") == "web"
+    world.until("the API server", world.admin.ready)
+    assert world.http(world.server(namespace, "after"), "/") == "after"
+    assert world.container(namespace, "web")["restartCount"] == 0
+
+
 def test_a_killed_node_agent_comes_back_and_runs_the_pods_again(world: World) -> None:
     namespace = world.namespace()
     world.server(namespace, "web")
-    agents = [
-        int(entry.name)
-        for entry in Path("/proc").glob("[0-9]*")
-        if (entry / "cmdline").exists()
-        and b"sandbox.node.main" in (command := (entry / "cmdline").read_bytes())
-        and world.handle.settings.data_dir.encode() in command
-    ]
-    assert len(agents) == 1
-    os.kill(agents[0], 9)
+    os.kill(process_of(world, "sandbox.node.main"), 9)
     world.until("the restart", lambda: world.container(namespace, "web").get("restartCount") == 1)
     assert world.http(world.ready(namespace, "web"), "/") == "web"
 

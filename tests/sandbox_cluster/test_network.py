@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import urllib.request
 
 import pytest
@@ -173,8 +174,14 @@ def test_a_load_balancer_is_reached_from_the_host_and_obeys_policies(world: Worl
             return f"failed {error}"
 
     world.until("the answer", lambda: body() == "front")
-    world.policy(namespace, "deny", DENY_ALL)
-    world.until("the block", lambda: body().startswith("failed"))
+    with socket.create_connection((found, 80), 2) as early:
+        world.policy(namespace, "deny", DENY_ALL)
+        world.until("the block", lambda: body().startswith("failed"))
+        # A connection from before the policy is cut as well.
+        early.settimeout(1)
+        early.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        with pytest.raises(TimeoutError):
+            early.recv(100)
     world.policy(
         namespace,
         "public",
