@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import aiohttp
@@ -76,7 +76,7 @@ class KubernetesApi:
         self._connection = connection
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> KubernetesApi:
+    async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(ssl=self._connection.ssl_context(), limit=64)
         self._session = aiohttp.ClientSession(self._connection.base_url, connector=connector)
         return self

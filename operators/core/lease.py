@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import aiohttp
@@ -20,23 +21,38 @@ from operators.core.metrics import Metrics
 log = logging.getLogger("operators.lease")
 
 LEASE = ResourceType("coordination.k8s.io/v1", "Lease", "leases")
-DURATION_SECONDS = 15
-RENEW_SECONDS = 4.0
-STOP_SECONDS = 9.0
-"""Without a renewal for so long we stop; the rest of the duration is for stopping."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long things take, in seconds; `stop` plus the time to stop is less than `duration`."""
+
+    duration: int = 15
+    """How long a lease is good after its last renewal."""
+    renew: float = 4.0
+    """Between two renewals."""
+    stop: float = 9.0
+    """Without a renewal for so long the work is stopped; the rest is for stopping."""
 
 
 class Lease:
     """One lease and this process' claim to it."""
 
     def __init__(
-        self, api: KubernetesApi, namespace: str, name: str, identity: str, metrics: Metrics
+        self,
+        api: KubernetesApi,
+        namespace: str,
+        name: str,
+        identity: str,
+        metrics: Metrics,
+        timing: Timing | None = None,
     ) -> None:
         self._api = api
         self._namespace = namespace
         self._name = name
         self._identity = identity
         self._metrics = metrics
+        self._timing = timing or Timing()
         self._seen: tuple[object, float] | None = None
         self._renewed = 0.0
 
@@ -50,21 +66,24 @@ class Lease:
                     return
             except (ApiError, aiohttp.ClientError, OSError) as error:
                 log.warning("lease %s: %s", self._name, error)
-            await asyncio.sleep(RENEW_SECONDS / 4)
+            await asyncio.sleep(self._timing.renew / 4)
 
     async def keep(self) -> None:
         """Renew until that is no longer possible; then the work must stop at once."""
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(self._timing.renew)
+            left = self._timing.stop - (time.monotonic() - self._renewed)
             try:
-                async with asyncio.timeout(RENEW_SECONDS):
+                async with asyncio.timeout(max(0.1, min(self._timing.renew, left))):
                     if not await self._try():
                         log.error("lease %s was taken by another", self._name)
                         return
             except (ApiError, aiohttp.ClientError, OSError) as error:
                 log.warning("lease %s: %s", self._name, error)
-            if time.monotonic() - self._renewed > STOP_SECONDS:
-                log.error("lease %s could not be renewed for %.0f s", self._name, STOP_SECONDS)
+            silent = time.monotonic() - self._renewed
+            if silent > self._timing.stop - self._timing.renew:
+                # The next chance would come after the limit: stop now, not then.
+                log.error("lease %s could not be renewed for %.1f s", self._name, silent)
                 return
 
     async def release(self) -> None:
@@ -100,13 +119,13 @@ class Lease:
         if self._seen is None or self._seen[0] != mark:
             self._seen = (mark, now)
             return False
-        return now - self._seen[1] > float(spec.get("leaseDurationSeconds", DURATION_SECONDS))
+        return now - self._seen[1] > float(spec.get("leaseDurationSeconds", self._timing.duration))
 
     def _claim(self, other: bool, before: RawObject) -> RawObject:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         claim: RawObject = {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": DURATION_SECONDS,
+            "leaseDurationSeconds": self._timing.duration,
             "renewTime": now,
         }
         if other:

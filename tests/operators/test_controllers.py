@@ -400,6 +400,31 @@ def test_an_instance_above_the_boundary_s_limit_waits_until_an_older_one_goes(
     asyncio.run(check())
 
 
+def test_weights_taken_off_the_customer_s_list_stop_being_served(
+    cluster: ApiServer, settings: Settings
+) -> None:
+    async def check() -> None:
+        inside = settings.namespace
+        async with operator_running(cluster, settings) as (_, api):
+            await add_artifact(api, inside, "base", BASE)
+            await play_fetch(api, inside, "base", BASE)
+            await apply_resource(api, "ModelInstance", "tiny", inside, INSTANCE)
+            await settled(api, "ModelInstance", inside, "tiny", "Ready", "RollingOut")
+            listed = {"artifactPolicy": {"allowedDigests": [OTHER]}}
+            spec = {**VALID["SecurityBoundary"], "namespace": inside, **listed}
+            await apply_resource(api, "SecurityBoundary", inside, None, spec)
+            await settled(api, "ModelArtifact", inside, "base", "Verified", "NotAllowed")
+            await settled(api, "ModelInstance", inside, "tiny", "Ready", "ArtifactNotReady")
+
+            async def stopped() -> bool:
+                deployment = await api.get(types.DEPLOYMENT, inside, "tiny")
+                return bool(deployment["spec"]["replicas"] == 0)
+
+            await until(stopped)
+
+    asyncio.run(check())
+
+
 def test_children_carry_the_digest_of_what_was_wanted(
     cluster: ApiServer, settings: Settings
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from operators import types
 from operators.core.api import GoneError, KubernetesApi, RawObject
 from operators.core.cache import Cache, Key
 from operators.core.conditions import Finding, conditions
-from operators.core.lease import Lease
+from operators.core.lease import Lease, Timing
 from operators.core.metrics import Metrics
 from operators.core.reflector import Reflector, Selection
 from operators.core.workqueue import Priority, WorkQueue
@@ -281,5 +282,43 @@ def test_one_process_leads_and_the_next_takes_over_when_it_lets_go(
             stored = await api.get(types.LEASE, namespace, "operator")
             assert stored["spec"]["holderIdentity"] == "second"
             assert stored["spec"]["leaseTransitions"] == 2
+
+    asyncio.run(check())
+
+
+class CutOff(KubernetesApi):
+    """An API whose server cannot be reached any more once `cut` is set."""
+
+    cut = False
+
+    async def request(self, *args: Any, **kwargs: Any) -> RawObject:
+        if self.cut:
+            raise aiohttp.ClientConnectionError("the network is gone")
+        return await super().request(*args, **kwargs)
+
+
+@pytest.mark.cluster
+def test_a_leader_that_cannot_renew_stops_before_another_can_take_over(
+    cluster: ApiServer, namespace: str
+) -> None:
+    async def check() -> None:
+        timing = Timing(duration=3, renew=0.3, stop=1.2)
+        clock = asyncio.get_running_loop().time
+        async with CutOff(cluster.connection) as lost, KubernetesApi(cluster.connection) as api:
+            first = Lease(lost, namespace, "operator", "first", Metrics(), timing)
+            second = Lease(api, namespace, "operator", "second", Metrics(), timing)
+            await first.acquire()
+            keeping = asyncio.create_task(first.keep())
+            taking = asyncio.create_task(second.acquire())
+            await asyncio.sleep(1)
+            assert not keeping.done()
+            assert not taking.done()
+            lost.cut = True
+            cut_at = clock()
+            await asyncio.wait_for(keeping, 5)
+            assert clock() - cut_at < timing.stop + timing.renew
+            assert not taking.done()
+            await asyncio.wait_for(taking, 10)
+            assert clock() - cut_at > timing.duration - timing.renew
 
     asyncio.run(check())

@@ -263,6 +263,22 @@ def boundary_spec() -> dict[str, Any]:
     }
 
 
+def test_an_adapter_bound_later_is_served_after_a_rolling_restart(stack: Stack) -> None:
+    stack.add_artifact("research-style")
+    binding = {
+        "instanceRef": {"name": "coder"},
+        "artifactRef": {"name": "research-style"},
+        "alias": "research-style",
+    }
+    before = stack.get("ModelInstance", "coder")["status"]["smoke"]["revision"]
+    stack.add("AdapterBinding", "research-style", binding)
+    stack.ready("AdapterBinding", "research-style", 90)
+    status = stack.ready("ModelInstance", "coder")["status"]
+    assert status["servedModels"] == ["payments-style", "research-style", "tiny-coder"]
+    # Another configuration is another revision, and it had to answer for itself.
+    assert status["smoke"]["revision"] != before
+
+
 def test_bytes_with_another_digest_are_refused_and_leave_no_file(stack: Stack) -> None:
     wrong = "sha256:" + "0" * 64
     stack.add_artifact("research-style", wrong)
