@@ -148,13 +148,17 @@ async def measure(boundary: Boundary, engine_url: str, options: argparse.Namespa
     runner, url = await trivial_upstream()
     boundary.publish(url)
     await asyncio.sleep(1)
-    result["saturated_trivial"] = {
-        way.name: await saturated(way, options.seconds / 2)
-        for way in (Way("direct", url, {}), through)
-    }
     assert boundary.process is not None
-    memory = psutil.Process(boundary.process.pid).memory_info().rss / 2**20
-    result["gateway_resident_mib"] = round(memory, 1)
+    gateway = psutil.Process(boundary.process.pid)
+    result["saturated_trivial"] = {
+        "direct": await saturated(Way("direct", url, {}), options.seconds / 2)
+    }
+    before = sum(gateway.cpu_times()[:2])
+    busy = await saturated(through, options.seconds / 2)
+    # Processor time does not depend on who else uses the machine.
+    used = (sum(gateway.cpu_times()[:2]) - before) * 1000 / busy["requests"]
+    result["saturated_trivial"]["gateway"] = {**busy, "cpu_ms_per_request": round(used, 3)}
+    result["gateway_resident_mib"] = round(gateway.memory_info().rss / 2**20, 1)
     await runner.cleanup()
     return result
 
