@@ -379,4 +379,23 @@ CLOSER_POLICY: Table = [
         ],
         "Resource": _OWN_ROLES,
     },
+    # The agent checks our key against the pin before it enrols.
+    {"Sid": "ReadPins", "Effect": "Allow", "Action": "iam:ListRoleTags", "Resource": _CLOSER},
+    # The agent leaves its public key where the customer can read it, apart from the vendor.
+    {
+        "Sid": "PublishAgentKey",
+        "Effect": "Allow",
+        "Action": "s3:PutObject",
+        "Resource": _BUCKET + "/agent/*",
+    },
+    {
+        "Sid": "EncryptAgentKey",
+        "Effect": "Allow",
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+        "Resource": _KMS + "key/*",
+        "Condition": {
+            "StringEquals": {"aws:ResourceTag/ringfence:boundary": "<boundary>"},
+            "StringLike": {"kms:ViaService": "s3.*"},
+        },
+    },
 ]  # fmt: skip

@@ -108,10 +108,16 @@ def test_the_only_write_on_ourselves_is_deny_all() -> None:
     }
 
 
-def test_the_closer_may_only_strip_and_delete_the_role(template: dict[str, Any]) -> None:
+def test_the_closer_may_strip_and_delete_the_role_read_its_pins_and_leave_a_key(template: dict[str, Any]) -> None:
     closer = template["Resources"]["Closer"]["Properties"]
     (policy,) = closer["Policies"]
-    (statement,) = policy["PolicyDocument"]["Statement"]
+    statement, pins, key, encrypt = policy["PolicyDocument"]["Statement"]
+    assert pins["Action"] == "iam:ListRoleTags"
+    assert key["Action"] == "s3:PutObject"
+    assert key["Resource"]["Fn::Sub"].endswith("/agent/*")
+    assert encrypt["Condition"]["StringEquals"] == {
+        "aws:ResourceTag/ringfence:boundary": {"Fn::Sub": "${Boundary}"}
+    }
     assert set(statement["Action"]) == {
         "iam:DeleteRole", "iam:DeleteRolePolicy", "iam:DetachRolePolicy", "iam:GetRole",
         "iam:ListAttachedRolePolicies", "iam:ListRolePolicies",
