@@ -124,7 +124,7 @@ class Database:
         session = self._sessions()
         try:
             apply_scope(session, scope)
-        except BaseException:
+        except BaseException:  # edge: closed and raised again
             session.close()
             raise
         return session

@@ -31,6 +31,7 @@ def create() -> None:
         rls.directory_policy(table)
     rls.directory_policy("principal", "ALL")
     _identity()
+    _principals()
     _names()
     _agents()
     _connections()
@@ -81,6 +82,9 @@ def _identity() -> None:
         """,
         API,
     )
+
+
+def _principals() -> None:
     rls.directory_function(
         "ensure_principal(new_id uuid, wanted_issuer text, wanted_subject text, shown text)",
         "uuid",

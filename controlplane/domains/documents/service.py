@@ -154,23 +154,7 @@ def _write(
     ids: dict[str, UUID],
     is_new: bool,
 ) -> Applied:
-    document_digest = digest(document.to_wire())
-    organization_service.ensure_organization(
-        session,
-        organization_id,
-        name=document.organization,
-        display_name=document.display_name or document.organization,
-        document=document.to_wire(),
-        digest=document_digest,
-    )
-    organization_service.ensure_identity_provider(
-        session, organization_id, document.identity_provider
-    )
-    organization_service.ensure_accounts(
-        session,
-        organization_id,
-        [(a.name, a.account, a.partition) for a in document.accounts],
-    )
+    document_digest = _ensure_organization(session, organization_id, document)
     rows = [
         _ensure_boundary(session, ctx, organization_id, ids[entry.name], document, entry)
         for entry in document.boundaries
@@ -197,6 +181,30 @@ def _write(
         detail={"digest": document_digest, "boundaries": sorted(ids), "new": is_new},
     )
     return Applied(organization_id, document_digest, rows)
+
+
+def _ensure_organization(
+    session: Session, organization_id: UUID, document: OrganizationDocument
+) -> str:
+    """Write the organization, its issuer and its accounts; return the document's digest."""
+    document_digest = digest(document.to_wire())
+    organization_service.ensure_organization(
+        session,
+        organization_id,
+        name=document.organization,
+        display_name=document.display_name or document.organization,
+        document=document.to_wire(),
+        digest=document_digest,
+    )
+    organization_service.ensure_identity_provider(
+        session, organization_id, document.identity_provider
+    )
+    organization_service.ensure_accounts(
+        session,
+        organization_id,
+        [(a.name, a.account, a.partition) for a in document.accounts],
+    )
+    return document_digest
 
 
 def _ensure_boundary(

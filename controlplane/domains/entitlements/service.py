@@ -24,7 +24,7 @@ from controlplane.domains.identity import repository as identity
 from controlplane.domains.identity.tokens import new_token, token_hash
 from controlplane.domains.organizations import repository as organizations
 from controlplane.tables.catalog import Entitlement, GatewayKey
-from controlplane.tables.identity import RoleName
+from controlplane.tables.identity import PrincipalGroup, RoleName
 
 KEY_LIFETIME = timedelta(days=90)
 PUBLISH = "bundle.publish"
@@ -106,35 +106,15 @@ def create_key(
     Raises: InvalidRequestError naming the field; ForbiddenError when an engineer asks for another
     person's key.
     """
-    group_row = organizations.find_group(session, group)
-    entitled = {e.group_id for e in repository.list_current(session, boundary_id)}
-    if group_row is None or group_row.id not in entitled:
-        known = repository.group_names(session)
-        names = ", ".join(sorted(known[i] for i in entitled)) or "none"
-        raise InvalidRequestError(
-            f"group {group!r} may use no model of this boundary",
-            field="group",
-            fix=f"entitled groups are: {names}",
-        )
-    members = organizations.list_current_members(session, group_row.id)
-    owners = [i for i in identity.list_ids_by_subject(session, owner) if i in members]
-    if len(owners) != 1:
-        raise InvalidRequestError(
-            f"{owner!r} is not a member of group {group!r}",
-            field="owner",
-            fix="add the person to the group in the organization's file and apply it",
-        )
-    if not (ctx.roles & _MANAGERS) and owners[0] != ctx.actor.principal_id:
-        raise ForbiddenError(
-            "you can make a gateway key for yourself only", fix="set owner to your own subject"
-        )
+    group_row = _entitled_group(session, boundary_id, group)
+    owner_id = _owner(session, ctx, group_row, owner)
     key = new_token("rfk")
     row = GatewayKey(
         organization_id=organization_id,
         boundary_id=boundary_id,
         id=new_id(),
         group_id=group_row.id,
-        owner_id=owners[0],
+        owner_id=owner_id,
         key_hash=token_hash(key),
         created_at=now(),
         expires_at=now() + KEY_LIFETIME,
@@ -147,10 +127,40 @@ def create_key(
         "gateway-key.created",
         target=f"gateway-key/{row.id}",
         boundary_id=boundary_id,
-        detail={"group": group, "owner": str(owners[0])},
+        detail={"group": group, "owner": str(owner_id)},
     )
     outbox.enqueue(session, PUBLISH, organization_id=organization_id, boundary_id=boundary_id)
     return row, key
+
+
+def _entitled_group(session: Session, boundary_id: UUID, group: str) -> PrincipalGroup:
+    found = organizations.find_group(session, group)
+    entitled = {e.group_id for e in repository.list_current(session, boundary_id)}
+    if found is None or found.id not in entitled:
+        known = repository.group_names(session)
+        names = ", ".join(sorted(known[i] for i in entitled)) or "none"
+        raise InvalidRequestError(
+            f"group {group!r} may use no model of this boundary",
+            field="group",
+            fix=f"entitled groups are: {names}",
+        )
+    return found
+
+
+def _owner(session: Session, ctx: OpContext, group: PrincipalGroup, subject: str) -> UUID:
+    members = organizations.list_current_members(session, group.id)
+    owners = [i for i in identity.list_ids_by_subject(session, subject) if i in members]
+    if len(owners) != 1:
+        raise InvalidRequestError(
+            f"{subject!r} is not a member of group {group.name!r}",
+            field="owner",
+            fix="add the person to the group in the organization's file and apply it",
+        )
+    if not (ctx.roles & _MANAGERS) and owners[0] != ctx.actor.principal_id:
+        raise ForbiddenError(
+            "you can make a gateway key for yourself only", fix="set owner to your own subject"
+        )
+    return owners[0]
 
 
 def revoke_key(session: Session, ctx: OpContext, boundary_id: UUID, key_id: UUID) -> GatewayKey:

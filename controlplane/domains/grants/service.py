@@ -24,7 +24,7 @@ from controlplane.domains.connections.service import Pins
 from controlplane.domains.grants import repository
 from controlplane.domains.grants.states import require
 from controlplane.tables.access import AccessGrant, GrantState
-from controlplane.tables.organizations import Boundary, ConnectionState
+from controlplane.tables.organizations import Boundary, CloudConnection, ConnectionState
 
 
 def request_grant(
@@ -41,21 +41,7 @@ def request_grant(
     """Ask for access to a boundary. Raises: ConflictError while another grant has not ended."""
     if ctx.actor.principal_id is None:
         raise ForbiddenError("only a person can request a grant")
-    connection = connections.get_for_boundary(session, boundary.id)
-    if connection.state == ConnectionState.UNSAFE:
-        raise ConflictError(
-            "the customer's role lets in more than our external id; a grant would open it",
-            code="connection-unsafe",
-            fix="correct the trust policy, then verify the connection again",
-        )
-    unfinished = repository.find_unfinished(session, boundary.id)
-    if unfinished is not None:
-        raise ConflictError(
-            f"grant {unfinished.id} of this boundary is {unfinished.state}",
-            code="grant-open",
-            fix="use it, deny it or revoke it first: one role per boundary at a time",
-            detail={"grant_id": str(unfinished.id)},
-        )
+    connection = _usable_connection(session, boundary)
     row = AccessGrant(
         organization_id=boundary.organization_id,
         boundary_id=boundary.id,
@@ -84,6 +70,26 @@ def request_grant(
         ticket=ticket,
     )
     return row
+
+
+def _usable_connection(session: Session, boundary: Boundary) -> CloudConnection:
+    """Return the boundary's connection if a grant may be asked for now."""
+    connection = connections.get_for_boundary(session, boundary.id)
+    if connection.state == ConnectionState.UNSAFE:
+        raise ConflictError(
+            "the customer's role lets in more than our external id; a grant would open it",
+            code="connection-unsafe",
+            fix="correct the trust policy, then verify the connection again",
+        )
+    unfinished = repository.find_unfinished(session, boundary.id)
+    if unfinished is not None:
+        raise ConflictError(
+            f"grant {unfinished.id} of this boundary is {unfinished.state}",
+            code="grant-open",
+            fix="use it, deny it or revoke it first: one role per boundary at a time",
+            detail={"grant_id": str(unfinished.id)},
+        )
+    return connection
 
 
 def approve(

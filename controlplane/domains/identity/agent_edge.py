@@ -58,7 +58,7 @@ class AgentRoute(APIRoute):
             try:
                 response = await handler(request)
                 await run_in_threadpool(session.commit)
-            except BaseException:
+            except BaseException:  # edge: rolled back and raised again
                 await run_in_threadpool(session.rollback)
                 raise
             finally:

@@ -105,21 +105,7 @@ def request_install(
     )
     grant = grants.require_active(session, grant_id, boundary.id)
     install = _ensure_install(session, ctx, boundary, install, install_id, manifest.name)
-    revision = _add_revision(session, ctx, install, registered, kept, grant.id)
-    audit.append(
-        session,
-        ctx,
-        "install.requested",
-        target=f"install/{install.id}",
-        boundary_id=boundary.id,
-        detail={
-            "revision": revision.number,
-            "blueprint": f"{blueprint} {version}",
-            "blueprint_digest": registered.digest,
-            "inputs_digest": revision.inputs_digest,
-            "grant_id": str(grant.id),
-        },
-    )
+    _add_revision(session, ctx, install, registered, kept, grant.id)
     run_id = run_engine.create_run(
         session,
         ctx,
@@ -180,7 +166,7 @@ def _add_revision(
     registered: BlueprintVersion,
     inputs: dict[str, Any],
     grant_id: UUID,
-) -> InstallRevision:
+) -> None:
     earlier = repository.list_revisions(session, install.id)
     revision = InstallRevision(
         organization_id=install.organization_id,
@@ -196,4 +182,17 @@ def _add_revision(
     )
     session.add(revision)
     session.flush()
-    return revision
+    audit.append(
+        session,
+        ctx,
+        "install.requested",
+        target=f"install/{install.id}",
+        boundary_id=install.boundary_id,
+        detail={
+            "revision": revision.number,
+            "blueprint": f"{registered.name} {registered.version}",
+            "blueprint_digest": registered.digest,
+            "inputs_digest": revision.inputs_digest,
+            "grant_id": str(grant_id),
+        },
+    )

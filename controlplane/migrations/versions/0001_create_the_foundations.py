@@ -637,4 +637,4 @@ def _seed() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("the first migration is not undone: drop the database instead")
+    raise RuntimeError("the first migration is not undone: drop the database instead")

@@ -1,0 +1,111 @@
+"""The organization's file as a document: what a solution architect writes.
+
+Read through `wire.organization`, which checks it. Separate because the shape is stored and sent as
+it is, while the checks grow.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, JsonValue
+
+from wire.version import Document, Message
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+BoundaryName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,22}[a-z0-9]$")]
+"""Part of role, bucket and namespace names, so 2 to 24 characters."""
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
+GroupName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Subject = Annotated[str, Field(min_length=1, max_length=200)]
+Account = Annotated[str, Field(pattern=r"^\d{12}$")]
+Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+RoleName = Literal[
+    "platform-admin", "solution-architect", "approver", "boundary-admin", "engineer", "auditor"
+]
+
+
+class AccountEntry(Document):
+    """A cloud account of the organization, under a name that boundaries refer to."""
+
+    name: Name
+    account: Account
+    partition: Literal["aws", "aws-cn", "aws-us-gov"] = "aws"
+
+
+class TargetEntry(Document):
+    """Where a boundary's stack lands."""
+
+    kind: Literal["aws-account"] = "aws-account"
+    account: Name
+    """Name of an entry of `accounts`."""
+    region: Region
+
+
+class ConnectionEntry(Document):
+    """How the boundary's cluster is reached while a grant is open."""
+
+    reach: Literal["public-cidr"] = "public-cidr"
+
+
+class ModelsEntry(Document):
+    """The models that run in a boundary."""
+
+    base: ModelName
+    adapters: tuple[ModelName, ...] = Field(default=(), max_length=50)
+
+
+class BoundaryEntry(Document):
+    """One security boundary."""
+
+    name: BoundaryName
+    display_name: str = Field(default="", max_length=100)
+    target: TargetEntry
+    connection: ConnectionEntry = ConnectionEntry()
+    blueprint: Name
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$")
+    inputs: dict[str, JsonValue] = Field(default_factory=dict)
+    """Checked against the blueprint's schema by the server."""
+    models: ModelsEntry
+    groups: tuple[GroupName, ...] = Field(max_length=100)
+    """Groups whose members are the boundary's engineers and may use all of its models."""
+    people: dict[RoleName, tuple[Subject, ...]] = Field(default_factory=dict)
+    """Further roles in this boundary only."""
+
+
+class GroupEntry(Document):
+    """A group of people."""
+
+    name: GroupName
+    members: tuple[Subject, ...] = Field(max_length=10000)
+
+
+class OrganizationDocument(Message):
+    """The whole file."""
+
+    SCHEMA: ClassVar[str] = "ringfence.organization"
+
+    organization: Name
+    display_name: str = Field(default="", max_length=100)
+    identity_provider: str = Field(pattern=r"^https://\S+$", max_length=300)
+    """Issuer whose subjects are the organization's own people; all names below are its subjects."""
+    guests: dict[Subject, Annotated[str, Field(pattern=r"^https://\S+$", max_length=300)]] = Field(
+        default_factory=dict
+    )
+    """Subjects of other issuers (the vendor's architect); each waits for the organization's yes."""
+    accounts: tuple[AccountEntry, ...] = Field(min_length=1, max_length=100)
+    groups: tuple[GroupEntry, ...] = Field(default=(), max_length=1000)
+    people: dict[RoleName, tuple[Subject, ...]]
+    """Roles for the whole organization."""
+    boundaries: tuple[BoundaryEntry, ...] = Field(min_length=1, max_length=200)
+
+    def account(self, name: str) -> AccountEntry:
+        """Return the account entry called `name`. Raises: KeyError."""
+        for entry in self.accounts:
+            if entry.name == name:
+                return entry
+        raise KeyError(name)
+
+    def issuer_of(self, subject: str) -> str:
+        """Return the issuer that vouches for a subject of this file."""
+        return self.guests.get(subject, self.identity_provider)
