@@ -56,7 +56,9 @@ def _kind_section(name: str, crd: dict[str, Any]) -> str:
         "",
         f"{crd['spec']['scope']}, short name `{names['shortNames'][0]}`. Columns: {columns}.",
         "",
-        f"Conditions: {', '.join(f'`{t}`' for t in kind.condition_types)}.",
+        "| condition | True when |",
+        "|---|---|",
+        *(f"| `{type_}` | {rule} |" for type_, rule in kind.conditions.items()),
         "",
     ]
     for part in ("spec", "status"):

@@ -230,7 +230,9 @@ def install(kubeconfig: Path, home: Path) -> None:
 
 
 @pytest.mark.cluster
-def test_an_upgrade_keeps_the_database_password(installed: tuple[ApiServer, Path, Path]) -> None:
+def test_an_upgrade_and_a_reinstall_keep_the_database_password(
+    installed: tuple[ApiServer, Path, Path],
+) -> None:
     server, kubeconfig, home = installed
 
     async def password() -> str:
@@ -239,6 +241,12 @@ def test_an_upgrade_keeps_the_database_password(installed: tuple[ApiServer, Path
             return str(secret["data"]["password"])
 
     before = asyncio.run(password())
+    install(kubeconfig, home)
+    assert asyncio.run(password()) == before
+    # Uninstalling keeps data and what opens it, so that the chart can come back.
+    chosen = ["--namespace", SYSTEM, "--kubeconfig", str(kubeconfig)]
+    helm("uninstall", "ringfence", *chosen, home=home)
+    assert asyncio.run(password()) == before
     install(kubeconfig, home)
     assert asyncio.run(password()) == before
 

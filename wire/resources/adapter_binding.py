@@ -73,7 +73,10 @@ ADAPTER_BINDING = ResourceKind(
     spec=AdapterBindingSpec,
     status=AdapterBindingStatus,
     reasons=tuple(str(reason) for reason in BindingReason),
-    condition_types=("Ready", "Loaded"),
+    conditions={
+        "Ready": "Loaded is True.",
+        "Loaded": "The instance is healthy and every ready pod lists the alias.",
+    },
     columns=(
         *READY_COLUMNS,
         Column("Instance", ".spec.instanceRef.name"),

@@ -142,10 +142,14 @@ class ResourceKind:
     status: type[Status]
     reasons: tuple[str, ...]
     """Every reason its conditions may carry."""
-    condition_types: tuple[str, ...]
-    """Every condition type, `Ready` first."""
+    conditions: dict[str, str] = field(hash=False)
+    """Every condition type, `Ready` first, with the exact rule for True."""
     columns: tuple[Column, ...]
     api_version: str = field(default=API_VERSION)
+
+    @property
+    def condition_types(self) -> tuple[str, ...]:
+        return tuple(self.conditions)
 
     def path(self, namespace: str | None, name: str | None = None) -> str:
         """Return the API path of the collection, or of one object when it is named.

@@ -138,7 +138,13 @@ GATEWAY_ACCESS = ResourceKind(
     spec=GatewayAccessSpec,
     status=GatewayAccessStatus,
     reasons=tuple(str(reason) for reason in AccessReason),
-    condition_types=("Ready", "Programmed", "ResolvedModels"),
+    conditions={
+        "Ready": "Programmed is True.",
+        "Programmed": (
+            "The list is valid and a gateway replica with an address is ready to enforce it."
+        ),
+        "ResolvedModels": "Every model of every group is served by something here.",
+    },
     columns=(
         *READY_COLUMNS,
         Column("Keys", ".status.keys", "integer"),

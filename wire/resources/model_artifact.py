@@ -129,7 +129,13 @@ MODEL_ARTIFACT = ResourceKind(
     spec=ModelArtifactSpec,
     status=ModelArtifactStatus,
     reasons=tuple(str(reason) for reason in ArtifactReason),
-    condition_types=("Ready", "Fetched", "Verified"),
+    conditions={
+        "Ready": "Fetched and Verified are True.",
+        "Fetched": "The bytes are in the model store.",
+        "Verified": (
+            "The digest that the fetch Job computed is the wanted one, and it is allowed."
+        ),
+    },
     columns=(
         *READY_COLUMNS,
         Column("Kind", ".spec.kind"),

@@ -196,7 +196,15 @@ MODEL_INSTANCE = ResourceKind(
     spec=ModelInstanceSpec,
     status=ModelInstanceStatus,
     reasons=tuple(str(reason) for reason in InstanceReason),
-    condition_types=("Ready", "ArtifactsReady", "Progressing", "EngineHealthy"),
+    conditions={
+        "Ready": "The wanted revision is rolled out, healthy, and has answered a completion.",
+        "ArtifactsReady": "The base is verified, and so is every adapter that is mounted.",
+        "Progressing": "A rollout is under way; False when it is complete or stuck.",
+        "EngineHealthy": (
+            "Every ready pod answers health and lists the base and all mounted "
+            "adapters, and one of this revision has answered a completion."
+        ),
+    },
     columns=(
         *READY_COLUMNS,
         Column("Model", ".spec.serving.modelName"),

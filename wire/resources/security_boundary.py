@@ -189,12 +189,18 @@ SECURITY_BOUNDARY = ResourceKind(
     spec=SecurityBoundarySpec,
     status=SecurityBoundaryStatus,
     reasons=tuple(str(reason) for reason in BoundaryReason),
-    condition_types=(
-        "Ready",
-        "NamespaceReady",
-        "NetworkIsolated",
-        "QuotaEnforced",
-        "IsolationProven",
-    ),
+    conditions={
+        "Ready": "NamespaceReady, NetworkIsolated and QuotaEnforced are True.",
+        "NamespaceReady": (
+            "The namespace exists and carries the boundary's and the Pod Security labels."
+        ),
+        "NetworkIsolated": (
+            "Default deny and every named allow are stored, and no other of ours is."
+        ),
+        "QuotaEnforced": "The ResourceQuota holds the wanted bounds, or none is wanted.",
+        "IsolationProven": (
+            "Somebody tried to cross the border and could not; Unknown until then."
+        ),
+    },
     columns=(*READY_COLUMNS, Column("Namespace", ".spec.namespace"), AGE_COLUMN),
 )
