@@ -107,7 +107,7 @@ def _activate(reconciler: Reconciler) -> None:
     """Run one round; the edge of a task, so that one failing loop never stops the others."""
     try:
         done = {key: value for key, value in reconciler.activate().items() if value}
-    except Exception as error:
+    except Exception as error:  # edge: a loop; the next activation tries again
         log.error("reconciler.failed", reconciler=reconciler.name, exc_info=error)
         return
     if done:

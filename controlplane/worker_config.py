@@ -30,7 +30,7 @@ class WorkerSettings(DatabaseSettings):
     """Bearer token for the countersigner."""
     customer_public_key: str
     """The customer's public key, base64: checks what the countersigner returns; given to agents."""
-    vendor_principal: str = "arn:aws:iam::999988887777:role/ringfence-control-plane"
+    vendor_principal: str
     """The one ARN that the customers' role templates trust; its account is ours."""
     aws_endpoint_url: str | None = None
     """The rehearsal account's endpoint; None in production, where AWS is asked directly."""

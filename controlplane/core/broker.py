@@ -98,5 +98,5 @@ def run_job(db: Database, name: str, job: Job, outbox_id: int) -> None:
             if error.retryable:
                 return
         mark_done(db, outbox_id)
-    except Exception as error:
+    except Exception as error:  # edge: a task; the row stays open and is sent again
         log.error("task.failed", task=name, outbox_id=outbox_id, exc_info=error)

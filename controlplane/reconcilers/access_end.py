@@ -6,20 +6,31 @@ asked. They act outside a run on purpose: a parked run is held by nobody.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
 from uuid import UUID
 
-from controlplane.adapters.aws.sessions import RoleSessions, RoleTarget
+from controlplane.adapters.aws.account import Account
+from controlplane.adapters.aws.closing import PowerOff
+from controlplane.adapters.aws.sessions import Credentials, RoleSessions, RoleTarget
 from controlplane.core.actor import OpContext, system_actor
 from controlplane.core.db import Database, Scope
 from controlplane.core.errors import ForbiddenError
 from controlplane.domains.connections import repository as connections
 from controlplane.domains.grants import repository
 from controlplane.domains.grants import service as grants
-from controlplane.sagas.provisioning.ports import Cloud
 from controlplane.tables.access import GrantState
 from controlplane.tables.organizations import Boundary
 
 _OVER = frozenset({GrantState.CLOSED, GrantState.DENIED, GrantState.REQUESTED, GrantState.APPROVED})
+
+
+class PowerSwitch(Protocol):
+    """What is needed of the account (`sagas.provisioning.ports.Cloud` has it)."""
+
+    def account(self, target: RoleTarget, source: Callable[[], Credentials]) -> Account: ...
+
+    def power_off(self, account: Account) -> PowerOff: ...
 
 
 def watch_grant(
@@ -50,7 +61,7 @@ def watch_grant(
 def close_parked(
     db: Database,
     sessions: RoleSessions,
-    cloud: Cloud,
+    cloud: PowerSwitch,
     *,
     organization_id: str,
     boundary_id: str,

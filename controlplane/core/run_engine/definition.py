@@ -124,6 +124,8 @@ class StepContext(Generic[ParamsT, PortsT]):
     """Output of every step that has succeeded, by key; its own, too, when it is undone."""
     ports: PortsT
     journal: Journal
+    budget_seconds: float
+    """What this step may take; it is stopped at twice that."""
     lease_held: Callable[[], bool]
     stop: StopFlag
 

@@ -110,8 +110,7 @@ class Dispatcher:
                 self._draining,
                 claimed_at,
             ).run()
-        except Exception as error:
-            # The edge of a task: the lease runs out and the next claim goes on from the rows.
+        except Exception as error:  # edge: a run; its lease runs out and the next claim goes on
             log.error("run.crashed", run_id=str(claim.run_id), exc_info=error)
         finally:
             with self._lock:

@@ -185,7 +185,8 @@ class RunExecutor(Generic[PortsT]):
                 return False
             self._store.set_state(facts.ctx, move.state, reason=self._why(move), step=move.at_fault)
             return True
-        if move.state != self._shown:
+        # An approved run that looks at its approval again does not go back to planning.
+        if move.state != self._shown and (move.state, self._shown) != ("planning", "running"):
             self._store.set_state(facts.ctx, move.state)
             self._shown = move.state
         for key in move.start:
@@ -225,6 +226,10 @@ class RunExecutor(Generic[PortsT]):
             return
         self._not_before.pop(key, None)
         step = self._definition.step(key)
+        if is_undo and step.undo is None:
+            self._store.undo_finished(facts.ctx, key)
+            self._landed.put(None)
+            return
         outputs = {k: s.output for k, s in facts.steps.items() if s.output is not None}
         if is_undo:
             self._store.undo_started(facts.ctx, key)
@@ -244,6 +249,7 @@ class RunExecutor(Generic[PortsT]):
             outputs=outputs,
             ports=self._ports,
             journal=self._store,
+            budget_seconds=budget,
             lease_held=self._lease.held,
             stop=flight.stop,
         )
@@ -256,16 +262,15 @@ class RunExecutor(Generic[PortsT]):
         result: StepResult | None = None
         error: BaseException | None = None
         try:
-            if flight.is_undo:
-                if flight.step.undo is not None:
-                    flight.step.undo(context)
+            if flight.is_undo and flight.step.undo is not None:
+                flight.step.undo(context)
             else:
                 result = flight.step.forward(context)
         except ParkedError as stop:
             result = stop.park
         except StepStop as stop:
             error = stop
-        except Exception as fault:  # noqa: BLE001 - the edge of a task: becomes the step's error
+        except Exception as fault:  # noqa: BLE001  # edge: a step; becomes its error
             error = fault
         self._landed.put(_Landing(flight.step.key, result, error))
 

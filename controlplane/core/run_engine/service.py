@@ -14,7 +14,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from controlplane.core import audit, outbox
-from controlplane.core.actor import OpContext
+from controlplane.core.actor import Actor, OpContext
 from controlplane.core.errors import ConflictError, ForbiddenError, NotFoundError
 from controlplane.core.ids import new_id
 from controlplane.core.run_engine import events
@@ -40,7 +40,6 @@ def create_run(
     if ctx.actor.principal_id is None:
         raise ForbiddenError("a run needs a person or service who asks for it")
     run_id = new_id()
-    actor = ctx.actor
     session.execute(
         insert(Run).values(
             organization_id=organization_id,
@@ -50,15 +49,8 @@ def create_run(
             kind=kind,
             state="planning",
             params=params or {},
-            requested_by=actor.principal_id,
-            actor={
-                "issuer": actor.issuer,
-                "subject": actor.subject,
-                "kind": actor.kind,
-                "display": actor.display,
-                "organization_id": str(actor.organization_id) if actor.organization_id else None,
-                "person_key": actor.person_key,
-            },
+            requested_by=ctx.actor.principal_id,
+            actor=_actor_record(ctx.actor),
             request_id=ctx.request_id,
         )
     )
@@ -69,7 +61,7 @@ def create_run(
         run_id=run_id,
         kind="run.state",
         state="planning",
-        detail={"kind": kind, "requested_by": actor.display},
+        detail={"kind": kind, "requested_by": ctx.actor.display},
     )
     audit.append(
         session, ctx, "run.created", target=f"run/{run_id}", boundary_id=boundary_id,
@@ -77,6 +69,18 @@ def create_run(
     )  # fmt: skip
     outbox.enqueue(session, ADVANCE, run_id=run_id)
     return run_id
+
+
+def _actor_record(actor: Actor) -> dict[str, Any]:
+    """Return what `store.context_of` makes the requester of again."""
+    return {
+        "issuer": actor.issuer,
+        "subject": actor.subject,
+        "kind": actor.kind,
+        "display": actor.display,
+        "organization_id": str(actor.organization_id) if actor.organization_id else None,
+        "person_key": actor.person_key,
+    }
 
 
 def approve(session: Session, ctx: OpContext, run_id: UUID, digest: str) -> None:

@@ -266,7 +266,12 @@ class RunStore:
             session.execute(
                 update(StepRow)
                 .where(*self._is_step(key))
-                .values(state="unwound", failures=0, finished_at=func.clock_timestamp())
+                .values(
+                    state="unwound",
+                    failures=0,
+                    # The time of a step is that of its forward action, also after its undo.
+                    finished_at=func.coalesce(StepRow.finished_at, func.clock_timestamp()),
+                )
             )
             self._event(session, "step.state", key, "unwound", {})
             self._audit(session, ctx, "step.undone", step=key, outcome="unwound")

@@ -64,11 +64,13 @@ def upgrade() -> None:
                     postgresql_where=sa.text('done_at IS NULL'))
     for table in ("run", "step", "run_event"):
         rls.secure_boundary_table(table)
+    # The owner, who claims across tenants inside directory functions, gets nothing but that switch.
+    # NB: not `rls.directory_policy`, whose CASE holds the tenant rule as a sub-select: when two
+    # claims meet, PostgreSQL re-checks the row and evaluates such sub-selects whether they are
+    # needed or not (EvalPlanQual), and the rule raises where there is no scope.
+    opened = "current_setting('app.directory', true) = 'on'"
     for table in ("run", "run_event"):
-        # The owner, who claims across tenants, has the directory policy alone: PostgreSQL may
-        # evaluate two policies in any order, and the tenant's raises where there is no scope.
-        op.execute(f"ALTER POLICY tenant ON {table} TO {', '.join(rls.PROCESS_ROLES)}")
-        rls.directory_policy(table, "ALL")
+        op.execute(f"ALTER POLICY owner ON {table} USING ({opened}) WITH CHECK ({opened})")
     op.execute(GUARD_SQL)
     _functions()
     _grant()

@@ -7,8 +7,10 @@ here reaches into the boundary: it reads rows that the agent's own calls wrote.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -34,8 +36,26 @@ class AgentRefusedError(ConflictError):
     code = "agent-refused"
 
 
+class NotInTimeError(ConflictError):
+    """Something in the boundary did not come true within the step's budget."""
+
+    code = "not-in-time"
+
+
+def _wait(context: Context, began: float, missing: Callable[[], str], fix: str) -> None:
+    """Wait for the next look. Raises: NotInTimeError naming what is missing."""
+    waited = time.monotonic() - began
+    if waited > context.budget_seconds:
+        raise NotInTimeError(f"after {waited:.0f} s: {missing()}", fix=fix)
+    context.wait(context.ports.settings.poll_seconds)
+
+
 def wait_for_agent(context: Context) -> dict[str, Any]:
-    """Wait until an agent of this install has enrolled; return who it is."""
+    """Wait until an agent of this install has enrolled; return who it is.
+
+    Raises: NotInTimeError.
+    """
+    began = time.monotonic()
     while True:
         with context.transaction() as session:
             agent = repository.find_active_agent(session, context.run.boundary_id)
@@ -45,7 +65,13 @@ def wait_for_agent(context: Context) -> dict[str, Any]:
                     "fingerprint": agent.fingerprint,
                     "version": agent.agent_version,
                 }
-        context.wait(context.ports.settings.poll_seconds)
+        _wait(
+            context,
+            began,
+            lambda: "no agent has enrolled",
+            "look at the pods and the log of the agent in namespace ringfence-system, and whether "
+            f"it may reach {context.ports.settings.agent_url}",
+        )
 
 
 def forget_agent(context: Context) -> None:
@@ -113,8 +139,9 @@ def _content(row: BundleRow) -> str:
 def wait_until_ready(context: Context) -> dict[str, Any]:
     """Wait until the agent applied the bundle and everything in it is ready; show what changes.
 
-    Raises: AgentRefusedError with the agent's own reason.
+    Raises: AgentRefusedError with the agent's own reason; NotInTimeError.
     """
+    began = time.monotonic()
     sequence = output(context, "desired")["sequence"]
     wanted = output(context, "desired")["resources"]
     shown: dict[tuple[str, str], tuple[bool, str]] = {}
@@ -136,7 +163,26 @@ def wait_until_ready(context: Context) -> dict[str, Any]:
                     "artifact_digests": dict(status.verified_artifacts),
                     "ready": [f"{r.kind}/{r.name}" for r in status.resources],
                 }
-        context.wait(context.ports.settings.poll_seconds)
+        _wait(
+            context,
+            began,
+            functools.partial(_not_ready, status, sequence),
+            "look at the conditions of the named resources and at the operator's log",
+        )
+
+
+def _not_ready(status: AgentStatus | None, sequence: int) -> str:
+    """Say what keeps the boundary from being ready."""
+    if status is None:
+        return "the agent has not reported yet"
+    if status.applied_sequence < sequence:
+        return f"the agent has applied bundle {status.applied_sequence}, not {sequence}"
+    waiting = [
+        f"{r.kind}/{r.name}: {r.reason} {r.message}".strip()
+        for r in status.resources
+        if not r.ready or r.observed_generation != r.generation
+    ]
+    return "; ".join(waiting) or "not every resource of the bundle is reported"
 
 
 def _show_changes(
@@ -156,7 +202,11 @@ def _show_changes(
 
 
 def wait_for_first_answer(context: Context) -> dict[str, Any]:
-    """Wait until every instance has answered one real completion; return the answers' facts."""
+    """Wait until every instance has answered one real completion; return the answers' facts.
+
+    Raises: NotInTimeError.
+    """
+    began = time.monotonic()
     wanted = set(output(context, "desired")["instances"])
     while True:
         status = _status(context)
@@ -167,7 +217,12 @@ def wait_for_first_answer(context: Context) -> dict[str, Any]:
                     "smoke": [answered[name].model_dump(mode="json") for name in sorted(wanted)],
                     "gateway_url": status.gateway_url,
                 }
-        context.wait(context.ports.settings.poll_seconds)
+        _wait(
+            context,
+            began,
+            lambda: f"no completion yet from each of {', '.join(sorted(wanted))}",
+            "look at the engine's log in the boundary's namespace",
+        )
 
 
 def has_agent(context: Context) -> bool:

@@ -105,11 +105,13 @@ def _wait_for_end(context: Context, role: OpenRole) -> StepResult:
         return Done(
             {"closed_by": ended_by, "role_deleted_at": None, "seen_at": probe.at.isoformat()}
         )
+    # A grant may last hours: after the first minutes nobody waits for the second.
+    patience = 1 if context.attempt <= 20 else 4
     return Park(
         "closing",
         f"our power is gone; {role.target.role_name} still exists until the customer deletes it or "
         f"{role.grant_until.isoformat(timespec='seconds')}",
-        retry_in=timedelta(seconds=context.ports.settings.close_probe_seconds),
+        retry_in=timedelta(seconds=context.ports.settings.close_probe_seconds * patience),
     )
 
 

@@ -129,16 +129,6 @@ def complete(session: Session, run: RunView, raw: dict[str, Any], ports: Ports) 
         select(BlueprintVersion).where(BlueprintVersion.id == revision.blueprint_version_id)
     ).scalar_one()
     manifest = BlueprintManifest.model_validate(blueprint.manifest)
-    given = {
-        "organization": organization,
-        "boundary": boundary.name,
-        "install_id": str(run.install_id),
-        "account": connection.account,
-        "region": connection.region,
-        "partition": connection.partition,
-        "control_plane_cidrs": list(ports.settings.control_plane_cidrs),
-    }
-    known = manifest.inputs_schema.get("properties", {})
     return ProvisionParams(
         organization=organization,
         boundary=boundary.name,
@@ -154,12 +144,35 @@ def complete(session: Session, run: RunView, raw: dict[str, Any], ports: Ports) 
         blueprint_digest=blueprint.digest,
         stacks=_stacks(manifest, ports.settings.time_scale),
         inputs={
-            **{key: value for key, value in given.items() if key in known},  # type: ignore[operator]  # a JSON object by its schema
+            **_server_inputs(manifest, run, organization, boundary, connection, ports),
             **revision.inputs,
         },
         models=_models(session),
         time_scale=ports.settings.time_scale,
     )
+
+
+def _server_inputs(
+    manifest: BlueprintManifest,
+    run: RunView,
+    organization: str,
+    boundary: Boundary,
+    connection: CloudConnection,
+    ports: Ports,
+) -> dict[str, Any]:
+    """Return the inputs that the control plane fills in, as far as the blueprint has them."""
+    given = {
+        "organization": organization,
+        "boundary": boundary.name,
+        "install_id": str(run.install_id),
+        "account": connection.account,
+        "region": connection.region,
+        "partition": connection.partition,
+        "control_plane_cidrs": list(ports.settings.control_plane_cidrs),
+    }
+    known = manifest.inputs_schema.get("properties")
+    names = known if isinstance(known, dict) else given
+    return {key: value for key, value in given.items() if key in names}
 
 
 def _stacks(manifest: BlueprintManifest, scale: float) -> tuple[Stack, ...]:
