@@ -110,8 +110,11 @@ class Child:
             }
         )
         if result.ok and command.operation in ("up", "refresh"):
-            read = self._outputs(command)
-            result = result.model_copy(update={"outputs": read.outputs})
+            # The event hides secrets: only then is it worth another start of the CLI.
+            outputs = listener.stack_outputs
+            if outputs is None:
+                outputs = self._outputs(command).outputs
+            result = result.model_copy(update={"outputs": outputs})
         return result
 
     def _arguments(self, command: Command, client: str | None, events: str) -> list[str]:
@@ -131,19 +134,15 @@ class Child:
         return [*arguments, "--exec-kind", "auto.inline" if client else "auto.local"]
 
     def _ensure_stack(self, command: Command) -> Result | None:
-        settings = Path(self._spec.work_dir) / f"Pulumi.{command.stack}.yaml"
-        if settings.exists():
+        """Make the stack if it is new; the settings of an old one are read from its state."""
+        if command.exists:
             return None
-        found = self._cli.run(["stack", "select", "--stack", command.stack])
-        if found.code == 0:
-            # The salt of existing state is read from the state itself.
-            return None
-        if "no stack named" not in found.stderr:
-            return self._result(command, found)
         made = self._cli.run(
             ["stack", "init", command.stack, "--secrets-provider", "passphrase", "--no-select"]
         )
-        return None if made.code == 0 else self._result(command, made)
+        if made.code == 0 or "already exists" in made.stderr:
+            return None
+        return self._result(command, made)
 
     def _outputs(self, command: Command) -> Result:
         outcome = self._cli.run(

@@ -170,7 +170,12 @@ class PulumiEngine:
                 pulumi_home=str(folder.pulumi_home),
                 parallel=self._settings.parallel,
             )
-            yield PulumiSession(process, spec, stderr)
+            yield PulumiSession(
+                process,
+                spec,
+                stderr,
+                lambda stack: self._state.has_stack(run.boundary_id, run.project, stack),
+            )
         finally:
             process.close()
             folder.identity.unlink(missing_ok=True)
@@ -180,9 +185,16 @@ class PulumiEngine:
 class PulumiSession:
     """One open child."""
 
-    def __init__(self, process: ChildProcess, spec: OpenSpec, stderr: Path) -> None:
+    def __init__(
+        self,
+        process: ChildProcess,
+        spec: OpenSpec,
+        stderr: Path,
+        has_stack: Callable[[str], bool],
+    ) -> None:
         self._process = process
         self._stderr = stderr
+        self._has_stack = has_stack
         self._lines = process.lines()
         self._write(spec.model_dump_json())
         ready = next(self._messages(), None)
@@ -238,6 +250,7 @@ class PulumiSession:
             program=target.program if target else None,
             inputs=target.inputs if target else {},
             upstream=target.upstream if target else None,
+            exists=self._has_stack(stack),
             refresh=refresh,
             deployment=deployment,
         )

@@ -33,6 +33,8 @@ CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", 400 << 20),
     ("grpc.max_send_message_length", 400 << 20),
 ]
+_STACK = "pulumi:pulumi:Stack"
+_SECRET = "[secret]"  # noqa: S105 - how the engine prints a secret, not one
 _SHOWN_SEVERITIES = frozenset({"error", "warning", "info#err"})
 
 
@@ -66,6 +68,8 @@ class Listener:
         self.plan: dict[str, PlannedResource] = {}
         self.diagnostics: list[Diagnostic] = []
         self.changes: dict[str, int] | None = None
+        self.stack_outputs: dict[str, Any] | None = None
+        """What the stack exports; None when unseen, or when it holds a secret."""
 
     @property
     def address(self) -> str:
@@ -125,6 +129,10 @@ class Listener:
         if not event.get("planning"):
             self._seen[event["metadata"]["op"]] += 1
         self._send("resource.done", event["metadata"])
+        if event["metadata"]["type"] == _STACK and not event.get("planning"):
+            outputs = (event["metadata"].get("new") or {}).get("outputs") or {}
+            hidden = _SECRET in json.dumps(outputs)
+            self.stack_outputs = None if hidden else outputs
 
     def _on_failed(self, event: dict[str, Any]) -> None:
         self._send("resource.failed", event["metadata"])

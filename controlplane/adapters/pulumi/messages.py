@@ -53,6 +53,8 @@ class Command(Line):
     inputs: dict[str, Any] = Field(default_factory=dict)
     upstream: dict[str, Any] | None = None
     """Outputs of the stacks it depends on; None while they do not exist yet (plan time)."""
+    exists: bool = False
+    """Whether the state knows the stack; the worker reads that faster than a CLI can start."""
     refresh: bool = False
     deployment: dict[str, Any] | None = None
     """For `import`: the whole state to put in place."""
