@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import pytest
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ from controlplane.core.run_engine.definition import (
     Done,
     LeaseLostError,
     Park,
+    ParkedError,
     Skip,
     Step,
     StepContext,
@@ -441,3 +443,74 @@ def test_every_step_leaves_an_intent_and_an_outcome_in_the_audit(bench: Bench):
     started = [row["detail"]["step"] for row in rows if row["code"] == "step.started"]
     finished = [row["detail"]["step"] for row in rows if row["code"] == "step.finished"]
     assert sorted(started) == sorted(finished) == sorted(s.key for s in SAGA.steps)
+
+
+def test_a_run_whose_parameters_cannot_be_read_waits_for_a_person_and_can_be_cancelled(
+    bench: Bench,
+):
+    def missing(*_: object) -> NoParams:
+        raise InvalidRequestError("the install has no revision")
+
+    saga = replace(SAGA, complete=missing)
+    run_id = bench.start(saga)
+    assert bench.execute(run_id, saga, World()) == "needs-attention"
+    assert "no revision" in bench.run(run_id)["parked_reason"]
+    bench.ask(request_cancel, run_id)
+    assert bench.execute(run_id, saga, World()) == "cancelled"
+
+
+def test_an_undo_that_is_unclear_parks_and_runs_again_when_it_is_resumed(bench: Bench):
+    unclear = [True]
+
+    def undo_once_clear(context: StepContext[NoParams, World]) -> None:
+        if unclear.pop():
+            unclear.append(False)
+            raise ParkedError(Park("needs-attention", "is the VPC there?"))
+        context.ports.unmake(context.step)
+
+    broken = step("top", "base")
+    saga = replace(
+        SAGA,
+        steps=(
+            replace(step("base"), undo=undo_once_clear),
+            broken,
+            step("seal", "top", phase="close"),
+        ),
+    )
+    world = World(fail={"top": [InvalidRequestError("no")]})
+    run_id = bench.start(saga)
+    assert bench.execute(run_id, saga, world) == "needs-attention"
+    assert bench.states(run_id)["base"] == "unwinding"
+    bench.ask(retry, run_id)
+    assert bench.execute(run_id, saga, world) == "unwound"
+    assert world.things == {"seal"}
+
+
+def test_a_step_that_parked_after_an_effect_is_still_undone(bench: Bench):
+    def half_done(context: StepContext[NoParams, World]) -> StepResult:
+        context.ports.make(context.step)
+        return Park("needs-attention", "the plan differs")
+
+    saga = replace(
+        SAGA, steps=(step("base", forward=half_done), step("seal", "base", phase="close"))
+    )
+    world = World()
+    run_id = bench.start(saga)
+    assert bench.execute(run_id, saga, world) == "needs-attention"
+    bench.ask(request_cancel, run_id)
+    assert bench.execute(run_id, saga, world) == "cancelled"
+    assert world.things == {"seal"}
+
+
+def test_a_run_that_waits_outside_is_claimed_again_only_when_it_is_due(bench: Bench):
+    def wait_outside(context: StepContext[NoParams, World]) -> StepResult:
+        return Park("closing", "the customer deletes the role", timedelta(minutes=10))
+
+    saga = replace(
+        SAGA, steps=(step("base"), step("seal", "base", phase="close", forward=wait_outside))
+    )
+    run_id = bench.start(saga)
+    assert bench.execute(run_id, saga, World()) == "closing"
+    assert bench.claim(run_id) is None
+    bench.change("UPDATE run SET next_run_at = now() WHERE id = %s", run_id)
+    assert bench.execute(run_id, saga, World()) == "closing"
