@@ -62,8 +62,7 @@ class Account:
         )
 
     def start(self) -> None:
-        """Bring back delivered trail files and running clusters, begin delivering."""
-        self.trail.deliver_stored()
+        """Begin delivering the trail, bring the clusters back."""
         self.trail.start()
         self.eks.start()
         threading.Thread(target=self._warm, name="warm", daemon=True).start()

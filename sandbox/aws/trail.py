@@ -47,7 +47,7 @@ class Trail:
     def __init__(
         self, store: MotoStore, data_dir: Path, clock: Clock, region: str, flush_seconds: float
     ) -> None:
-        """Open spool and ledger; `deliver_stored` must run once before `start`."""
+        """Open spool and ledger."""
         self._store, self._clock, self._region = store, clock, region
         self._dir = data_dir / "trail"
         self._spool_dir = data_dir / "trail-spool"
@@ -104,7 +104,7 @@ class Trail:
                     spool.rename(taken)
             self._deliver(taken)
 
-    def deliver_stored(self) -> None:
+    def _deliver_stored(self) -> None:
         """Put all files delivered in earlier lives back into the buckets."""
         for taken in sorted(self._spool_dir.glob("*.sending")):
             self._deliver(taken)
@@ -121,7 +121,8 @@ class Trail:
         return sorted(found, key=lambda one: str(one["eventTime"]), reverse=True)
 
     def _run(self) -> None:
-        """Deliver until stopped."""
+        """Put earlier files back, then deliver until stopped."""
+        self._deliver_stored()
         while not self._stop.wait(self._seconds):
             self.flush()
 

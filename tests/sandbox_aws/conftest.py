@@ -46,6 +46,7 @@ class GateProcess:
     endpoint: str = ""
     boundaries: int = 0
     log: Path = field(init=False)
+    clients: dict[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.log = self.root / "log"
@@ -98,6 +99,13 @@ class GateProcess:
 
     def client(self, service: str, who: str | dict[str, str]) -> Any:
         keys = self.credentials(who) if isinstance(who, str) else who
+        # Making a client takes longer than most calls; one per service and key is enough.
+        place = (service, self.endpoint, *sorted(keys.items()))
+        if place not in self.clients:
+            self.clients[place] = self._new_client(service, keys)
+        return self.clients[place]
+
+    def _new_client(self, service: str, keys: dict[str, str]) -> Any:
         return boto3.client(
             service,
             region_name=REGION,

@@ -270,8 +270,11 @@ def test_the_agent_alone_becomes_the_closer_and_can_only_delete_the_role(world: 
     assert other["status"] == 403
     nobody = exchange(world, pod_token(world, "default", "default", POD_AUDIENCE))
     assert nobody["status"] == 404
-    answer = exchange(world, pod_token(world, "ringfence-system", "agent", POD_AUDIENCE))
-    keys = answer["credentials"]
+    bearer = pod_token(world, "ringfence-system", "agent", POD_AUDIENCE)
+    keys = exchange(world, bearer)["credentials"]
+    for file in (world.gate.root / "data").glob("*.jsonl"):
+        assert bearer not in file.read_text()
+    assert bearer not in world.gate.log.read_text()
     session = {
         "access_key_id": keys["accessKeyId"],
         "secret_access_key": keys["secretAccessKey"],

@@ -29,7 +29,7 @@ def test_everything_survives_a_kill(own_gate: GateProcess) -> None:
     answer = own_gate.client("s3", session).get_object(Bucket=name, Key="weights")
     assert answer["Body"].read() == body
     assert boundary.stack()["StackStatus"] == "UPDATE_COMPLETE"
-    assert before <= {r["eventID"] for r in trail_records(own_gate)}
+    assert wait_for(lambda: before <= {r["eventID"] for r in trail_records(own_gate)})
     boundary.assume(1)
     boundary.open(2)
     assert code_of(lambda: boundary.assume(1)) == "AccessDenied"
