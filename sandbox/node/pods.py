@@ -118,8 +118,9 @@ class PodRunner:
         finally:
             deleted.cancel()
             work.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
+            await asyncio.wait({work})
+            # Harmless after a proper end; after a fault nothing may run on unseen.
+            await asyncio.gather(*(c.stop(0) for c in [*self.init, *self.main]))
             writing.cancel()
             await self._detach()
         if not self._gone:
@@ -149,11 +150,16 @@ class PodRunner:
             "gracePeriodSeconds": 0,
             "preconditions": {"uid": self.uid},
         }
-        try:
-            await self._of.api.request("DELETE", _path(meta), body)
-        except ApiError as error:
-            if error.status not in (404, 409):
+        while True:
+            try:
+                await self._of.api.request("DELETE", _path(meta), body)
+                return
+            except ApiError as error:
+                if error.status in (404, 409):
+                    return
                 print(f"delete {meta['name']}: {error}", flush=True)
+            # A pod nobody takes out of the API would stay Terminating for ever.
+            await asyncio.sleep(1)
 
     async def _work(self) -> None:
         pod = self._spec_pod
@@ -177,7 +183,6 @@ class PodRunner:
         finally:
             refreshing.cancel()
         self._dirty.set()
-        await self._send_status()
 
     def _gone_quiet(self) -> None:
         self._sent = dict(self.pod.get("status") or {})
