@@ -11,7 +11,7 @@ import openai
 
 from sandbox.demo.result import Answer
 
-MAX_TOKENS = 48
+MAX_TOKENS = 120
 
 
 def _client(gateway_url: str, key: str) -> openai.OpenAI:

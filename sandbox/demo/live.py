@@ -52,6 +52,11 @@ def follow_runs(
             changed = _drain(events, open_runs)
             changes = _refresh(api, runs, board) if changed or screen.out.is_terminal else {}
             screen.update_board(board, changes)
+            if failed := _failed(api, runs) if changed else set():
+                # What is left of such a run is its close, which waits for the customer.
+                open_runs -= failed
+                if not open_runs:
+                    break
             for boundary in runs:
                 cell = board.cells.get((READY_STEP, boundary))
                 if cell and cell.state == "succeeded" and boundary not in asked:
@@ -59,6 +64,16 @@ def follow_runs(
                     on_ready(boundary)
     finally:
         screen.end_board()
+
+
+def _failed(api: Api, runs: Mapping[str, str]) -> set[str]:
+    """Return the boundaries whose run has turned around and undone what it made."""
+    found = set()
+    for boundary, run_id in runs.items():
+        run = api.get(f"/v1/runs/{run_id}")
+        if run["outcome"] is not None and run["state"] == "closing":
+            found.add(boundary)
+    return found
 
 
 def _drain(

@@ -28,7 +28,7 @@ from wire.certificate import CertificateFile
 
 ARCHITECT, APPROVER = "sam@acme.test", "ana@acme.test"
 ENGINEERS = {"payments": "pia@acme.test", "research": "rui@acme.test"}
-PROMPT = "write the next function"
+PROMPT = "Write a function that checks a record."
 GRANT_HOURS = 2
 WRONG_PIN = "SHA256:" + "A" * 43
 
