@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import psycopg
+from pydantic import ValidationError
 
 from controlplane.core.broker import make_celery, make_send
 from controlplane.core.db import Database
@@ -117,12 +118,15 @@ def _activate(reconciler: Reconciler) -> None:
 def main() -> int:
     """Run from the command line."""
     from controlplane.config import SecretFileError
-    from controlplane.worker_config import SchedulerSettings
+    from controlplane.worker_config import SchedulerSettings, settings_problems
 
     configure("scheduler")
-    settings = SchedulerSettings()
     try:
+        settings = SchedulerSettings()
         url, redis_url = settings.database_url(), settings.redis_url()
+    except ValidationError as error:
+        print(settings_problems(error), file=sys.stderr)
+        return 2
     except SecretFileError as error:
         print(str(error), file=sys.stderr)
         return 2

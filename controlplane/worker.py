@@ -19,9 +19,11 @@ from typing import Any
 
 from celery import Celery
 from celery.worker import WorkController, state
+from pydantic import ValidationError
 
 from controlplane.core.broker import Job, make_celery, make_send, register_jobs
 from controlplane.core.db import Database
+from controlplane.core.errors import RingfenceError
 from controlplane.core.logging import configure, get
 from controlplane.core.outbox_relay import Relay
 from controlplane.core.run_engine import ADVANCE
@@ -114,12 +116,15 @@ def main() -> int:
     """Run from the command line."""
     from controlplane.composition import worker_parts
     from controlplane.config import SecretFileError
-    from controlplane.worker_config import WorkerSettings
+    from controlplane.worker_config import WorkerSettings, settings_problems
 
     configure("worker")
     try:
         parts = worker_parts(WorkerSettings())
-    except SecretFileError as error:
+    except ValidationError as error:
+        print(settings_problems(error), file=sys.stderr)
+        return 2
+    except (SecretFileError, RingfenceError) as error:
         print(str(error), file=sys.stderr)
         return 2
     serve(parts)

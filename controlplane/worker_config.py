@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from controlplane.config import DatabaseSettings, read_secret
 
@@ -90,3 +90,10 @@ class SchedulerSettings(DatabaseSettings):
     def redis_url(self) -> str:
         """Return the broker's address. Raises: SecretFileError."""
         return read_secret(self.redis_url_file, "redis_url_file")
+
+
+def settings_problems(error: ValidationError) -> str:
+    """Say which variables are missing or wrong, without their values."""
+    found = error.errors(include_input=False, include_url=False)
+    lines = (f"RINGFENCE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in found)
+    return "set these variables:\n" + "\n".join(lines)

@@ -183,6 +183,9 @@ class RunExecutor(Generic[PortsT]):
         if move.state in FINAL or move.state in PARKED:
             if self._flights:
                 return False
+            if move.state in PARKED:
+                run_id = str(self._store.claim.run_id)
+                log.error("run.needs-a-person", run_id=run_id, state=move.state, step=move.at_fault)
             self._store.set_state(facts.ctx, move.state, reason=self._why(move), step=move.at_fault)
             return True
         # An approved run that looks at its approval again does not go back to planning.
