@@ -59,15 +59,20 @@ class DatabaseUrls:
     scheduler: str
 
     def empty(self) -> None:
-        """Remove all rows that a test left, in one statement."""
+        """Remove all rows that a test left.
+
+        DELETE with foreign keys off and not TRUNCATE, which makes new files for every table and
+        index and takes a hundred times longer on tables with a few rows.
+        """
         with psycopg.connect(self.admin) as connection:
             found = connection.execute(
                 "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> ALL"
                 "(%s)",
                 (list(SEEDED),),
             ).fetchall()
-            tables = sql.SQL(", ").join(sql.Identifier(row[0]) for row in found)
-            connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(tables))
+            connection.execute("SET session_replication_role = replica")
+            for (name,) in found:
+                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
 
 
 class ServerProcess:

@@ -25,12 +25,18 @@ from starlette.exceptions import HTTPException
 from controlplane.core import logging
 from controlplane.core.actor import OpContext
 from controlplane.core.db import Database
-from controlplane.core.errors import InternalError, RingfenceError, UnavailableError
+from controlplane.core.errors import (
+    ConflictError,
+    InternalError,
+    RingfenceError,
+    UnavailableError,
+)
 from controlplane.core.ids import new_id
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 REQUEST_ID_HEADER = "Ringfence-Request"
 _LOCK_ERRORS = frozenset({"40001", "40P01", "55P03"})
+_UNIQUE_ERROR = "23505"
 _log = logging.get(__name__)
 
 
@@ -231,6 +237,10 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
     if state in _LOCK_ERRORS:
         shown = UnavailableError(
             "somebody else changed the same thing at the same time", fix="send the request again"
+        )
+    elif state == _UNIQUE_ERROR:
+        shown = ConflictError(
+            "somebody else made the same thing at the same time", fix="read it, then decide again"
         )
     elif isinstance(error, OperationalError):
         shown = UnavailableError("the database does not answer", fix="try again in a moment")

@@ -144,20 +144,22 @@ def request_verification(
     return row
 
 
-def judge(expect: str, attempts: list[dict[str, Any]]) -> tuple[bool, ConnectionState]:
-    """Return whether the probe passed and what it says about the role.
+def judge(expect: str, attempts: list[dict[str, Any]]) -> tuple[bool, ConnectionState | None]:
+    """Return whether the probe passed and what it says about the role; None says nothing.
 
     Shapes: `{external_id: ours|none|wrong|foreign, allowed, error_code}` per attempt. The role is
-    unsafe as soon as anything but our own external id is let in, whatever was expected.
+    unsafe as soon as anything but our own external id is let in, whatever was expected; short of
+    that, a probe that was cut off proves nothing.
     """
     allowed = {a["external_id"] for a in attempts if a["allowed"]}
     tried = {a["external_id"] for a in attempts}
     if allowed - {"ours"}:
         return False, ConnectionState.UNSAFE
+    if not {"ours", "none", "wrong"} <= tried:
+        return False, None
     state = ConnectionState.OPEN if "ours" in allowed else ConnectionState.CLOSED
-    complete = {"ours", "none", "wrong"} <= tried
     wanted = ConnectionState.OPEN if expect == "open" else ConnectionState.CLOSED
-    return complete and state is wanted, state
+    return state is wanted, state
 
 
 def record_verification(
@@ -170,8 +172,9 @@ def record_verification(
     row.state = VerificationState.PASSED if passed else VerificationState.FAILED
     row.finished_at = now()
     connection = repository.get_for_boundary(session, row.boundary_id)
-    connection.state = state
-    connection.state_at = now()
+    if state is not None:
+        connection.state = state
+        connection.state_at = now()
     session.flush()
     audit.append(
         session,

@@ -16,11 +16,15 @@ from sqlalchemy.orm import Session
 
 from controlplane.core.actor import OpContext, system_actor
 from controlplane.core.db import Database, Scope
+from controlplane.core.errors import RingfenceError
+from controlplane.core.logging import get
 from controlplane.domains.connections import repository, service
 from controlplane.domains.grants import service as grants
 from controlplane.domains.grants.repository import get_grant, last_opened_number
 from controlplane.tables.access import GrantState
 from controlplane.tables.organizations import VerificationState
+
+log = get(__name__)
 
 
 class Probe(Protocol):
@@ -56,18 +60,27 @@ def verify_connection(
     boundary_id: str,
     verification_id: str,
 ) -> None:
-    """Do one queued probe; a finished one is left as it is. Ids come as text, from the outbox."""
+    """Do one queued probe; a finished one is left as it is. Ids come as text, from the outbox.
+
+    Raises: RingfenceError that is retryable, when the cloud gave no answer at all.
+    """
     scope = Scope.boundary(UUID(organization_id), UUID(boundary_id))
     identifier = UUID(verification_id)
     work = _load(database, scope, identifier)
     if work is None:
         return
-    attempts = []
-    for label, external_id in work.external_ids.items():
-        result = prober.probe(work.role_arn, external_id, region=work.region)
-        attempts.append(
-            {"external_id": label, "allowed": result.allowed, "error_code": result.error_code}
-        )
+    attempts: list[dict[str, Any]] = []
+    try:
+        for label, external_id in work.external_ids.items():
+            result = prober.probe(work.role_arn, external_id, region=work.region)
+            attempts.append(
+                {"external_id": label, "allowed": result.allowed, "error_code": result.error_code}
+            )
+    except RingfenceError as error:
+        if error.retryable:
+            raise
+        # Asking again would end the same: the probe has failed, and people must see that.
+        log.warning("probe.cut-off", code=error.stable_code, attempts=len(attempts))
     _keep(database, scope, identifier, work, attempts)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from controlplane.core import audit
 from controlplane.core.actor import OpContext
 from controlplane.core.clock import now
-from controlplane.core.errors import ForbiddenError, NotFoundError
+from controlplane.core.errors import ConflictError, ForbiddenError, NotFoundError
 from controlplane.core.ids import new_id
 from controlplane.domains.organizations import repository
 from controlplane.tables.identity import (
@@ -73,11 +74,20 @@ def ensure_organization(
 
 
 def ensure_identity_provider(session: Session, organization_id: UUID, issuer: str) -> None:
-    """Claim an issuer for the organization, once."""
+    """Claim an issuer for the organization, once. Raises: ConflictError when it is another's."""
     known = session.scalars(select(IdentityProvider.issuer)).all()
-    if issuer not in known:
-        session.add(IdentityProvider(organization_id=organization_id, issuer=issuer))
-        session.flush()
+    if issuer in known:
+        return
+    try:
+        with session.begin_nested():
+            session.add(IdentityProvider(organization_id=organization_id, issuer=issuer))
+    except IntegrityError as error:
+        raise ConflictError(
+            "this identity provider belongs to another organization",
+            code="issuer-taken",
+            field="identity_provider",
+            fix="use the organization's own issuer, and name people of others under `guests`",
+        ) from error
 
 
 def ensure_accounts(

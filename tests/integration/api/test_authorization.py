@@ -47,7 +47,7 @@ def test_every_route_is_in_the_route_table_and_no_other() -> None:
 
 def test_every_route_is_guarded_by_the_class_of_its_layer() -> None:
     for route in api_routes(make_routes()):
-        (method,) = route.methods or ()
+        (method,) = tuple(route.methods or ())
         rule = ROUTES[method, route.path_format]
         if rule.layer == "public":
             continue

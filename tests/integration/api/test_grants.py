@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from controlplane.core.db import Database
+from controlplane.core.errors import InternalError, UnavailableError
 from controlplane.domains.grants.tasks import verify_connection
 from tests.integration.api.conftest import PersonOf
 from tests.postgres import DatabaseUrls
@@ -240,3 +241,31 @@ def test_each_step_of_a_grant_is_an_audit_event_of_its_boundary(acme: PersonOf) 
     again = acme("omar").get("/v1/boundaries/payments/audit").json()["events"]
     assert again[-1]["code"] == "audit.read"
     assert UUID(again[-1]["actor"]["principal_id"])
+
+
+def test_a_probe_that_cannot_be_made_fails_and_says_nothing_about_the_role(
+    acme: PersonOf, worker: Database
+) -> None:
+    class Broken(RoleStub):
+        """A control plane whose own credentials are wrong."""
+
+        def probe(self, role_arn: str, external_id: str | None, *, region: str) -> Answer:
+            raise InternalError("our credentials cannot be read")
+
+    found = probe(acme, worker, Broken(), "closed", None)
+    assert (found["state"], found["passed"], found["attempts"]) == ("failed", False, [])
+    connection = acme("sam").get("/v1/boundaries/payments/connection").json()
+    assert connection["state"] == "unverified"
+
+
+def test_a_probe_without_an_answer_stays_open_for_another_try(
+    acme: PersonOf, worker: Database
+) -> None:
+    class Silent(RoleStub):
+        """A cloud that does not answer."""
+
+        def probe(self, role_arn: str, external_id: str | None, *, region: str) -> Answer:
+            raise UnavailableError("no answer")
+
+    with pytest.raises(UnavailableError):
+        probe(acme, worker, Silent(), "closed", None)

@@ -160,3 +160,12 @@ def test_the_organizations_own_administrator_lets_a_guest_in(
     path = f"/v1/organizations/acme/guests/{guest['id']}/approve"
     assert person("ana").post(path).json()["approved_by"]["subject"] == "ana@acme.test"
     assert len(person("sam").get("/v1/boundaries").json()["boundaries"]) == 2
+
+
+def test_an_issuer_belongs_to_one_organization(acme: PersonOf, database: DatabaseUrls) -> None:
+    document = organization()
+    document["organization"] = "globex"
+    answer = acme("max").put("/v1/organizations/globex", document)
+    assert answer.status_code == 409
+    assert answer.json()["error"]["code"] == "issuer-taken"
+    assert count(database, "organization") == 1

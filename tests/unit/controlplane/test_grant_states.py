@@ -54,12 +54,13 @@ def test_approving_in_another_state_is_a_conflict(state: GrantState) -> None:
             ConnectionState.UNSAFE,
         ),
         ("closed", attempts(ours=False, none=True, wrong=False), False, ConnectionState.UNSAFE),
-        ("closed", attempts(ours=False), False, ConnectionState.CLOSED),
-        ("open", attempts(ours=True), False, ConnectionState.OPEN),
-        ("closed", [], False, ConnectionState.CLOSED),
+        ("closed", attempts(ours=False), False, None),
+        ("open", attempts(ours=True), False, None),
+        ("closed", attempts(none=True), False, ConnectionState.UNSAFE),
+        ("closed", [], False, None),
     ],
 )
 def test_a_probe_passes_only_when_all_negative_attempts_were_made_and_denied(
-    expect: str, found: list[dict[str, Any]], passed: bool, state: ConnectionState
+    expect: str, found: list[dict[str, Any]], passed: bool, state: ConnectionState | None
 ) -> None:
     assert judge(expect, found) == (passed, state)
