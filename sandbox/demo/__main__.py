@@ -12,8 +12,9 @@ from ringfence.cli.output import CommandError
 from ringfence.client import ApiError
 from sandbox.cli import SandboxError
 from sandbox.demo.result import write_result
+from sandbox.demo.scene import DemoError
 from sandbox.demo.screen import Screen
-from sandbox.demo.story import DemoError, Story
+from sandbox.demo.story import Story
 from sandbox.home import Home
 from sandbox.toolchain import ROOT
 

@@ -70,6 +70,8 @@ class BoundaryResult(Document):
     steps: tuple[StepSeconds, ...]
     critical_path: tuple[str, ...]
     seconds: float
+    simulated_seconds: float
+    """The same with the emulated cloud's latencies at scale 1, p50: an estimate, labelled so."""
     answers: tuple[Answer, ...]
     """The base model, then the boundary's own adapter, to the same prompt."""
     foreign_adapter: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -89,6 +90,20 @@ class Screen:
     def gap(self) -> None:
         self.out.print()
 
+    def parts(self, record: dict[str, Any], shown: set[str]) -> None:
+        """Print the sandbox's parts as they come up; `shown` remembers which were printed."""
+        for part in record["parts"]:
+            if part["state"] in ("running", "done") and part["name"] not in shown:
+                title = "" if shown else "Sandbox"
+                shown.add(part["name"])
+                if part["task"]:
+                    continue
+                label = "   emulated" if part["emulated"] else ""
+                self.heading(
+                    title or " ",
+                    f"{part['name']:<14} {OK} {part['seconds']:5.1f} s   {part['address']}{label}",
+                )
+
     def start_board(self, board: Board) -> None:
         if self.out.is_terminal:
             self._live = Live(board.render(), console=self.out, refresh_per_second=8)
@@ -102,6 +117,8 @@ class Screen:
             self._live.update(Group(board.render()))
             return
         for (step, boundary), cell in changes.items():
+            if cell.state in ("pending", "skipped", "not-attempted"):
+                continue
             self.out.print(f"  {boundary:<10} {step:<14} {cell.text().rstrip()}", markup=False)
 
     def end_board(self) -> None:

@@ -9,69 +9,32 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proof.certificates import CertificateError, Verdict, verify_certificate
+from proof.certificates import CertificateError, verify_certificate
 from ringfence.cli.access import run_verification
 from ringfence.cli.organization_file import OrganizationFile
 from ringfence.client import Api, Context
-from sandbox.cli import describe, start
+from sandbox.cli import start
 from sandbox.demo.customer_side import Customer
 from sandbox.demo.engineer import ask, ask_for_foreign_model
+from sandbox.demo.facts import boundary_result, closing_facts, creates, one_line
 from sandbox.demo.live import follow_runs
-from sandbox.demo.result import Answer, Attempt, BoundaryResult, DemoResult, StepSeconds, Use
+from sandbox.demo.result import DemoResult, Use
+from sandbox.demo.scene import DemoError, Scene, require
 from sandbox.demo.screen import OK, Screen
 from sandbox.home import Home, write_private
+from sandbox.people import PEOPLE
 from wire.certificate import CertificateFile
 
 ARCHITECT, APPROVER = "sam@acme.test", "ana@acme.test"
 ENGINEERS = {"payments": "pia@acme.test", "research": "rui@acme.test"}
 PROMPT = "Write a function that checks a record."
 GRANT_HOURS = 2
+SLOW_STEPS = ("foundation", "cluster", "stack", "ready")
+"""The steps of the critical path that a person waits for."""
 WRONG_PIN = "SHA256:" + "A" * 43
-
-
-class DemoError(RuntimeError):
-    """The main job did not go as it must; the message says which fact was otherwise."""
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise DemoError unless the condition holds."""
-    if not condition:
-        raise DemoError(message)
-
-
-@dataclass
-class Scene:
-    """What is known of one boundary as the story goes on."""
-
-    name: str
-    boundary_id: str
-    account: str
-    region: str
-    adapter: str
-    group: str
-    connection_id: str = ""
-    template: dict[str, Any] = field(default_factory=dict)
-    closed: list[dict[str, Any]] = field(default_factory=list)
-    opened: list[dict[str, Any]] = field(default_factory=list)
-    grant: dict[str, Any] = field(default_factory=dict)
-    install_id: str = ""
-    run_id: str = ""
-    planned: dict[str, Any] = field(default_factory=dict)
-    """The plan in one line: digest and counts per stack."""
-    plan: dict[str, Any] = field(default_factory=dict)
-    run: dict[str, Any] = field(default_factory=dict)
-    gateway_url: str = ""
-    key: str = ""
-    answers: list[Answer] = field(default_factory=list)
-    foreign_status: int = 0
-    usage: Use = field(default_factory=lambda: Use(requests=0, output_tokens=0))
-    certificate: Path = Path()
-    verdict: Verdict | None = None
-    wrong_pin_refused: bool = False
 
 
 class Story:
@@ -88,10 +51,10 @@ class Story:
     def play(self) -> DemoResult:
         """Run every chapter. Raises: DemoError, SandboxError, ApiError at the first that fails."""
         begun = time.monotonic()
-        record = start(self._home, lambda _: None)
+        shown: set[str] = set()
+        record = start(self._home, lambda now: self._screen.parts(now, shown))
         sandbox_seconds = time.monotonic() - begun
         facts = record["facts"]
-        self._screen.heading("Sandbox", describe(record))
         self._screen.heading("", f"emulated: {facts['emulated']}.  real: {facts['real']}.")
         self._screen.gap()
         self._architect = Api(Context.load(ARCHITECT))
@@ -241,7 +204,7 @@ class Story:
             f"{s.name} {s.plan['digest'][7:13]}  {creates(s)} to create" for s in self._scenes
         )
         run = self._architect.get(f"/v1/runs/{self._scenes[0].run_id}")
-        path = " → ".join(run["critical_path"]["keys"])
+        path = " → ".join(k for k in run["critical_path"]["keys"] if k in SLOW_STEPS)
         self._screen.heading(
             "Plan", counts, f"critical path: {path}    both approved by {APPROVER}"
         )
@@ -369,18 +332,8 @@ class Story:
         self._closing_lines()
 
     def _closing_lines(self) -> None:
-        for position, scene in enumerate(self._scenes):
-            assert scene.verdict is not None
-            certificate = scene.verdict.certificate
-            access = certificate.access
-            proofs = ", ".join(f"{p.action} {p.error_code}" for p in access.proofs)
-            findings = sum(1 for item in certificate.residue if not item.expected)
-            self._screen.heading(
-                "Closed" if position == 0 else "",
-                f"{scene.name:<10} way in shut {OK}   power removed {OK}   role deleted by the "
-                f"{access.closed_by} {OK}   denied: {proofs}   residue: {findings} findings of "
-                f"{len(certificate.residue)} counted",
-            )
+        lines = [line for scene in self._scenes for line in closing_facts(scene)]
+        self._screen.heading("Closed", *lines)
         for position, scene in enumerate(self._scenes):
             self._screen.heading(
                 "Certificates" if position == 0 else "",
@@ -403,75 +356,22 @@ class Story:
             sandbox_seconds=sandbox_seconds,
             pinned_key=self._pin,
             console_url=facts["api_url"],
-            boundaries=tuple(boundary_result(scene, o.adapter) for scene, o in self._pairs()),
+            boundaries=tuple(
+                boundary_result(scene, other.adapter, facts["time_scale"])
+                for scene, other in self._pairs()
+            ),
         )
 
     def _ending(self, result: DemoResult) -> None:
         first = self._scenes[0].name
+        simulated = max(b.simulated_seconds for b in result.boundaries) / 60
         self._screen.heading(
             f"Both boundaries installed in {result.wall_seconds:.0f} s "
-            f"(cloud latencies at scale {result.time_scale:g}, emulated)."
+            f"(simulated at scale 1: about {simulated:.0f} min)."
         )
-        self._screen.heading("  API", f"{result.console_url}    people: {', '.join(ENGINEERS)} …")
+        self._screen.heading(
+            "  API", f"{result.console_url}    act as  {' · '.join(p.subject for p in PEOPLE)}"
+        )
         self._screen.heading("  a request", f'ringfence chat {first} "write a test for settle()"')
-        self._screen.heading("  again", f"ringfence run show {self._scenes[0].run_id}")
-        self._screen.heading("  stop", "ringfence down")
-
-
-def creates(scene: Scene) -> int:
-    """Return how many resources the plan creates, over all stacks."""
-    counts: dict[str, dict[str, int]] = scene.planned["counts"]
-    return sum(operations.get("create", 0) for operations in counts.values())
-
-
-def one_line(text: str, width: int = 40) -> str:
-    """Return the beginning of a text on one line."""
-    return " ".join(text.split())[:width]
-
-
-def boundary_result(scene: Scene, foreign_adapter: str) -> BoundaryResult:
-    """Return the facts of one boundary for the result file."""
-    assert scene.verdict is not None
-    certificate = scene.verdict.certificate
-    seconds = (certificate.finished_at - certificate.started_at).total_seconds()
-    return BoundaryResult(
-        name=scene.name,
-        boundary_id=scene.boundary_id,
-        connection_id=scene.connection_id,
-        grant_id=scene.grant["id"],
-        install_id=scene.install_id,
-        run_id=scene.run_id,
-        run_state=scene.run["state"],
-        role_arn=certificate.access.role_arn,
-        gateway_url=scene.gateway_url,
-        plan_digest=scene.plan["digest"],
-        resources_planned=creates(scene),
-        closed_attempts=tuple(_attempt(a) for a in scene.closed),
-        open_attempts=tuple(_attempt(a) for a in scene.opened),
-        steps=tuple(
-            StepSeconds(
-                key=step["key"],
-                state=step["state"],
-                seconds=step["elapsed_seconds"] or 0.0,
-                budget_seconds=step["budget_seconds"],
-            )
-            for step in scene.run["steps"]
-        ),
-        critical_path=tuple(scene.run["critical_path"]["keys"]),
-        seconds=seconds,
-        answers=tuple(scene.answers),
-        foreign_adapter=foreign_adapter,
-        foreign_adapter_status=scene.foreign_status,
-        usage=scene.usage,
-        denied_after_close=tuple(p.error_code for p in certificate.access.proofs),
-        residue_findings=sum(1 for item in certificate.residue if not item.expected),
-        certificate_path=str(scene.certificate),
-        certificate_countersigned=scene.verdict.agent_key_checked,
-        wrong_pin_refused=scene.wrong_pin_refused,
-    )
-
-
-def _attempt(raw: dict[str, Any]) -> Attempt:
-    return Attempt(
-        external_id=raw["external_id"], allowed=raw["allowed"], error_code=raw.get("error_code")
-    )
+        self._screen.heading("  again", f"ringfence run watch {self._scenes[0].run_id}")
+        self._screen.heading("  stop", "ringfence down    erase everything: ringfence reset")

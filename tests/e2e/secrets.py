@@ -26,7 +26,7 @@ def known_secrets(home: Path) -> dict[str, str]:
         if path.suffix == ".pem":
             lines = [line for line in text.splitlines() if not line.startswith("-----")]
             found[name] = "".join(lines)[-40:]
-        elif name.startswith("aws/"):
+        elif name.startswith("aws/") and text.startswith("{"):
             found[name] = json.loads(text)["secret_access_key"]
         elif "\n" not in text and len(text) >= MINIMUM and "://" not in text:
             found[name] = text
