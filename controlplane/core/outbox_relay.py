@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import delete, func, or_, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from controlplane.core.db import Database, Scope
 from controlplane.core.logging import get
@@ -119,7 +119,7 @@ class Relay:
             except BrokerDownError as error:
                 log.warning("outbox.broker-down", error=str(error))
                 self._stopped.wait(self._settings.poll_seconds)
-            except (DBAPIError, psycopg.Error) as error:
+            except (SQLAlchemyError, psycopg.Error) as error:
                 log.warning("outbox.database-down", error=type(error).__name__)
                 self._stopped.wait(self._settings.poll_seconds)
 

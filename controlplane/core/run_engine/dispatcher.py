@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from controlplane.core.db import Database
 from controlplane.core.logging import get
@@ -78,8 +78,8 @@ class Dispatcher:
         while not self._draining.is_set():
             try:
                 claimed = self.running() < self._slots and self._claim_one()
-            except DBAPIError as error:
-                log.warning("dispatcher.claim-failed", error=str(error.orig))
+            except SQLAlchemyError as error:
+                log.warning("dispatcher.claim-failed", error=type(error).__name__)
                 claimed = False
             if not claimed:
                 self._wake.wait(self._poll_seconds)

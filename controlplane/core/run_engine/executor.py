@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from controlplane.core.db import Database
 from controlplane.core.errors import RingfenceError
-from controlplane.core.logging import get, redact_text
+from controlplane.core.logging import get
 from controlplane.core.run_engine.decide import FINAL, PARKED, Move, Snapshot, next_move
 from controlplane.core.run_engine.definition import (
     Definition,
@@ -36,6 +36,7 @@ from controlplane.core.run_engine.definition import (
     StopFlag,
     WorkerDrainingError,
 )
+from controlplane.core.run_engine.faults import StepBudgetExceededError, describe
 from controlplane.core.run_engine.fence import Claim, Lease
 from controlplane.core.run_engine.graph import StepGraph
 from controlplane.core.run_engine.store import RunFacts, RunStore
@@ -131,7 +132,7 @@ class RunExecutor(Generic[PortsT]):
                 params = self._store.add_steps(self._definition, facts, self._ports)
             except (RingfenceError, ValidationError) as error:
                 # Nothing was begun: a person must look, and a claim would only fail again.
-                code, message, _ = _describe(error)
+                code, message, _ = describe(error)
                 parked: RunState = "cancelled" if facts.cancel_requested else "needs-attention"
                 self._store.set_state(facts.ctx, parked, reason=message, code=code)
                 return
@@ -303,7 +304,7 @@ class RunExecutor(Generic[PortsT]):
 
     def _land_error(self, flight: _Flight, facts: RunFacts, error: BaseException) -> None:
         key = flight.step.key
-        code, message, retryable = _describe(error)
+        code, message, retryable = describe(error)
         if code == "internal":
             log.error("step.failed", step=key, exc_info=error)
         most = flight.step.max_attempts
@@ -384,19 +385,3 @@ class RunExecutor(Generic[PortsT]):
     def _cancel(self) -> None:
         self._cancelled.set()
         self._landed.put(None)
-
-
-class StepBudgetExceededError(StepStop):
-    """A step took more than twice its budget."""
-
-
-def _describe(error: BaseException) -> tuple[str, str, bool]:
-    """Return an error's code, what people may read of it, and whether to try again."""
-    if isinstance(error, RunStoppingError):
-        return "interrupted", str(error), False
-    if isinstance(error, StepBudgetExceededError):
-        return "over-budget", str(error), False
-    if isinstance(error, RingfenceError):
-        return error.stable_code, redact_text(error.public_message), error.retryable
-    # An unknown fault is ours: its text may hold anything, so only its class is shown.
-    return "internal", f"internal error ({type(error).__name__}); see the worker's log", True

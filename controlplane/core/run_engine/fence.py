@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from controlplane.core.db import Database, Scope
@@ -146,9 +146,11 @@ class Lease:
             except LeaseLostError:
                 self._lose()
                 return
-            except DBAPIError as error:
+            except SQLAlchemyError as error:
                 log.warning(
-                    "lease.renewal-failed", run_id=str(self._claim.run_id), error=str(error)
+                    "lease.renewal-failed",
+                    run_id=str(self._claim.run_id),
+                    error=type(error).__name__,
                 )
                 if not self.held():
                     self._lose()
