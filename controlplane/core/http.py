@@ -28,6 +28,7 @@ from controlplane.core.db import Database
 from controlplane.core.errors import (
     ConflictError,
     InternalError,
+    InvalidRequestError,
     RingfenceError,
     UnavailableError,
 )
@@ -35,6 +36,8 @@ from controlplane.core.ids import new_id
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 REQUEST_ID_HEADER = "Ringfence-Request"
+LARGEST_BODY = 8_000_000
+"""Bytes; the largest message is an agent's status of some thousand resources."""
 _LOCK_ERRORS = frozenset({"40001", "40P01", "55P03"})
 _UNIQUE_ERROR = "23505"
 _log = logging.get(__name__)
@@ -157,7 +160,7 @@ class EdgeMiddleware:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, _limited(receive), send_with_id)
             except Exception:
                 _log.exception("request failed", method=scope["method"])
                 if started:
@@ -174,6 +177,23 @@ class EdgeMiddleware:
                 route=getattr(route, "path_format", "unmatched"),
                 status=status,
             )
+
+
+def _limited(receive: Any) -> Any:
+    """Return ASGI's `receive` with a limit on the body, whatever its header says."""
+    received = 0
+
+    async def receive_some() -> Any:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > LARGEST_BODY:
+            raise InvalidRequestError(
+                f"the body is larger than {LARGEST_BODY} bytes", code="too-large"
+            )
+        return message
+
+    return receive_some
 
 
 def request_id(request: Request) -> str:

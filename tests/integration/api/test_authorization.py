@@ -187,3 +187,10 @@ def test_no_operation_takes_a_role_or_an_arn(acme: PersonOf) -> None:
     }
     assert fields
     assert not {f for f in fields if "arn" in f or "external" in f or "role" in f}
+
+
+def test_a_body_beyond_the_limit_is_refused_without_being_kept(acme: PersonOf) -> None:
+    document = {**organization(), "display_name": "x" * 9_000_000}
+    answer = acme("max").post("/v1/organizations:validate", document)
+    assert answer.status_code == 400
+    assert acme("max").get("/v1/me").status_code == 200
