@@ -76,6 +76,23 @@ def test_a_worker_asked_to_stop_hands_its_run_over_at_once(
     wait_until(lambda: bench.run(run_id)["state"] == "succeeded", "the run ends")
 
 
+def test_a_run_survives_the_loss_of_every_database_connection(
+    bench: Bench, workers: Workers, tmp_path: Path
+):
+    run_id = bench.start(SAGA, {"folder": str(tmp_path)})
+    workers.start(lease=2.0)
+    wait_until(lambda: started(tmp_path, "slow") == 1, "the slow step runs")
+    cut = "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity WHERE usename = %s"
+    for _ in range(3):
+        wait_until(lambda: bench.rows(cut, "ringfence_worker")[0]["n"] > 0, "it connects again")
+    (tmp_path / "go").touch()
+    wait_until(lambda: bench.run(run_id)["state"] == "succeeded", "the run ends", 30)
+    assert started(tmp_path, "last") == 1
+    assert [event["seq"] for event in bench.events(run_id)] == list(
+        range(1, bench.run(run_id)["last_seq"] + 1)
+    )
+
+
 def test_a_message_wakes_a_worker_that_polls_seldom(bench: Bench, workers: Workers, tmp_path: Path):
     (tmp_path / "go").touch()
     workers.start(poll=600.0)
