@@ -33,6 +33,8 @@ class BundleLog:
         self._path = path
         self._previous = GENESIS
         self._last: dict[str, int] = {}
+        self._signed: dict[str, str] = {}
+        """Boundary -> hash of the payload signed last."""
         if path.exists():
             for number, line in enumerate(path.read_text().splitlines(), start=1):
                 self._take(number, json.loads(line))
@@ -42,12 +44,20 @@ class BundleLog:
         if entry["previous"] != self._previous or entry["hash"] != digest(body):
             raise ValueError(f"{self._path}, line {number}: the chain of hashes is broken")
         self._previous = entry["hash"]
+        self._remember(entry)
+
+    def _remember(self, entry: dict[str, Any]) -> None:
         if entry["decision"] == "signed":
             self._last[entry["boundary"]] = entry["sequence"]
+            self._signed[entry["boundary"]] = entry["payload"]
 
     def last_sequence(self, boundary: str) -> int:
         """Return the highest sequence signed for a boundary; 0 before the first."""
         return self._last.get(boundary, 0)
+
+    def is_last_signed(self, boundary: str, payload: str) -> bool:
+        """Tell whether exactly this payload was the last one signed: its answer may be lost."""
+        return self._signed.get(boundary) == payload
 
     def append(self, body: dict[str, Any]) -> None:
         """Write one decision and wait for the disk."""
@@ -60,8 +70,7 @@ class BundleLog:
             file.flush()
             os.fsync(file.fileno())
         self._previous = entry["hash"]
-        if body["decision"] == "signed":
-            self._last[body["boundary"]] = body["sequence"]
+        self._remember(body)
 
 
 class Countersigner:
@@ -90,6 +99,9 @@ class Countersigner:
             refusal = Refusal(code="outside-vocabulary", reason=str(error)[:2000])
             return self._refused(refusal, None, envelope)
         with self._lock:
+            payload = bytes_digest(envelope.payload.encode())
+            if self._log.is_last_signed(bundle.boundary_name, payload):
+                return countersign(envelope, self._key)
             refusal_found = judge(
                 bundle,
                 digest(document),

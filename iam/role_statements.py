@@ -19,11 +19,11 @@ _IN_REQUEST = {"StringEquals": {"aws:RequestTag/ringfence:boundary": _OURS}}
 _IAM = "arn:<partition>:iam::<account>:"
 _EC2 = "arn:<partition>:ec2:*:<account>:"
 _EKS = "arn:<partition>:eks:*:<account>:"
-_KMS = "arn:<partition>:kms:*:<account>:"
-_BUCKET = "arn:<partition>:s3:::ringfence-<boundary>-<account>-*"
+KMS = "arn:<partition>:kms:*:<account>:"
+BUCKET = "arn:<partition>:s3:::ringfence-<boundary>-<account>-*"
 _POD_ROLES = _IAM + "role/ringfence/<boundary>/*"
-_OWN_ROLES = _IAM + "role/ringfence-<boundary>-g*"
-_CLOSER = _IAM + "role/ringfence-<boundary>-closer"
+OWN_ROLES = _IAM + "role/ringfence-<boundary>-g*"
+CLOSER = _IAM + "role/ringfence-<boundary>-closer"
 _BOUNDARY_POLICY = _IAM + "policy/ringfence-<boundary>-boundary"
 DENY_ALL_POLICY = "arn:<partition>:iam::aws:policy/AWSDenyAll"
 
@@ -57,7 +57,7 @@ READS: Table = [
             "iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies",
             "iam:ListInstanceProfilesForRole", "iam:ListRolePolicies", "iam:ListRoleTags",
         ],
-        "Resource": [_POD_ROLES, _OWN_ROLES, _CLOSER],
+        "Resource": [_POD_ROLES, OWN_ROLES, CLOSER],
     },
     {
         "Sid": "ReadPolicies",
@@ -135,7 +135,7 @@ STORAGE: Table = [
             "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning",
             "s3:PutEncryptionConfiguration",
         ],
-        "Resource": _BUCKET,
+        "Resource": BUCKET,
         "Condition": {"StringEquals": {"aws:ResourceAccount": "<account>"}},
     },
     {
@@ -145,7 +145,7 @@ STORAGE: Table = [
             "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:DeleteObjectVersion",
             "s3:GetObject", "s3:GetObjectVersion", "s3:ListMultipartUploadParts", "s3:PutObject",
         ],
-        "Resource": _BUCKET + "/*",
+        "Resource": BUCKET + "/*",
         "Condition": {"StringEquals": {"aws:ResourceAccount": "<account>"}},
     },
     {
@@ -166,20 +166,20 @@ STORAGE: Table = [
             "kms:ScheduleKeyDeletion", "kms:TagResource", "kms:UntagResource", "kms:UpdateAlias",
             "kms:UpdateKeyDescription",
         ],
-        "Resource": _KMS + "key/*",
+        "Resource": KMS + "key/*",
         "Condition": _ON_RESOURCE,
     },
     {
         "Sid": "Alias",
         "Effect": "Allow",
         "Action": ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"],
-        "Resource": _KMS + "alias/ringfence-<boundary>",
+        "Resource": KMS + "alias/ringfence-<boundary>",
     },
     {
         "Sid": "KeyForService",
         "Effect": "Allow",
         "Action": "kms:CreateGrant",
-        "Resource": _KMS + "key/*",
+        "Resource": KMS + "key/*",
         "Condition": {
             "Bool": {"kms:GrantIsForAWSResource": "true"},
             "StringEquals": {"aws:ResourceTag/ringfence:boundary": _OURS},
@@ -259,14 +259,14 @@ ROLES: Table = [
         "Sid": "PassCloser",
         "Effect": "Allow",
         "Action": "iam:PassRole",
-        "Resource": _CLOSER,
+        "Resource": CLOSER,
         "Condition": {"StringEquals": {"iam:PassedToService": "pods.eks.amazonaws.com"}},
     },
     {
         "Sid": "TakeOwnPower",
         "Effect": "Allow",
         "Action": "iam:AttachRolePolicy",
-        "Resource": _OWN_ROLES,
+        "Resource": OWN_ROLES,
         "Condition": {"ArnEquals": {"iam:PolicyARN": DENY_ALL_POLICY}},
     },
 ]  # fmt: skip
@@ -277,13 +277,13 @@ GUARDS: Table = [
         "Sid": "NoSelfChange",
         "Effect": "Deny",
         "NotAction": ["iam:AttachRolePolicy", "iam:Get*", "iam:List*", "iam:PassRole"],
-        "Resource": [_OWN_ROLES, _CLOSER, _IAM + "policy/ringfence-<boundary>-*"],
+        "Resource": [OWN_ROLES, CLOSER, _IAM + "policy/ringfence-<boundary>-*"],
     },
     {
         "Sid": "OnlyDenyAllOnSelf",
         "Effect": "Deny",
         "Action": "iam:AttachRolePolicy",
-        "Resource": [_OWN_ROLES, _CLOSER],
+        "Resource": [OWN_ROLES, CLOSER],
         "Condition": {"ArnNotEquals": {"iam:PolicyARN": DENY_ALL_POLICY}},
     },
     {
@@ -298,6 +298,13 @@ GUARDS: Table = [
             "s3:PutBucketAcl", "s3:PutObjectAcl",
         ],
         "Resource": "*",
+    },
+    # What the agent's signature is checked against must not come from us.
+    {
+        "Sid": "NeverForgeTheAgentsKey",
+        "Effect": "Deny",
+        "Action": "s3:PutObject",
+        "Resource": BUCKET + "/agent/*",
     },
     {
         "Sid": "KeepBoundaryTag",
@@ -346,7 +353,7 @@ BOUNDARY_POLICY: Table = [
         "Sid": "BoundaryData",
         "Effect": "Allow",
         "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:PutObject"],
-        "Resource": [_BUCKET, _BUCKET + "/*"],
+        "Resource": [BUCKET, BUCKET + "/*"],
     },
     {
         "Sid": "BoundaryKey",
@@ -355,7 +362,7 @@ BOUNDARY_POLICY: Table = [
             "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt",
             "kms:GenerateDataKey", "kms:ListGrants",
         ],
-        "Resource": _KMS + "key/*",
+        "Resource": KMS + "key/*",
         "Condition": {"StringEquals": {"aws:ResourceTag/ringfence:boundary": "<boundary>"}},
     },
     {
@@ -366,36 +373,5 @@ BOUNDARY_POLICY: Table = [
             "ec2:ModifySnapshotAttribute", "iam:*", "s3:PutBucketPolicy", "sts:AssumeRole",
         ],
         "Resource": "*",
-    },
-]  # fmt: skip
-
-CLOSER_POLICY: Table = [
-    {
-        "Sid": "RemoveOwnRole",
-        "Effect": "Allow",
-        "Action": [
-            "iam:DeleteRole", "iam:DeleteRolePolicy", "iam:DetachRolePolicy", "iam:GetRole",
-            "iam:ListAttachedRolePolicies", "iam:ListRolePolicies",
-        ],
-        "Resource": _OWN_ROLES,
-    },
-    # The agent checks our key against the pin before it enrols.
-    {"Sid": "ReadPins", "Effect": "Allow", "Action": "iam:ListRoleTags", "Resource": _CLOSER},
-    # The agent leaves its public key where the customer can read it, apart from the vendor.
-    {
-        "Sid": "PublishAgentKey",
-        "Effect": "Allow",
-        "Action": "s3:PutObject",
-        "Resource": _BUCKET + "/agent/*",
-    },
-    {
-        "Sid": "EncryptAgentKey",
-        "Effect": "Allow",
-        "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
-        "Resource": _KMS + "key/*",
-        "Condition": {
-            "StringEquals": {"aws:ResourceTag/ringfence:boundary": "<boundary>"},
-            "StringLike": {"kms:ViaService": "s3.*"},
-        },
     },
 ]  # fmt: skip

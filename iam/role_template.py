@@ -12,7 +12,8 @@ import json
 import re
 from typing import Any
 
-from iam.role_statements import BOUNDARY_POLICY, CLOSER_POLICY, ROLE_TABLES, Table
+from iam.closer_statements import CLOSER_POLICY
+from iam.role_statements import BOUNDARY_POLICY, ROLE_TABLES, Table
 
 MANAGED_POLICY_LIMIT = (
     6144  # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
@@ -236,11 +237,11 @@ def _substitute(value: Any) -> Any:
     return {"Fn::Sub": text}
 
 
-def _role(policies: list[str]) -> dict[str, Any]:
-    """Render the role; its trust names one principal, one External ID, one boundary and an end."""
+def _trust() -> dict[str, Any]:
+    """Render who may assume the role: one principal, External ID and boundary, until an end."""
     principal = {"AWS": {"Ref": "VendorPrincipal"}}
     in_time = {"DateLessThan": {"aws:CurrentTime": _until()}}
-    trust = {
+    return {
         "Version": "2012-10-17",
         "Statement": [
             {
@@ -277,11 +278,15 @@ def _role(policies: list[str]) -> dict[str, Any]:
             },
         ],
     }
+
+
+def _role(policies: list[str]) -> dict[str, Any]:
+    """Render the role with its trust and its policies."""
     return {
         "Type": "AWS::IAM::Role",
         "Properties": {
             "RoleName": {"Fn::Sub": "ringfence-${Boundary}-g${GrantNumber}"},
-            "AssumeRolePolicyDocument": trust,
+            "AssumeRolePolicyDocument": _trust(),
             "ManagedPolicyArns": [{"Ref": name} for name in policies],
             "MaxSessionDuration": 3600,
             "Tags": [{"Key": "ringfence:boundary", "Value": {"Ref": "Boundary"}}],

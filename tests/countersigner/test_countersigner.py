@@ -109,6 +109,11 @@ def test_a_sequence_is_signed_once_also_after_a_restart(
     assert code(restarted.sign(envelope(sequence=1))) == "old-sequence"
 
 
+def test_the_same_bundle_asked_for_again_gets_the_same_answer(signer: Countersigner) -> None:
+    asked = envelope(artifact(ALLOWED))
+    assert signer.sign(asked) == signer.sign(asked)
+
+
 def test_a_bundle_approved_by_hand_waits_for_its_digest(signer: Countersigner) -> None:
     assert code(signer.sign(envelope(boundary="careful"))) == "awaiting-approval"
 

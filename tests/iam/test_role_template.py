@@ -7,11 +7,8 @@ from typing import Any
 
 import pytest
 
-from iam.role_statements import (
-    BOUNDARY_POLICY,
-    CLOSER_POLICY,
-    ROLE_TABLES,
-)
+from iam.closer_statements import CLOSER_POLICY
+from iam.role_statements import BOUNDARY_POLICY, ROLE_TABLES
 from iam.role_template import (
     INLINE_ROLE_LIMIT,
     MANAGED_POLICY_LIMIT,
@@ -108,7 +105,9 @@ def test_the_only_write_on_ourselves_is_deny_all() -> None:
     }
 
 
-def test_the_closer_may_strip_and_delete_the_role_read_its_pins_and_leave_a_key(template: dict[str, Any]) -> None:
+def test_the_closer_may_strip_and_delete_the_role_read_its_pins_and_leave_a_key(
+    template: dict[str, Any],
+) -> None:
     closer = template["Resources"]["Closer"]["Properties"]
     (policy,) = closer["Policies"]
     statement, pins, key, encrypt = policy["PolicyDocument"]["Statement"]

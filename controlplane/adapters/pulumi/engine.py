@@ -270,7 +270,7 @@ class PulumiSession:
     def _deliver(self, on_event: OnEvent, event: EngineEvent) -> Exception | None:
         try:
             on_event(event)
-        except Exception as error:  # noqa: BLE001 - the reader's error is raised when the engine has stopped
+        except Exception as error:  # noqa: BLE001 - edge: raised once the engine stopped
             self._process.interrupt("engine-interrupted")
             return error
         return None
