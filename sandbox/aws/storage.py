@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from sandbox.aws.clock import Clock
+from sandbox.aws.digests import check_digests
 from sandbox.aws.errors import AwsError
 from sandbox.aws.files import read_json, write_json
 from sandbox.aws.messages import Call, Response
@@ -64,6 +65,8 @@ class Storage:
         bucket = call.params.get("Bucket") if call.service == "s3" else None
         if bucket and call.operation != "CreateBucket":
             account = bucket_owner(str(bucket)) or account
+        if call.service == "s3":
+            check_digests(call)
         response = self._store.send(_store_call(call, account), record=call.mutating)
         if call.operation in _SLOW and response.status < 400:
             return self._begin(call, response)

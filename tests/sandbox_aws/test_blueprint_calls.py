@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import time
 from typing import Any
@@ -222,6 +224,29 @@ def test_a_key_and_its_alias_work_only_for_their_boundary(gate: GateProcess) -> 
         == "AccessDeniedException"
     )
     kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+
+
+def test_an_upload_with_a_wrong_checksum_is_refused(opened: Boundary) -> None:
+    s3 = opened.gate.client("s3", opened.session())
+    name, wrong = make_bucket(s3, opened), base64.b64encode(b"0" * 32).decode()
+
+    def put(checksum: str) -> Any:
+        return s3.put_object(
+            Bucket=name, Key="a", Body=b"weights", ChecksumAlgorithm="SHA256",
+            ChecksumSHA256=checksum,
+        )  # fmt: skip
+
+    assert code_of(lambda: put(wrong)) == "BadDigest"
+    right = base64.b64encode(hashlib.sha256(b"weights").digest()).decode()
+    put(right)
+    head = s3.head_object(Bucket=name, Key="a", ChecksumMode="ENABLED")
+    assert head["ChecksumSHA256"] == right
+
+
+def test_the_vendor_cannot_write_the_agents_public_key(opened: Boundary) -> None:
+    s3 = opened.gate.client("s3", opened.session())
+    name, key = make_bucket(s3, opened), f"agent/{opened.name}.pub"
+    assert code_of(lambda: s3.put_object(Bucket=name, Key=key, Body=b"forged")) == "AccessDenied"
 
 
 def test_an_encrypted_object_needs_its_key_too(opened: Boundary) -> None:

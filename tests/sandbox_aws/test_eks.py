@@ -25,7 +25,7 @@ from tests.sandbox_aws.clusters import (
     token,
 )
 from tests.sandbox_aws.conftest import CUSTOMER, Boundary, GateProcess
-from tests.sandbox_aws.test_blueprint_calls import wait_for
+from tests.sandbox_aws.test_blueprint_calls import make_bucket, wait_for
 from tests.sandbox_aws.test_sessions import code_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -286,8 +286,10 @@ def test_the_agent_alone_becomes_the_closer_and_can_only_delete_the_role(world: 
     assert code_of(lambda: iam.delete_role(RoleName=f"ringfence-{foreign.name}-g1")) == (
         "AccessDenied"
     )
-    spare = gate.boundary().create().open()
-    assert code_of(lambda: spare.assume(9)) == "AccessDenied"
+    bucket = make_bucket(gate.client("s3", world.session), boundary)
+    s3 = gate.client("s3", session)
+    s3.put_object(Bucket=bucket, Key=f"agent/{boundary.name}.pub", Body=b"key")
+    assert code_of(lambda: s3.put_object(Bucket=bucket, Key="x", Body=b"x")) == "AccessDenied"
     name = f"ringfence-{boundary.name}-g1"
     assert code_of(
         lambda: iam.attach_role_policy(
