@@ -86,7 +86,7 @@ def closing_facts(scene: Scene) -> list[str]:
     certificate = scene.verdict.certificate
     access = certificate.access
     findings = sum(1 for item in certificate.residue if not item.expected)
-    proofs = "   ".join(f"{p.action} {p.error_code}" for p in access.proofs)
+    proofs = "   ".join(f"{p.action.split(':')[-1]} {p.error_code}" for p in access.proofs)
     return [
         f"{scene.name:<10} way in shut {OK}   power removed {OK}   role deleted by the "
         f"{access.closed_by} {OK}   residue: {findings} findings, "

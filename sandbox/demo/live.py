@@ -104,7 +104,7 @@ def _refresh(api: Api, runs: Mapping[str, str], board: Board) -> dict[tuple[str,
                 state=step["state"],
                 seconds=step["elapsed_seconds"],
                 budget=step["budget_seconds"],
-                note=step["error_code"] or "",
+                note=step["summary"] or step["error_code"] or "",
                 critical=step["on_critical_path"],
             )
             if board.set(step["key"], boundary, cell):

@@ -40,7 +40,7 @@ class Cell:
             if self.state == "running" and self.budget:
                 time += f" of {self.budget:.0f} s"
         mark = "  ← critical path" if self.critical and self.state == "running" else ""
-        return f"{sign} {self.note:<18} {time}{mark}"
+        return f"{sign} {self.note:<22} {time}{mark}"
 
 
 @dataclass

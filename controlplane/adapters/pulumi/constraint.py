@@ -53,9 +53,15 @@ class PlanConstraint(_Document):
         return digest(self.model_dump(mode="json"))
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return how many resources each operation has, per stack."""
+        """Return how many resources each operation has, per stack.
+
+        What the engine keeps for itself (the stack, its providers) is approved like the rest but
+        is no resource of the customer's, so it is not counted.
+        """
         return {
-            stack: dict(sorted(Counter(item.op for item in items).items()))
+            stack: dict(
+                sorted(Counter(i.op for i in items if not i.type.startswith("pulumi:")).items())
+            )
             for stack, items in self.stacks.items()
         }
 

@@ -23,6 +23,8 @@ class StepOut(_Model):
     phase: str
     after: list[str]
     state: StepState
+    summary: str
+    """What the step did, in a few words; empty until it has succeeded."""
     attempt: int
     budget_seconds: float
     estimate_seconds: float

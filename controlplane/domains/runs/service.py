@@ -33,6 +33,7 @@ from controlplane.domains.runs.schemas import (
     RunOut,
     StepOut,
 )
+from controlplane.domains.runs.summaries import summarise
 from controlplane.tables.access import Approval
 
 _ENDED = frozenset({"succeeded", "failed", "skipped", "not-attempted", "unwound"})
@@ -72,7 +73,7 @@ def show_run(session: Session, run_id: UUID) -> RunOut:
             seconds=round(path.seconds, 3),
             remaining_seconds=round(remaining_seconds(graph, clocks), 3),
         ),
-        steps=[_step(row, elapsed, row.key in path.keys) for row, elapsed in rows],
+        steps=[_step(row, elapsed, row.key in path.keys, _counts(run)) for row, elapsed in rows],
         can=_allowed(run),
     )
 
@@ -133,12 +134,19 @@ def _plan_summary(run: Run) -> PlanSummary | None:
         return None
     return PlanSummary(
         digest=run.plan_digest,
-        counts=run.plan.get("counts", {}),
+        counts=_counts(run),
         approved=run.approved_digest == run.plan_digest,
     )
 
 
-def _step(row: StepRow, elapsed: float | None, on_path: bool) -> StepOut:
+def _counts(run: Run) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = (run.plan or {}).get("counts", {})
+    return counts
+
+
+def _step(
+    row: StepRow, elapsed: float | None, on_path: bool, counts: dict[str, dict[str, int]]
+) -> StepOut:
     shown = None if elapsed is None else round(elapsed, 3)
     return StepOut(
         key=row.key,
@@ -146,6 +154,7 @@ def _step(row: StepRow, elapsed: float | None, on_path: bool) -> StepOut:
         phase=row.phase,
         after=list(row.after),
         state=row.state,
+        summary=summarise(row.key, row.output, counts) if row.state == "succeeded" else "",
         attempt=row.attempt,
         budget_seconds=row.budget_seconds,
         estimate_seconds=row.estimate_seconds,
