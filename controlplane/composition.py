@@ -1,6 +1,6 @@
 """Put the worker's parts together: adapters, sagas and jobs from the settings.
 
-Called by `worker.main` only. Separate from `worker`, which knows no saga and is also run by tests
+Called by `worker` only. Separate from `worker_loop`, which knows no saga and is also run by tests
 with sagas of their own.
 """
 
@@ -28,8 +28,8 @@ from controlplane.reconcilers import access_end
 from controlplane.reconcilers.grants import CLOSE_PARKED, WATCH
 from controlplane.sagas import install_provision
 from controlplane.sagas.provisioning.ports import AwsCloud, Ports, ProvisionSettings
-from controlplane.worker import WorkerParts
 from controlplane.worker_config import WorkerSettings
+from controlplane.worker_loop import WorkerParts
 from proof.keys import decode_public
 
 

@@ -19,12 +19,14 @@ from typing import Any, Protocol
 import psycopg
 from pydantic import ValidationError
 
+from controlplane.config import SecretFileError
 from controlplane.core.broker import make_celery, make_send
 from controlplane.core.db import Database
 from controlplane.core.logging import configure, get
 from controlplane.core.outbox_relay import Relay
 from controlplane.reconcilers.grants import GrantWatch, ParkedAccess
 from controlplane.reconcilers.leases import LeaseReaper
+from controlplane.worker_config import SchedulerSettings, settings_problems
 
 log = get(__name__)
 LEADER_LOCK = 727_002
@@ -117,9 +119,6 @@ def _activate(reconciler: Reconciler) -> None:
 
 def main() -> int:
     """Run from the command line."""
-    from controlplane.config import SecretFileError
-    from controlplane.worker_config import SchedulerSettings, settings_problems
-
     configure("scheduler")
     try:
         settings = SchedulerSettings()

@@ -13,7 +13,7 @@ EDGES = {
     # The three edges at which anything may be caught: HTTP, task, command line; and their twins
     # in the boundary and the sandbox.
     "controlplane/core/http.py",
-    "controlplane/worker.py",
+    "controlplane/worker_loop.py",
 }
 PATTERNS: tuple[tuple[str, str], ...] = (
     (r"\b(TODO|FIXME|XXX)\b", "unfinished work belongs into an issue"),

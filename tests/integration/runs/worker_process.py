@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from controlplane.core.logging import configure
 from controlplane.core.run_engine.definition import Definition, Done, Step, StepContext, StepResult
 from controlplane.core.run_engine.executor import EngineSettings
-from controlplane.worker import WorkerParts, serve
+from controlplane.worker_loop import WorkerParts, serve
 
 
 class Params(BaseModel):

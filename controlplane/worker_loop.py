@@ -1,0 +1,109 @@
+"""What a worker does: claim runs, execute their steps, and do the short jobs of the outbox.
+
+`serve` runs until SIGTERM or SIGINT; then the steps are asked to stop, the runs are given back, and
+another worker goes on. After SIGKILL the leases run out and the same happens a little later. Called
+by `worker` with the product's parts, and by tests with sagas of their own; it knows no saga.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from celery import Celery
+from celery.worker import WorkController, state
+
+from controlplane.core.broker import Job, make_celery, make_send, register_jobs
+from controlplane.core.db import Database
+from controlplane.core.logging import get
+from controlplane.core.outbox_relay import Relay
+from controlplane.core.run_engine import ADVANCE
+from controlplane.core.run_engine.definition import Definition
+from controlplane.core.run_engine.dispatcher import Dispatcher
+from controlplane.core.run_engine.executor import EngineSettings
+
+log = get(__name__)
+CONSUMER_STOP_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class WorkerParts:
+    """What a worker is made of."""
+
+    database_url: str
+    redis_url: str
+    definitions: Mapping[str, Definition]
+    ports: Any
+    jobs: Callable[[Database], Mapping[str, Job]] = field(default=lambda _: {})
+    """Makes the short jobs on the worker's database."""
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    run_slots: int = 4
+    task_threads: int = 4
+    poll_seconds: float = 2.0
+
+
+def worker_name() -> str:
+    """Return a name that no other process ever had: host, process, random."""
+    return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+
+
+def serve(parts: WorkerParts) -> None:
+    """Work until a signal says stop."""
+    # Every run needs a few connections: the executor's, the heartbeat's, its steps'.
+    db = Database.connect(parts.database_url, pool_size=4 + 4 * parts.run_slots)
+    dispatcher = Dispatcher(
+        db,
+        parts.definitions,
+        parts.ports,
+        parts.engine,
+        worker=worker_name(),
+        slots=parts.run_slots,
+        poll_seconds=parts.poll_seconds,
+    )
+    celery = make_celery(parts.redis_url)
+    relay = Relay(db, make_send(celery))
+    # The hint says which run; the dispatcher claims whatever has waited longest, which is fairer.
+    jobs: dict[str, Job] = {**parts.jobs(db), ADVANCE: lambda run_id: dispatcher.nudge()}
+    register_jobs(celery, db, jobs)
+    dispatcher.start()
+    relay.start()
+    log.info("worker.started", kinds=sorted(parts.definitions), slots=parts.run_slots)
+    try:
+        _consume(celery, parts.task_threads)
+    finally:
+        relay.stop()
+        dispatcher.stop()
+        db.close()
+        log.info("worker.stopped")
+
+
+def _consume(celery: Celery, threads: int) -> None:
+    """Run Celery's consumer in a thread until a signal says stop.
+
+    The library's controller and not its command: that installs signal handlers of its own and waits
+    for a broker that may be down. A task it is doing is sent again, since its row stays open.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    celery.finalize()
+    consumer = WorkController(
+        app=celery,
+        pool="threads",
+        concurrency=threads,
+        hostname=f"worker@{socket.gethostname()}-{os.getpid()}",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    thread = threading.Thread(target=consumer.start, name="celery", daemon=True)
+    thread.start()
+    stopping.wait()
+    state.should_stop = 0
+    thread.join(timeout=CONSUMER_STOP_SECONDS)
