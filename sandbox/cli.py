@@ -1,10 +1,11 @@
-"""`ringfence up | down | status | logs`: the sandbox from the command line.
+"""`ringfence up | down | status | logs | reset`: the sandbox from the command line.
 
 Loaded by the command line through the entry point `ringfence.sandbox`, and by the demo.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -12,36 +13,51 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 
-from sandbox.home import Home, write_private
+from sandbox.home import Home, HomeError, write_private
 from sandbox.host_packages import missing_commands
+from sandbox.isolation import namespaces_available
 from sandbox.people import PEOPLE, token_name
 from sandbox.supervisor import log_tail
+from sandbox.toolchain import ROOT
 
 app = typer.Typer()
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 UP_SECONDS = 180.0
-DOWN_SECONDS = 60.0
+DOWN_SECONDS = 120.0
+LEFTOVER_SECONDS = 30.0
 
 
 class SandboxError(RuntimeError):
     """The sandbox did not start or did not stop; the message has the cause."""
 
 
-def alive(pid: int | None) -> bool:
-    """Tell whether a process of that id runs and is a supervisor of ours."""
+def alive(home: Home, pid: int | None) -> bool:
+    """Tell whether a process of that id runs and is the supervisor of this home."""
     if not pid:
         return False
+    process = Path("/proc") / str(pid)
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"sandbox.supervisor" in file.read()
+        command = (process / "cmdline").read_bytes()
+        return b"sandbox.supervisor" in command and _works_in(home, pid)
     except OSError:
         return False
+
+
+def _works_in(home: Home, pid: int) -> bool:
+    """Tell whether a process of that id runs in this home: ids are used again."""
+    try:
+        folder = Path(os.readlink(f"/proc/{pid}/cwd"))
+    except OSError:
+        return False
+    return folder.is_relative_to(home.root)
 
 
 def start(home: Home, on_change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -49,13 +65,17 @@ def start(home: Home, on_change: Callable[[dict[str, Any]], None]) -> dict[str, 
 
     `on_change` gets the record each time it changes. Raises: SandboxError.
     """
-    record = home.read_record()
-    if record is None or not alive(record.get("pid")):
-        if lacking := missing_commands():
-            raise SandboxError(f"this host lacks {', '.join(lacking)}; run: make prepare")
+    try:
         home.create()
-        home.record_file.unlink(missing_ok=True)
-        _spawn(home)
+    except HomeError as error:
+        raise SandboxError(str(error)) from error
+    with _lock(home):
+        record = home.read_record()
+        if record is None or not alive(home, record.get("pid")):
+            _require_host()
+            _await_leftovers(home, record)
+            home.record_file.unlink(missing_ok=True)
+            _spawn(home)
     deadline = time.monotonic() + UP_SECONDS
     seen: dict[str, Any] | None = None
     while time.monotonic() < deadline:
@@ -68,13 +88,48 @@ def start(home: Home, on_change: Callable[[dict[str, Any]], None]) -> dict[str, 
                 return record
             if record["state"] in ("failed", "stopped"):
                 raise SandboxError(record["error"] or "the sandbox stopped while starting")
+        elif record is None or not alive(home, record["pid"]):
+            tail = log_tail(home.logs / "supervisor.log")
+            raise SandboxError(f"the supervisor ended while starting:\n{tail}")
         time.sleep(0.05)
     raise SandboxError(f"not ready after {UP_SECONDS:.0f} s; see: ringfence status")
 
 
+@contextmanager
+def _lock(home: Home) -> Iterator[None]:
+    """Let one `up` at a time decide whether a supervisor must be started."""
+    with (home.root / ".up.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def _require_host() -> None:
+    """Refuse a host that cannot carry the sandbox. Raises: SandboxError with what to do."""
+    if lacking := missing_commands():
+        raise SandboxError(f"this host lacks {', '.join(lacking)}; run: make prepare")
+    if not namespaces_available():
+        raise SandboxError(
+            "this host gives no user namespaces, and an emulated cluster is one: allow them "
+            "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
+            "kernel.apparmor_restrict_unprivileged_userns; in a container: its seccomp profile)"
+        )
+
+
+def _await_leftovers(home: Home, record: dict[str, Any] | None) -> None:
+    """Wait until the parts of a killed supervisor have ended: they hold ports and data."""
+    pids = [part["pid"] for part in record["parts"] if part["pid"]] if record else []
+    deadline = time.monotonic() + LEFTOVER_SECONDS
+    while left := [pid for pid in pids if _works_in(home, pid)]:
+        if time.monotonic() > deadline:
+            raise SandboxError(f"processes of an earlier start still run: {left}; end them first")
+        time.sleep(0.05)
+
+
 def _spawn(home: Home) -> None:
-    environment = {**os.environ, "RINGFENCE_HOME": str(home.root)}
-    with (home.logs / "supervisor.log").open("ab") as log:
+    environment = {**os.environ, "RINGFENCE_HOME": str(home.root), "PYTHONPATH": str(ROOT)}
+    path = home.logs / "supervisor.log"
+    with path.open("ab") as log:
+        begun = log.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "sandbox.supervisor"],
             env=environment,
@@ -87,8 +142,8 @@ def _spawn(home: Home) -> None:
     deadline = time.monotonic() + 30
     while not home.record_file.exists():
         if process.poll() is not None or time.monotonic() > deadline:
-            tail = log_tail(home.logs / "supervisor.log")
-            raise SandboxError(f"the supervisor did not start:\n{tail}")
+            tail = log_tail(path, start=begun).removeprefix("error: ")
+            raise SandboxError(tail or f"the supervisor did not start; its log: {path}")
         time.sleep(0.05)
 
 
@@ -111,11 +166,11 @@ def stop(home: Home) -> bool:
     """End the sandbox; return False when none ran. Raises: SandboxError."""
     record = home.read_record()
     pid = record.get("pid") if record else None
-    if not pid or not alive(pid):
+    if not pid or not alive(home, pid):
         return False
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + DOWN_SECONDS
-    while alive(pid):
+    while alive(home, pid):
         if time.monotonic() > deadline:
             raise SandboxError(f"the supervisor {pid} did not end; its log: {home.logs}")
         time.sleep(0.05)
@@ -177,6 +232,9 @@ def reset(
         raise typer.Exit(1) from error
     for folder in (home.root, home.run):
         shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            err.print(f"error: {folder} could not be erased whole", style="red", markup=False)
+            raise typer.Exit(1)
     err.print("erased; start anew: ringfence up")
 
 
@@ -185,7 +243,7 @@ def status(as_json: bool = typer.Option(False, "--json", help="as JSON")) -> Non
     """Show the sandbox's parts, their addresses and restarts."""
     home = Home.current()
     record = home.read_record()
-    running = record is not None and alive(record.get("pid"))
+    running = record is not None and alive(home, record.get("pid"))
     if record is None or not running:
         if as_json:
             typer.echo(json.dumps({"state": "stopped", "parts": []}))
@@ -197,11 +255,13 @@ def status(as_json: bool = typer.Option(False, "--json", help="as JSON")) -> Non
     for part in record["parts"]:
         if part["task"]:
             continue
-        restarts = f"restarted {part['restarts']}x, {part['last_exit']}" if part["restarts"] else ""
+        restarts = (
+            f"restarted {part['restarts']}x; {part['last_exit']}" if part["last_exit"] else ""
+        )
         label = "emulated" if part["emulated"] else ""
         line = f"{part['name']:<14} {part['state']:<11} {part['address']:<24} {label:<9} {restarts}"
         typer.echo(line.rstrip())
-        if part["state"] in ("restarting", "failed"):
+        if part["restarts"] or part["state"] in ("restarting", "failed"):
             typer.echo(f"{'':<14} log {part['log']}")
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import secrets
 import socket
 import tempfile
@@ -32,12 +33,24 @@ def write_private(path: Path, text: str) -> None:
     Path(name).replace(path)
 
 
+SERVICE_PORTS = (20_000, 32_000)
+"""Below the range from which the kernel takes ports of outgoing connections: those come and go."""
+BACKLOG = 2048
+
+
+class HomeError(RuntimeError):
+    """A folder of the sandbox cannot be used; the message names it and what to do."""
+
+
 def free_port() -> int:
     """Return a loopback TCP port that is free now."""
+    for port in random.sample(range(*SERVICE_PORTS), 200):
+        if port_is_free(port):
+            return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        found: int = probe.getsockname()[1]
+        return found
 
 
 def port_is_free(port: int) -> bool:
@@ -49,6 +62,19 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _listen(port: int) -> socket.socket | None:
+    """Listen on a loopback port, 0 for any; None when it is taken."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind(("127.0.0.1", port))
+        held.listen(BACKLOG)
+    except OSError:
+        held.close()
+        return None
+    return held
 
 
 @dataclass(frozen=True)
@@ -93,10 +119,30 @@ class Home:
         return Path(tempfile.gettempdir()) / f"rf-{os.getuid()}-{key}"
 
     def create(self) -> None:
-        """Make the folders; private, since they hold keys and the customer's emulated data."""
+        """Make the folders; private, since they hold keys and the customer's emulated data.
+
+        Raises: HomeError when one cannot be made or is not ours.
+        """
         for folder in (self.root, self.secrets, self.data, self.logs, self.run):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            folder.chmod(0o700)
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                owner = folder.lstat().st_uid
+                # Not followed and not shared: the folder of the sockets is in everyone's /tmp.
+                if owner != os.getuid() or folder.is_symlink():
+                    raise HomeError(f"{folder} is not a folder of this user: remove it")
+                folder.chmod(0o700)
+            except OSError as error:
+                raise HomeError(
+                    f"the sandbox cannot use {error.filename or folder}: {error.strerror}; "
+                    "set RINGFENCE_HOME to a folder that you can write"
+                ) from error
+
+    def remove_sockets(self) -> None:
+        """Remove the sockets that ended processes left; the rest of the folder stays."""
+        if self.run.is_dir():
+            for path in self.run.iterdir():
+                if path.is_socket():
+                    path.unlink(missing_ok=True)
 
     def secret(self, name: str) -> str:
         """Return the generated secret `name`, making it at first use."""
@@ -115,6 +161,21 @@ class Home:
         ports[part] = port
         write_private(path, json.dumps(ports, indent=2, sort_keys=True))
         return port
+
+    def listener(self, part: str, preferred: int) -> socket.socket:
+        """Return a listening socket on the part's port, or on a free one if that is taken.
+
+        Held by the supervisor and handed to the part: two sandboxes that start at once cannot
+        choose one port, and callers wait while the part is restarted.
+        """
+        path = self.root / "ports.json"
+        ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+        held = _listen(ports.get(part, preferred)) or _listen(preferred) or _listen(0)
+        if held is None:
+            raise HomeError("no port of 127.0.0.1 is free")
+        ports[part] = held.getsockname()[1]
+        write_private(path, json.dumps(ports, indent=2, sort_keys=True))
+        return held
 
     def read_record(self) -> dict[str, Any] | None:
         """Return what the supervisor wrote last, or None before the first start."""

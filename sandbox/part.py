@@ -6,6 +6,7 @@ Parts are defined in `sandbox.parts` and run by `sandbox.supervisor`.
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,3 +29,9 @@ class Part:
     emulated: bool = False
     stop_signal: int = signal.SIGTERM
     """What asks this part to end."""
+    stop_seconds: float = 15.0
+    """How long it may take to end before it is killed."""
+    listener: socket.socket | None = None
+    """A listening socket that every process of this part inherits under the same number."""
+    after: Callable[[], None] | None = None
+    """Ends what the part started that outlives it; called once, when the sandbox stops."""

@@ -21,6 +21,7 @@ from blueprints.manifest import load
 from proof.keys import create_private_key, encode_public, fingerprint, load_private_key
 from sandbox import postgres, redis
 from sandbox.aws_provider.install import install
+from sandbox.cluster import stop_clusters
 from sandbox.customer import write_policy
 from sandbox.home import Home, write_private
 from sandbox.isolation import dies_with_parent, hiding, namespaces_available
@@ -69,7 +70,8 @@ class PartsBuilder:
         self.redis_port = home.port("redis")
         self.aws_port = home.port("aws")
         self.countersigner_port = home.port("countersigner")
-        self.api_port = home.port("api", CONSOLE_PORT)
+        self.api_listener = home.listener("api", CONSOLE_PORT)
+        self.api_port: int = self.api_listener.getsockname()[1]
         self.api_socket = home.run / "api.sock"
         self.gate_socket = home.run / "gate.sock"
         self.aws_url = f"http://127.0.0.1:{self.aws_port}"
@@ -164,6 +166,8 @@ class PartsBuilder:
             "accounts": [CUSTOMER_ACCOUNT],
             "vendor_account": VENDOR_ACCOUNT,
             "api_socket": str(self.api_socket),
+            # The clusters live on while the account restarts; they end with the supervisor.
+            "cluster_owner_pid": os.getpid(),
         }
         path = self.secret_file("aws-config.json", json.dumps(config, indent=2))
         return Part(
@@ -173,6 +177,9 @@ class PartsBuilder:
             ready=http_ok(f"{self.aws_url}/_rehearsal/health"),
             address=self.aws_url,
             emulated=True,
+            # It ends its clusters first.
+            stop_seconds=40,
+            after=lambda: stop_clusters(self._home.data / "aws" / "clusters"),
         )
 
     def _roles(self) -> Part:
@@ -268,23 +275,13 @@ class PartsBuilder:
         return Part(
             "api",
             self._without_customer_key(
-                [
-                    self.python,
-                    "-m",
-                    "uvicorn",
-                    "controlplane.app:create_app",
-                    "--factory",
-                    "--host",
-                    "127.0.0.1",
-                    "--port",
-                    str(self.api_port),
-                    "--no-access-log",
-                ]
+                [self.python, "-m", "sandbox.api", str(self.api_listener.fileno())]
             ),
             self._common("ringfence_api"),
             ready=http_ok(f"{self.api_url}/healthz"),
             address=self.api_url,
             timeout_seconds=90,
+            listener=self.api_listener,
         )
 
     def _edge(self) -> Part:

@@ -27,9 +27,10 @@ from sandbox.home import Home, write_private
 from sandbox.part import Part
 from sandbox.parts import build_parts
 
-STOP_GRACE_SECONDS = 15.0
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 30.0
+STEADY_SECONDS = 30.0
+"""How long a part must run before its next end is answered with the first delay again."""
 KEPT_LOG_BYTES = 20_000_000
 
 
@@ -44,6 +45,7 @@ class Running:
     last_exit: str = ""
     next_start: float = 0.0
     seconds: float = 0.0
+    spawned: float = 0.0
     delay: float = field(default=FIRST_DELAY_SECONDS)
 
 
@@ -51,12 +53,16 @@ class PartFailedError(RuntimeError):
     """A part did not become ready at start-up; the message has its last log lines."""
 
 
-def log_tail(path: Path, lines: int = 15) -> str:
-    """Return the last lines of a log, or a note that there is none."""
+PREPARATION_ERRORS = (OSError, RuntimeError, ValueError, subprocess.SubprocessError)
+"""What preparing or starting a part may raise; it is that part's failure, not the supervisor's."""
+
+
+def log_tail(path: Path, lines: int = 15, start: int = 0) -> str:
+    """Return the last lines of a log after byte `start`, or a note that there is none."""
     if not path.exists():
         return "(no log)"
-    data = path.read_bytes()[-20_000:].decode(errors="replace").splitlines()
-    return "\n".join(data[-lines:])
+    data = path.read_bytes()[start:][-200 * max(lines, 100) :].decode(errors="replace")
+    return "\n".join(data.splitlines()[-lines:])
 
 
 class Supervisor:
@@ -138,16 +144,22 @@ class Supervisor:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=() if part.listener is None else (part.listener.fileno(),),
             )
-        entry.state = "starting"
+        entry.state, entry.spawned = "starting", time.monotonic()
 
     def _bring_up(self, entry: Running) -> None:
         started = time.monotonic()
-        self._spawn(entry)
+        try:
+            self._spawn(entry)
+        except PREPARATION_ERRORS as error:
+            entry.state = "failed"
+            raise PartFailedError(f"{entry.part.name} could not be started: {error}") from error
         self._write()
         while not self._stopping.is_set():
+            up = self._is_up(entry)
             entry.seconds = time.monotonic() - started
-            if self._is_up(entry):
+            if up:
                 entry.state = "done" if entry.part.once else "running"
                 self._write()
                 return
@@ -192,9 +204,17 @@ class Supervisor:
             print(f"{entry.part.name} ended with {code}; log {self._log(entry)}", flush=True)
         elif entry.process is None and now >= entry.next_start:
             entry.restarts += 1
-            self._spawn(entry)
+            try:
+                self._spawn(entry)
+            except PREPARATION_ERRORS as error:
+                entry.last_exit = f"could not be started: {error}"
+                entry.next_start = now + entry.delay
+                entry.delay = min(entry.delay * 2, LONGEST_DELAY_SECONDS)
+                print(f"{entry.part.name} could not be started: {error}", flush=True)
         elif entry.state == "starting" and (entry.part.ready is None or entry.part.ready()):
-            entry.state, entry.delay = "running", FIRST_DELAY_SECONDS
+            entry.state = "running"
+        elif entry.state == "running" and now - entry.spawned > STEADY_SECONDS:
+            entry.delay = FIRST_DELAY_SECONDS
 
     def _end_all(self) -> None:
         self._state = "stopping" if self._state != "failed" else self._state
@@ -202,29 +222,35 @@ class Supervisor:
         for entry in reversed(self._running):
             self._end(entry)
             self._write()
+        self._home.remove_sockets()
 
     def _end(self, entry: Running) -> None:
         process = entry.process
-        if process is None:
-            return
-        if process.poll() is None:
-            process.send_signal(entry.part.stop_signal)
-            try:
-                process.wait(STOP_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        # What a part started in its own session ends with it.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        if entry.state != "failed":
+        if process is not None:
+            if process.poll() is None:
+                process.send_signal(entry.part.stop_signal)
+                try:
+                    process.wait(entry.part.stop_seconds)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            # What a part started in its own session ends with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        if entry.part.after is not None:
+            entry.part.after()
+        if entry.state not in ("failed", "waiting"):
             entry.state = "stopped"
 
 
 def main() -> int:
     """Run the supervisor of the current home; entry of `python -m sandbox.supervisor`."""
     home = Home.current()
-    parts, facts = build_parts(home)
+    try:
+        parts, facts = build_parts(home)
+    except PREPARATION_ERRORS as error:
+        print(f"error: {error}", flush=True)
+        return 1
     return Supervisor(home, parts, facts).run()
 
 

@@ -25,6 +25,9 @@ class GateConfig(BaseModel):
     vendor_account: str = "999988887777"
     region: str = "eu-central-1"
     api_socket: Path | None = Field(default=None, description="the control plane, for clusters")
+    cluster_owner_pid: int | None = Field(
+        default=None, gt=0, description="clusters end with this process; by default with us"
+    )
     trail_flush_seconds: float = Field(default=2.0, gt=0)
     partition: Literal["aws"] = "aws"
 

@@ -4,6 +4,19 @@ Imported by the rehearsal account, which starts a cluster when one is created in
 """
 
 from sandbox.cluster.errors import ClusterError
-from sandbox.cluster.handle import ClusterHandle, attach_cluster, start_cluster
+from sandbox.cluster.handle import (
+    ClusterHandle,
+    attach_cluster,
+    resume_cluster,
+    start_cluster,
+    stop_clusters,
+)
 
-__all__ = ["ClusterError", "ClusterHandle", "attach_cluster", "start_cluster"]
+__all__ = [
+    "ClusterError",
+    "ClusterHandle",
+    "attach_cluster",
+    "resume_cluster",
+    "start_cluster",
+    "stop_clusters",
+]

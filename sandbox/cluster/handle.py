@@ -132,14 +132,7 @@ class ClusterHandle:
         except (OSError, ClusterError):
             if pid is None and self._process is None:
                 return
-        deadline = time.monotonic() + STOP_SECONDS
-        while _running_pid(self.settings) is not None:
-            if time.monotonic() > deadline:
-                raise ClusterError(
-                    f"cluster {self.name!r} (process {pid}) did not stop in {STOP_SECONDS:.0f} s; "
-                    f"log: {self.settings.logs / 'cluster.log'}"
-                )
-            time.sleep(0.02)
+        _await_end(self.settings)
         if self._process is not None:
             self._process.wait()
             self._process = None
@@ -218,6 +211,48 @@ def attach_cluster(name: str, data_dir: str | Path, run_dir: str | Path) -> Clus
     if failure is not None:
         raise ClusterError(f"cluster {name!r} does not run: {failure}")
     return ClusterHandle(settings)
+
+
+def resume_cluster(
+    name: str, data_dir: str | Path, run_dir: str | Path, *, owner_pid: int
+) -> ClusterHandle | None:
+    """Return the cluster of this owner if it runs, else None once nothing runs in `data_dir`.
+
+    One that runs for another owner is ending with it, and is waited for.
+    Raises: ClusterError when it does not end in time.
+    """
+    try:
+        settings = read_settings(Path(data_dir).resolve())
+    except ClusterError:
+        return None
+    if _running_pid(settings) is None:
+        return None
+    if settings.owner_pid == owner_pid:
+        try:
+            return attach_cluster(name, data_dir, run_dir)
+        except ClusterError:
+            ClusterHandle(settings).stop()
+            return None
+    _await_end(settings)
+    return None
+
+
+def stop_clusters(folder: Path) -> None:
+    """Stop every cluster that runs in a folder below `folder`; data stays. Raises: ClusterError."""
+    for path in sorted(folder.glob("*/cluster.json")):
+        ClusterHandle(read_settings(path.parent)).stop()
+
+
+def _await_end(settings: ClusterSettings) -> None:
+    """Wait until the host-side process has left its data folder. Raises: ClusterError."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while (pid := _running_pid(settings)) is not None:
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"cluster {settings.name!r} (process {pid}) did not stop in {STOP_SECONDS:.0f} s; "
+                f"log: {settings.logs / 'cluster.log'}"
+            )
+        time.sleep(0.02)
 
 
 def _await_start(settings: ClusterSettings, runs: Callable[[], bool]) -> str | None:

@@ -18,7 +18,7 @@ from sandbox.aws.config import GateConfig
 from sandbox.aws.eks.endpoint import Endpoint
 from sandbox.aws.eks.state import Cluster
 from sandbox.aws.eks.tokens import policy_group
-from sandbox.cluster import start_cluster
+from sandbox.cluster import resume_cluster, start_cluster
 
 log = logging.getLogger("sandbox.aws.eks")
 
@@ -80,6 +80,11 @@ def real_starter(config: GateConfig) -> Starter:
 
     def start(cluster: Cluster, data_dir: Path) -> Handle:
         name = cluster["runtime_name"]
+        owner = config.cluster_owner_pid or os.getpid()
+        # It runs already when this account was restarted beside it.
+        running = resume_cluster(name, data_dir, config.run_dir, owner_pid=owner)
+        if running is not None:
+            return running
         handle: Handle = start_cluster(
             name,
             data_dir,
@@ -88,7 +93,7 @@ def real_starter(config: GateConfig) -> Starter:
             api_socket=config.api_socket,
             webhook_path=f"/_rehearsal/eks/{name}/tokenreview",
             region=cluster["region"],
-            owner_pid=os.getpid(),
+            owner_pid=owner,
         )
         return handle
 
