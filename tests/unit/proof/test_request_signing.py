@@ -1,7 +1,7 @@
 """A signed request fits one agent, one moment, one route and one body."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,7 +14,7 @@ from proof.request_signing import (
 )
 
 KEY = Ed25519PrivateKey.generate()
-AGENT = uuid4()
+AGENT = UUID("3b164dd4-aafc-40fd-9b4b-0f25126585b0")
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HEADER = sign_request(KEY, AGENT, "POST", "/agent/v1/status?x=1", b"{}", NOW)
 
