@@ -137,8 +137,18 @@ def _shape_problem(error: Any) -> Problem:
             else ("write it as text, in quotes where it looks like a number")
         )
         return Problem(path=path, message=f"{name!r} must be text", fix=fix)
+    if kind in _CONTAINER_TYPES:
+        noun, example = _CONTAINER_TYPES[kind]
+        return Problem(path=path, message=f"{name!r} must be a {noun}", fix=f"write {example}")
     return Problem(path=path, message=str(error["msg"]), fix="change it to fit")
 
+
+_CONTAINER_TYPES = {
+    "tuple_type": ("list", "one `- …` line per entry"),
+    "list_type": ("list", "one `- …` line per entry"),
+    "dict_type": ("mapping", "one `name: value` line per entry, indented"),
+    "model_type": ("mapping", "one `name: value` line per entry, indented"),
+}
 
 _CONTAINERS: dict[str, type[Document]] = {
     "": OrganizationDocument,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
 from pydantic import ValidationError
 
 from proof.certificates import CertificateError, Verdict, verify_certificate
+from proof.keys import KeyFileError
 from ringfence.cli.output import PERSON, CommandError, Exit, connect, err, out, print_json
+from ringfence.client import route
 from wire.certificate import CertificateFile
+from wire.version import UnsupportedVersionError
 
 app = typer.Typer(help="The signed record at the end of an install.")
 
@@ -18,13 +22,22 @@ app = typer.Typer(help="The signed record at the end of an install.")
 @app.command()
 def fetch(
     install: str = typer.Argument(help="id of the install"),
-    file: Path = typer.Argument(help="where to write it"),
+    file: Path = typer.Argument(help="where to write it; - for the standard output"),
     person: str | None = PERSON,
 ) -> None:
     """Download an install's certificate."""
-    document = connect(person).get(f"/v1/installs/{install}/certificate")
-    file.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
-    err.print(f"wrote {file}; check it: ringfence certificate verify {file} --pin FINGERPRINT")
+    document = connect(person).get(f"{route('installs', install)}/certificate")
+    if str(file) == "-":
+        print_json(document)
+        return
+    try:
+        file.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}", Exit.USAGE) from error
+    err.print(
+        f"wrote {file}; check it: ringfence certificate verify {file} --pin FINGERPRINT",
+        markup=False,
+    )
 
 
 @app.command()
@@ -39,21 +52,42 @@ def verify(
     as_json: bool = typer.Option(False, "--json", help="as JSON"),
 ) -> None:
     """Check both signatures against your own pins, offline, and say what the certificate proves."""
-    try:
-        certificate_file = CertificateFile.model_validate_json(file.read_text())
-        expected_agent = agent_key.read_text().strip() if agent_key else None
-    except OSError as error:
-        raise CommandError(f"{error.filename}: {error.strerror}", Exit.USAGE) from error
-    except ValidationError as error:
-        raise CommandError(f"{file}: not a certificate: {error}", Exit.USAGE) from error
+    certificate_file, expected_agent = _read(file, agent_key)
     try:
         verdict = verify_certificate(certificate_file, pin, expected_agent)
-    except CertificateError as error:
-        raise CommandError(f"{file}: NOT valid: {error}", Exit.FAILURE) from error
+    except (CertificateError, UnsupportedVersionError, ValidationError) as error:
+        raise CommandError(f"{file}: NOT valid: {_brief(error)}", Exit.FAILURE) from error
+    except KeyFileError as error:
+        raise CommandError(f"--agent-key: {agent_key}: {error}", Exit.USAGE) from error
     if as_json:
         print_json(verdict.to_wire())
     else:
         _print(verdict)
+
+
+def _read(file: Path, agent_key: Path | None) -> tuple[CertificateFile, str | None]:
+    """Return what stands in the files. Raises: CommandError."""
+    try:
+        document = json.loads(file.read_text())
+        expected_agent = agent_key.read_text().strip() if agent_key else None
+        return CertificateFile.from_wire(document), expected_agent
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}", Exit.USAGE) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CommandError(
+            f"{file}: not a certificate: {_brief(error)}",
+            Exit.USAGE,
+            "fetch it anew: ringfence certificate fetch INSTALL FILE",
+        ) from error
+
+
+def _brief(error: Exception) -> str:
+    """Return an error in one line; a shape error as field and reason, without what was given."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return f"{place}: {first['msg']}" if place else str(first["msg"])
+    return str(error).splitlines()[0]
 
 
 def _print(verdict: Verdict) -> None:
@@ -68,12 +102,19 @@ def _print(verdict: Verdict) -> None:
     out.print(
         f"install of {certificate.blueprint} {certificate.blueprint_version} in "
         f"{certificate.organization}/{certificate.boundary}"
-        + (" (rehearsal: the account is emulated)" if certificate.emulated else "")
+        + (" (rehearsal: the account is emulated)" if certificate.emulated else ""),
+        markup=False,
     )
+    out.print(f"outcome: {certificate.outcome}, {_moment(certificate.finished_at)}", markup=False)
     out.print(
         f"access of {access.role_arn.rsplit('/', 1)[-1]}: closed by {access.closed_by}, "
-        f"role deleted {access.role_deleted_at or 'not seen'}, "
-        f"{len(access.proofs)} denied attempts as proof"
+        f"role deleted {_moment(access.role_deleted_at)}, "
+        f"{len(access.proofs)} denied attempts as proof",
+        markup=False,
     )
     findings = [item for item in certificate.residue if not item.expected]
     out.print(f"residue: {len(findings)} findings, {len(certificate.residue)} things counted")
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if at else "not seen"

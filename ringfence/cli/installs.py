@@ -14,9 +14,12 @@ from ringfence.cli.output import (
     Exit,
     connect,
     err,
+    print_facts,
     print_json,
     print_table,
+    utc,
 )
+from ringfence.client import Api, route
 
 app = typer.Typer(help="Running copies of a blueprint in a boundary.")
 INSTALL = typer.Argument(help="id of the install", metavar="INSTALL")
@@ -55,18 +58,51 @@ def plan(
 @app.command("list")
 def list_installs(person: str | None = PERSON, as_json: bool = JSON) -> None:
     """List the installs that you may see, with their four status axes."""
-    rows = connect(person).get("/v1/installs")["installs"]
+    api = connect(person)
+    rows = api.get("/v1/installs")["installs"]
     if as_json:
         print_json(rows)
         return
+    names = boundary_names(api) if rows else {}
     print_table(
-        ("NAME", "LIFECYCLE", "HEALTH", "DRIFT", "ACCESS", "ID"),
-        [(r["name"], r["lifecycle"], r["health"], r["drift"], r["access"], r["id"]) for r in rows],
+        ("BOUNDARY", "BLUEPRINT", "LIFECYCLE", "HEALTH", "DRIFT", "ACCESS", "ID"),
+        [
+            (
+                names.get(r["boundary_id"], r["boundary_id"]),
+                r["name"],
+                *(r[axis] for axis in ("lifecycle", "health", "drift", "access")),
+                r["id"],
+            )
+            for r in rows
+        ],
         "no installs yet; start one: ringfence install plan BOUNDARY --grant GRANT",
     )
 
 
+def boundary_names(api: Api) -> dict[str, str]:
+    """Return the names of the boundaries that the caller sees, by id."""
+    return {b["id"]: b["name"] for b in api.get("/v1/boundaries")["boundaries"]}
+
+
 @app.command()
-def show(install: str = INSTALL, person: str | None = PERSON) -> None:
-    """Print one install."""
-    print_json(connect(person).get(f"/v1/installs/{install}"))
+def show(install: str = INSTALL, person: str | None = PERSON, as_json: bool = JSON) -> None:
+    """Show one install: its status, what it was brought to, and its runs."""
+    api = connect(person)
+    found = api.get(route("installs", install))
+    if as_json:
+        print_json(found)
+        return
+    revision = found["revisions"][0] if found["revisions"] else {}
+    print_facts(
+        [
+            ("install", found["id"]),
+            ("boundary", boundary_names(api).get(found["boundary_id"], found["boundary_id"])),
+            ("blueprint", f"{revision.get('blueprint')} {revision.get('blueprint_version')}"),
+            *((axis, found[axis]) for axis in ("lifecycle", "health", "drift", "access")),
+            ("revision", revision.get("number")),
+            ("inputs", json.dumps(revision.get("inputs"), sort_keys=True)),
+            ("grant", revision.get("grant_id")),
+            ("created", utc(found["created_at"])),
+            ("runs", " ".join(found["run_ids"])),
+        ]
+    )

@@ -6,21 +6,43 @@ line is installed without them where there is no sandbox.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import entry_points, version
+from typing import Any
 
-import click
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from ringfence.cli import access, certificates, installs, models, organizations, runs
-from ringfence.cli.output import CommandError, Exit, code_for, err, print_json
+from ringfence.cli.output import CommandError, Exit, code_for, describe, err, print_json
 from ringfence.client import ApiError
+
+ORDER = (
+    *("up", "status", "logs", "down", "reset"),
+    *("organization", "connect", "grant", "install", "run", "certificate"),
+    *("key", "chat", "usage", "version"),
+)
+"""Commands in the order of the main job, which the help keeps."""
+
+
+class InOrder(TyperGroup):
+    """Lists the commands in the order of the main job; what is not named there comes last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER))
+
 
 app = typer.Typer(
     name="ringfence",
     help="Bring the model to the data: one model stack per security boundary.",
+    cls=InOrder,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Plain help: the same text on a terminal, on a pipe and in the reference page.
+    rich_markup_mode=None,
 )
 app.add_typer(organizations.app, name="organization")
 app.add_typer(access.connect_app, name="connect")
@@ -42,31 +64,50 @@ def show_version(as_json: bool = typer.Option(False, "--json", help="as JSON")) 
         typer.echo(version("ringfence"))
 
 
-def _add_sandbox_commands() -> None:
+def complete_app() -> typer.Typer:
+    """Return the application with the sandbox's commands, where the sandbox is installed."""
+    known = {command.name for command in app.registered_commands}
     for entry in entry_points(group="ringfence.sandbox"):
         sandbox: typer.Typer = entry.load()
-        app.registered_commands.extend(sandbox.registered_commands)
+        for command in sandbox.registered_commands:
+            name = command.name or getattr(command.callback, "__name__", "")
+            if name not in known:
+                command.name = name
+                app.registered_commands.append(command)
+    return app
 
 
 def main() -> None:
     """Entry of the console script."""
-    _add_sandbox_commands()
     try:
-        result = app(standalone_mode=False)
+        result = complete_app()(prog_name="ringfence", standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(result if isinstance(result, int) else Exit.OK)
     except CommandError as error:
         _fail(str(error), error.fix, error.code)
     except ApiError as error:
-        _fail(str(error), str(error.body.get("fix") or ""), code_for(error))
-    except click.exceptions.Exit as error:
+        _fail(*describe(error), code_for(error))
+    except typer.Exit as error:
         sys.exit(error.exit_code)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(Exit.INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
+    except TyperException as error:
+        _refuse_usage(error)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.FAILURE)
+
+
+def _refuse_usage(error: Any) -> None:
+    """Say what is wrong with the command line; without arguments, show the help as click does."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "ringfence"
+    message = error.format_message().replace("Value error, ", "")
+    if message.startswith("Usage:") or "no arguments" in type(error).__name__.lower():
+        err.print(message, markup=False)
         sys.exit(Exit.USAGE)
-    except KeyboardInterrupt:
-        sys.exit(Exit.INTERRUPTED)
+    _fail(message.rstrip("."), f"see `{path} --help`", Exit.USAGE)
 
 
 def _fail(message: str, fix: str, code: Exit) -> None:

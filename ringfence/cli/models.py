@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import typer
@@ -18,7 +20,9 @@ from ringfence.cli.output import (
     err,
     print_json,
     print_table,
+    utc,
 )
+from ringfence.client import ApiError, route
 from ringfence.client.context import home
 
 key_app = typer.Typer(help="Keys for a boundary's gateway.")
@@ -30,73 +34,158 @@ def create_key(
     boundary: str = BOUNDARY,
     group: str = typer.Option(..., help="the group whose models the key may use"),
     owner: str = typer.Option(..., help="whose key it is"),
+    file: Path | None = typer.Option(None, help="write the key there (0600), do not print it"),
+    person: str | None = PERSON,
+    as_json: bool = JSON,
+) -> None:
+    """Create a gateway key. It is shown once; only its hash is kept."""
+    api = connect(person)
+    if file is not None:
+        _reserve(file)
+    try:
+        made = api.post(
+            f"{route('boundaries', boundary)}/gateway-keys", {"group": group, "owner": owner}
+        )
+    except ApiError:
+        if file is not None:
+            file.unlink()
+        raise
+    if file is not None:
+        file.write_text(made.pop("key") + "\n")
+        err.print(f"wrote {file}; use it: ringfence chat {boundary} PROMPT --key-file {file}")
+    else:
+        err.print("keep this key now: it is not shown again")
+    if as_json:
+        print_json(made)
+    elif file is None:
+        typer.echo(made["key"])
+
+
+def _reserve(file: Path) -> None:
+    """Make the key's file before the key, so that no key is made that cannot be kept."""
+    try:
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise CommandError(f"--file: {file}: {error.strerror}", Exit.USAGE) from error
+
+
+@key_app.command("list")
+def list_keys(boundary: str = BOUNDARY, person: str | None = PERSON, as_json: bool = JSON) -> None:
+    """List a boundary's gateway keys, without the keys themselves."""
+    rows = connect(person).get(f"{route('boundaries', boundary)}/gateway-keys")["keys"]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("GROUP", "OWNER", "CREATED", "REVOKED", "ID"),
+        [
+            (r["group"], r["owner"]["subject"], utc(r["created_at"]), utc(r["revoked_at"]), r["id"])
+            for r in rows
+        ],
+        f"no keys yet; make one: ringfence key create {boundary} --group GROUP --owner YOU",
+    )
+
+
+@key_app.command("revoke")
+def revoke_key(
+    boundary: str = BOUNDARY,
+    key: str = typer.Argument(help="id of the key; see ringfence key list"),
     person: str | None = PERSON,
 ) -> None:
-    """Create a gateway key. It is printed once; only its hash is kept."""
-    made = connect(person).post(
-        f"/v1/boundaries/{boundary}/gateway-keys", {"group": group, "owner": owner}
+    """End a gateway key for good."""
+    connect(person).post(
+        f"{route('boundaries', boundary)}/gateway-keys/{quote(key, safe='')}/revoke"
     )
-    err.print("keep this key now: it is not shown again")
-    typer.echo(made["key"])
+    err.print("revoked; the gateway learns of it with its next bundle")
 
 
 def chat(
     boundary: str = BOUNDARY,
     prompt: str = typer.Argument(help="what to ask"),
-    model: str | None = typer.Option(None, help="model or adapter; the first one by default"),
+    model: str | None = typer.Option(
+        None, help="model or adapter; by default the boundary's first adapter, else its base"
+    ),
     key_file: str | None = typer.Option(None, help="file with the gateway key"),
+    max_tokens: int = typer.Option(128, min=1, help="longest answer, in tokens"),
     person: str | None = PERSON,
 ) -> None:
     """Ask a boundary's model through its gateway and stream the answer."""
-    found = connect(person).get(f"/v1/boundaries/{boundary}/agent")
+    found = connect(person).get(f"{route('boundaries', boundary)}/agent")
     url = found.get("gateway_url")
     if not url:
         raise CommandError(
             f"{boundary} has no gateway yet", Exit.BLOCKED, "install a blueprint into it first"
         )
     headers = {"Authorization": f"Bearer {_key(boundary, key_file)}"}
-    with httpx2.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
-        models = [m["id"] for m in _checked(client.get("/v1/models"))["data"]]
-        body = {
-            "model": model or next((m for m in models if m.endswith("-style")), models[0]),
-            "messages": [{"role": "user", "content": prompt}],
-            "stream": True,
-            "max_tokens": 64,
-        }
-        with client.stream("POST", "/v1/chat/completions", json=body) as answer:
-            if answer.status_code >= 400:
-                answer.read()
-                _checked(answer)
-            for line in answer.iter_lines():
-                _echo_chunk(line)
+    try:
+        with httpx2.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
+            _converse(client, prompt, model, max_tokens)
+    except httpx2.HTTPError as error:
+        raise CommandError(
+            f"the gateway of {boundary} at {url} does not answer ({error})",
+            Exit.FAILURE,
+            "see its state: ringfence install list",
+        ) from error
+
+
+def _converse(client: httpx2.Client, prompt: str, model: str | None, max_tokens: int) -> None:
+    models = [m["id"] for m in _checked(client.get("/v1/models"))["data"]]
+    if not models:
+        raise CommandError("this key may use no model", Exit.FORBIDDEN, "use another group's key")
+    body = {
+        "model": model or next((m for m in models if m.endswith("-style")), models[0]),
+        "messages": [{"role": "user", "content": prompt}],
+        "stream": True,
+        "max_tokens": max_tokens,
+    }
+    err.print(f"{body['model']}:", markup=False)
+    with client.stream("POST", "/v1/chat/completions", json=body) as answer:
+        if not answer.is_success:
+            answer.read()
+            _checked(answer)
+        for line in answer.iter_lines():
+            _echo_chunk(line)
     typer.echo()
 
 
 def _key(boundary: str, key_file: str | None) -> str:
     path = home() / "secrets" / "gateway-keys" / boundary if key_file is None else key_file
     try:
-        return Path(path).read_text().strip()
-    except OSError as error:
+        key = Path(path).read_text().strip()
+        if not key.isascii() or not key.isprintable() or not key:
+            raise CommandError(f"{path}: this is no gateway key", Exit.USAGE)
+        return key
+    except (OSError, UnicodeDecodeError) as error:
         raise CommandError(
             f"no gateway key at {path}",
             Exit.USAGE,
-            f"ringfence key create {boundary} --group G --owner YOU > FILE; then --key-file FILE",
+            f"ringfence key create {boundary} --group GROUP --owner YOU --file FILE;"
+            " then --key-file FILE",
         ) from error
 
 
 def _checked(answer: httpx2.Response) -> Any:
-    if answer.status_code >= 400:
-        try:
-            message = answer.json()["error"]["message"]
-        except (ValueError, KeyError, TypeError):
-            message = answer.text[:200]
-        raise CommandError(f"the gateway answered {answer.status_code}: {message}")
-    return answer.json()
+    """Return the gateway's document. Raises: CommandError with the gateway's own message."""
+    try:
+        document = answer.json()
+    except ValueError:
+        document = None
+    if answer.is_success and isinstance(document, dict):
+        return document
+    try:
+        message = document["error"]["message"]
+    except (KeyError, TypeError):
+        message = answer.text[:200]
+    codes = {401: Exit.FORBIDDEN, 403: Exit.FORBIDDEN, 404: Exit.USAGE, 400: Exit.USAGE}
+    raise CommandError(
+        f"the gateway answered {answer.status_code}: {message}",
+        codes.get(answer.status_code, Exit.FAILURE),
+    )
 
 
 def _echo_chunk(line: str) -> None:
     data = line.removeprefix("data:").strip()
-    if not data or data == "[DONE]":
+    if not line.startswith("data:") or not data or data == "[DONE]":
         return
     for choice in json.loads(data).get("choices", ()):
         typer.echo(choice.get("delta", {}).get("content") or "", nl=False)
@@ -104,7 +193,7 @@ def _echo_chunk(line: str) -> None:
 
 def usage(boundary: str = BOUNDARY, person: str | None = PERSON, as_json: bool = JSON) -> None:
     """Show what left the boundary about its use: aggregates only."""
-    rows = connect(person).get(f"/v1/boundaries/{boundary}/usage")["items"]
+    rows = connect(person).get(f"{route('boundaries', boundary)}/usage")["items"]
     if as_json:
         print_json(rows)
         return
@@ -112,7 +201,7 @@ def usage(boundary: str = BOUNDARY, person: str | None = PERSON, as_json: bool =
         ("HOUR", "GROUP", "MODEL", "ADAPTER", "REQUESTS", "TOKENS IN", "TOKENS OUT"),
         [
             (
-                row["hour"],
+                utc(row["hour"]),
                 row["group_id"],
                 row["model_version"],
                 row.get("adapter_id") or "",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -17,29 +20,33 @@ from ringfence.cli.output import (
     print_json,
     print_table,
 )
-from ringfence.client import Api, ApiError
+from ringfence.client import Api, ApiError, route
 
 app = typer.Typer(help="The organization's file: boundaries, accounts, models, groups.")
 FILE = typer.Argument(help="the organization's YAML file", metavar="FILE")
+PROBLEMS = typer.Option(False, "--json", help="print the result or the problems as JSON")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 
 @app.command()
-def validate(file: Path = FILE, person: str | None = PERSON) -> None:
+def validate(file: Path = FILE, person: str | None = PERSON, as_json: bool = PROBLEMS) -> None:
     """Check a file against everything the control plane knows; changes nothing."""
     parsed = _open(file)
-    _send(connect(person), parsed, apply=False)
-    err.print(f"{file}: no problems")
+    _send(connect(person), parsed, apply=False, as_json=as_json)
+    if as_json:
+        print_json({"problems": []})
+    err.print(f"{file}: no problems", markup=False)
 
 
 @app.command()
-def apply(file: Path = FILE, person: str | None = PERSON, as_json: bool = JSON) -> None:
+def apply(file: Path = FILE, person: str | None = PERSON, as_json: bool = PROBLEMS) -> None:
     """Create or update the organization; on any problem nothing is changed."""
     parsed = _open(file)
-    result = _send(connect(person), parsed, apply=True)
+    result = _send(connect(person), parsed, apply=True, as_json=as_json)
+    names = ", ".join(b["name"] for b in result["boundaries"])
     if as_json:
         print_json(result)
-    else:
-        err.print(f"{file}: applied")
+    err.print(f"{file}: applied; boundaries: {names}", markup=False)
 
 
 @app.command("boundaries")
@@ -60,34 +67,41 @@ def _open(file: Path) -> OrganizationFile:
     try:
         return OrganizationFile(file)
     except FileError as error:
-        raise CommandError(str(error), Exit.USAGE) from error
+        raise CommandError(str(error), Exit.USAGE, error.fix) from error
 
 
-def _send(api: Api, parsed: OrganizationFile, *, apply: bool) -> dict[str, object]:
+def _send(api: Api, parsed: OrganizationFile, *, apply: bool, as_json: bool) -> dict[str, Any]:
+    """Send the file and return the answer. Raises: CommandError with all problems printed."""
     document = parsed.document()
-    name = str(document.get("organization") or "unnamed")
+    name = document.get("organization")
+    # What cannot be applied is only checked, so that its other problems are reported with it.
+    sound = isinstance(name, str) and NAME.fullmatch(name) and not parsed.duplicates
+    problems: list[dict[str, str]] = []
+    result: dict[str, Any] = {}
     try:
-        if apply:
-            result: dict[str, object] = api.put(f"/v1/organizations/{name}", document)
+        if apply and sound:
+            result = api.put(route("organizations", str(name)), document)
         else:
             result = api.post("/v1/organizations:validate", document)
+        problems = result.get("problems") or []
     except ApiError as error:
-        problems = error.body.get("problems")
-        if not problems:
+        problems = error.body.get("problems") or []
+        if not problems and not parsed.duplicates:
             raise
-        _print_problems(parsed, problems)
-        raise CommandError(
-            f"{len(problems)} problem{'s' if len(problems) > 1 else ''}; nothing was changed",
-            Exit.USAGE,
-        ) from error
-    if problems := result.get("problems"):
-        assert isinstance(problems, list)
-        _print_problems(parsed, problems)
-        raise CommandError(f"{len(problems)} problems; nothing was changed", Exit.USAGE)
+        if not problems:
+            err.print(f"not checked further: {error}", markup=False)
+    if problems or parsed.duplicates:
+        _refuse(parsed, problems, as_json)
     return result
 
 
-def _print_problems(parsed: OrganizationFile, problems: list[dict[str, str]]) -> None:
+def _refuse(parsed: OrganizationFile, problems: list[dict[str, str]], as_json: bool) -> None:
+    """Print every problem at its line. Raises: CommandError."""
     placed = [parsed.place(p["path"], p["message"], p["fix"]) for p in problems]
-    for problem in sorted(placed, key=lambda p: p.line):
+    placed = sorted([*placed, *parsed.duplicates], key=lambda p: p.line)
+    if as_json:
+        print_json({"problems": [asdict(p) for p in placed]})
+    for problem in placed:
         err.print(str(problem), markup=False)
+    count = f"{len(placed)} problem{'s' if len(placed) != 1 else ''}"
+    raise CommandError(f"{count}; nothing was changed", Exit.USAGE)

@@ -15,30 +15,47 @@ from ringfence.cli.output import (
     connect,
     err,
     out,
+    print_facts,
     print_json,
     print_table,
+    utc,
 )
+from ringfence.client import Api, WatchTimeoutError, route
 
 app = typer.Typer(help="One attempt at an operation on an install.")
 RUN = typer.Argument(help="id of the run", metavar="RUN")
 REASON = typer.Option("", "--reason", help="why; kept with the decision")
-FAILED = ("failed", "unwound", "stuck", "cancelled", "needs-attention")
-NEEDS_A_PERSON = ("stuck", "needs-attention", "waiting-for-grant", "paused")
-"""States from which a run does not go on by itself."""
+DENIAL = typer.Option(..., "--reason", help="why; the requester reads it")
+JSON_LINES = typer.Option(False, "--json", help="print one JSON document per event")
+FAILED = ("failed", "unwound", "cancelled")
+WAITING = ("awaiting-approval", "waiting-for-grant", "paused")
+NEEDS_A_PERSON = ("stuck", "needs-attention")
+"""Together with WAITING the states from which a run does not go on by itself."""
 
 
 @app.command()
 def show(run: str = RUN, person: str | None = PERSON, as_json: bool = JSON) -> None:
     """Show a run's steps with measured and budgeted seconds."""
-    document = connect(person).get(f"/v1/runs/{run}")
+    document = connect(person).get(route("runs", run))
     if as_json:
         print_json(document)
         return
-    out.print(f"run {run}: {document['state']}", markup=False)
-    if document["error_message"]:
-        out.print(f"  why   {document['at_fault']}: {document['error_message']}", markup=False)
+    critical = document["critical_path"]
+    print_facts(
+        [
+            ("run", document["id"]),
+            ("state", document["state"]),
+            ("why", _why(document)),
+            ("requested", f"{document['requested_by_name']}, {utc(document['created_at'])}"),
+            ("finished", utc(document["finished_at"])),
+            ("plan", (document["plan"] or {}).get("digest")),
+            ("critical path", f"{critical['seconds']:.1f} s"),
+            ("you may", ", ".join(document["can"])),
+        ]
+    )
+    out.print()
     print_table(
-        ("STEP", "STATE", "SECONDS", "BUDGET", ""),
+        ("STEP", "STATE", "SECONDS", "BUDGET", "NOTE"),
         [
             (
                 step["key"],
@@ -53,46 +70,104 @@ def show(run: str = RUN, person: str | None = PERSON, as_json: bool = JSON) -> N
     )
 
 
+def _why(document: dict[str, Any]) -> str:
+    if document["error_message"]:
+        return f"{document['at_fault']}: {document['error_message']}"
+    return document["parked_reason"] or ""
+
+
 def _note(step: dict[str, Any]) -> str:
     if step["error_message"]:
         return str(step["error_message"])
-    return "critical path" if step["on_critical_path"] else ""
+    path = "critical path" if step["on_critical_path"] else ""
+    return ", ".join(part for part in (str(step.get("summary") or ""), path) if part)
 
 
 @app.command()
 def watch(
     run: str = RUN,
-    after: int = typer.Option(0, help="only events after this number"),
+    after: int = typer.Option(0, min=0, help="only events after this number"),
+    timeout: float | None = typer.Option(None, min=1, help="give up watching after SECONDS"),
     person: str | None = PERSON,
-    as_json: bool = JSON,
+    as_json: bool = JSON_LINES,
 ) -> None:
-    """Follow a run, one line per change. Ctrl-C detaches; the run goes on."""
+    """Follow a run, one line per change, until it ends or waits for a person.
+
+    Ctrl-C detaches; the run goes on. Watching again begins at the first event.
+    """
     api = connect(person)
+    again = f"the run goes on; watch again: ringfence run watch {run}"
+    state = None
     try:
-        for event in api.run_events(run, after):
-            if as_json:
-                typer.echo(json.dumps(event, sort_keys=True))
-            elif event["kind"] in ("run.state", "step.state"):
-                what = event.get("step") or "run"
-                error = event.get("detail", {}).get("error_message", "")
-                out.print(
-                    f"{event['at'][11:19]}  {what:<16} {event.get('state') or ''}  {error}",
-                    markup=False,
-                )
-            if event["kind"] == "run.state" and event["state"] in NEEDS_A_PERSON:
-                break
+        for event in api.run_events(run, after, timeout):
+            _print_event(event, as_json)
+            if event["kind"] == "run.state" and event["state"] in (*WAITING, *NEEDS_A_PERSON):
+                # The event may be an old one: only the run itself says where it stands now.
+                state = api.get(route("runs", run))["state"]
+                if state in (*WAITING, *NEEDS_A_PERSON):
+                    break
     except KeyboardInterrupt as error:
-        err.print(f"detached; the run goes on. Watch again: ringfence run watch {run}")
-        raise typer.Exit(Exit.INTERRUPTED) from error
-    state = api.get(f"/v1/runs/{run}")["state"]
+        raise CommandError("detached", Exit.INTERRUPTED, again) from error
+    except WatchTimeoutError as error:
+        raise CommandError(str(error), Exit.TIMED_OUT, again) from error
+    _end_watch(api, run)
+
+
+def _print_event(event: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(event, sort_keys=True))
+    elif event["kind"] in ("run.state", "step.state"):
+        detail = event.get("detail") or {}
+        why = detail.get("message") or detail.get("reason") or detail.get("summary") or ""
+        seconds = f"{detail['seconds']:7.1f} s" if "seconds" in detail else ""
+        line = f"{event['at'][11:19]}Z  {event.get('step') or 'run':<14} {event.get('state') or ''}"
+        out.print(f"{line:<42}{seconds}  {why}".rstrip(), markup=False)
+
+
+def _end_watch(api: Api, run: str) -> None:
+    """Say how the watching ended. Raises: CommandError unless the run succeeded."""
+    document = api.get(route("runs", run))
+    state = document["state"]
+    if state == "awaiting-approval":
+        digest = (document["plan"] or {}).get("digest", "DIGEST")
+        raise CommandError(
+            f"run {run} waits for the approval of its plan",
+            Exit.BLOCKED,
+            f"read it: ringfence run plan {run}; then, as another person:"
+            f" ringfence run approve {run} --digest {digest} --as PERSON",
+        )
+    why = document["error_message"] or document["parked_reason"] or ""
+    message = f"run {run} is {state}" + (f": {why}" if why else "")
+    if state in WAITING:
+        raise CommandError(message, Exit.BLOCKED, f"then: ringfence run retry {run}")
+    if state in NEEDS_A_PERSON:
+        raise CommandError(message, Exit.DEPLOYMENT_FAILED, f"see: ringfence run show {run}")
     if state in FAILED:
-        raise CommandError(f"run {run} ended {state}", Exit.DEPLOYMENT_FAILED)
+        raise CommandError(message, Exit.DEPLOYMENT_FAILED, f"see: ringfence run show {run}")
 
 
 @app.command()
-def plan(run: str = RUN, person: str | None = PERSON) -> None:
-    """Print the plan that is to be approved, with its digest."""
-    print_json(connect(person).get(f"/v1/runs/{run}/plan"))
+def plan(
+    run: str = RUN,
+    person: str | None = PERSON,
+    summary: bool = typer.Option(False, "--summary", help="a table of the resources instead"),
+) -> None:
+    """Print the plan that is to be approved, as JSON, with its digest."""
+    document = connect(person).get(f"{route('runs', run)}/plan")
+    if not summary:
+        print_json(document)
+        return
+    stacks = document["document"]["constraint"]["stacks"]
+    print_table(
+        ("STACK", "DOES", "TYPE", "NAME"),
+        [
+            (stack, entry["op"], entry["type"], entry["urn"].rsplit("::", 1)[-1])
+            for stack in sorted(stacks, reverse=True)
+            for entry in stacks[stack]
+        ],
+        "the plan changes nothing",
+    )
+    out.print(f"\ndigest  {document['digest']}", markup=False)
 
 
 @app.command()
@@ -103,26 +178,26 @@ def approve(
     person: str | None = PERSON,
 ) -> None:
     """Approve a plan that somebody else asked for; only what was approved is applied."""
-    connect(person).post(f"/v1/runs/{run}/approve", {"digest": digest, "reason": reason})
+    connect(person).post(f"{route('runs', run)}/approve", {"digest": digest, "reason": reason})
     err.print(f"approved; watch it: ringfence run watch {run}")
 
 
 @app.command()
-def deny(run: str = RUN, reason: str = REASON, person: str | None = PERSON) -> None:
+def deny(run: str = RUN, reason: str = DENIAL, person: str | None = PERSON) -> None:
     """Deny a plan; nothing is created."""
-    connect(person).post(f"/v1/runs/{run}/deny", {"reason": reason})
+    connect(person).post(f"{route('runs', run)}/deny", {"reason": reason})
     err.print("denied")
 
 
 @app.command()
 def cancel(run: str = RUN, person: str | None = PERSON) -> None:
     """Ask a run to stop: it unwinds what it made, then closes its access."""
-    connect(person).post(f"/v1/runs/{run}/cancel")
+    connect(person).post(f"{route('runs', run)}/cancel")
     err.print(f"asked to cancel; watch it: ringfence run watch {run}")
 
 
 @app.command()
 def retry(run: str = RUN, person: str | None = PERSON) -> None:
     """Go on with a run that stopped at a failed step."""
-    connect(person).post(f"/v1/runs/{run}/retry")
+    connect(person).post(f"{route('runs', run)}/retry")
     err.print(f"retrying; watch it: ringfence run watch {run}")

@@ -10,14 +10,20 @@ import json
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 
-from ringfence.client.context import Context
+from ringfence.client.context import Context, ContextError
 
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
-STREAM_TIMEOUT = httpx2.Timeout(60.0, connect=5.0)
+STREAM_SECONDS = 60.0
+"""Longest silence of an event stream before it is taken up anew; the server pings more often."""
 RECONNECT_SECONDS = 0.5
+AWAY = frozenset({0, 502, 503, 504})
+"""Statuses of an API that is not there now but may come back: a restart, a proxy without it."""
+AWAY_SECONDS = 60.0
+"""How long a watcher waits for the API to come back."""
 FINAL_STATES = frozenset({"succeeded", "failed", "unwound", "cancelled"})
 """States in which no further event comes."""
 
@@ -33,17 +39,34 @@ class ApiError(RuntimeError):
         """The error document: `field`, `fix`, `problems` where the API gives them."""
 
 
+class WatchTimeoutError(RuntimeError):
+    """The run did not end in the time that the caller gave; the run itself goes on."""
+
+
+def route(*parts: str) -> str:
+    """Return the path of a thing below `/v1`. Raises: ApiError for a name that cannot be one."""
+    for part in parts:
+        if not part.strip(". "):
+            raise ApiError(
+                400, "bad-name", f"{part!r} is neither a name nor an id", {"fix": "give one"}
+            )
+    return "/v1/" + "/".join(quote(part, safe=":") for part in parts)
+
+
 class Api:
     """One person's connection to one control plane."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._client = httpx2.Client(
-            base_url=context.api_url,
-            headers={"Authorization": f"Bearer {context.token}"},
-            timeout=TIMEOUT,
-            trust_env=False,
-        )
+        try:
+            self._client = httpx2.Client(
+                base_url=context.api_url,
+                headers={"Authorization": f"Bearer {context.token}"},
+                timeout=TIMEOUT,
+                trust_env=False,
+            )
+        except httpx2.InvalidURL as error:
+            raise ContextError(f"{context.api_url!r} is not an API address: {error}") from error
 
     def get(self, path: str, **params: Any) -> Any:
         return self._call("GET", path, params=params or None)
@@ -57,47 +80,80 @@ class Api:
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         try:
             answer = self._client.request(method, path, **arguments)
-        except httpx2.TransportError as error:
-            raise ApiError(
-                0,
-                "unreachable",
-                f"the control plane at {self.context.api_url} does not answer ({error}); "
-                "`ringfence status` shows the sandbox's parts",
-                {},
-            ) from error
-        if answer.status_code >= 400:
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+        if not answer.is_success:
             raise _error(answer)
-        return answer.json() if answer.content else None
+        try:
+            return answer.json() if answer.content else None
+        except ValueError as error:
+            raise ApiError(
+                answer.status_code,
+                "not-the-api",
+                f"what answers at {self.context.api_url} is not a control plane",
+                {"fix": "correct RINGFENCE_API_URL"},
+            ) from error
 
-    def run_events(self, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
+    def _unreachable(self, error: Exception) -> ApiError:
+        return ApiError(
+            0,
+            "unreachable",
+            f"the control plane at {self.context.api_url} does not answer ({error})",
+            {"fix": "look at `ringfence status`, or correct RINGFENCE_API_URL"},
+        )
+
+    def run_events(
+        self, run_id: str, after: int = 0, timeout: float | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Yield a run's events from `after` on until the run ends; resumes when cut off.
 
-        A stream that closes while the run goes on is taken up again after the last event seen.
-        Raises: ApiError when the run is not visible.
+        A stream that closes while the run goes on is taken up again after the last event seen, and
+        no event is yielded twice. `timeout` in seconds, None for as long as it takes.
+        Raises: ApiError when the run is not visible or the API stays away; WatchTimeoutError.
         """
-        last = after
+        ends = None if timeout is None else time.monotonic() + timeout
+        last, away_since = after, None
         while True:
-            headers = {"Accept": "text/event-stream", "Last-Event-ID": str(last)}
             try:
-                with self._client.stream(
-                    "GET", f"/v1/runs/{run_id}/events", headers=headers, timeout=STREAM_TIMEOUT
-                ) as answer:
-                    if answer.status_code >= 400:
-                        answer.read()
-                        raise _error(answer)
-                    for data in _event_data(answer.iter_lines()):
-                        document = json.loads(data)
+                for document in self._stream(run_id, last, ends):
+                    away_since = None
+                    if int(document["seq"]) > last:
                         last = int(document["seq"])
                         yield document
-                if self.get(f"/v1/runs/{run_id}")["state"] in FINAL_STATES:
+                if self.get(route("runs", run_id))["state"] in FINAL_STATES:
                     return
-            except httpx2.TransportError:
+            except (httpx2.HTTPError, ApiError) as error:
+                if isinstance(error, ApiError) and error.status not in AWAY:
+                    raise
                 # The run goes on without us; the next request resumes after the last event seen.
-                time.sleep(RECONNECT_SECONDS)
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > AWAY_SECONDS:
+                    raise self._unreachable(error) from error
+            if ends is not None and time.monotonic() >= ends:
+                raise WatchTimeoutError(f"run {run_id} did not end within {timeout:g} s")
+            time.sleep(RECONNECT_SECONDS)
+
+    def _stream(self, run_id: str, after: int, ends: float | None) -> Iterator[dict[str, Any]]:
+        """Yield the events of one request; ends early when the time is over."""
+        left = STREAM_SECONDS if ends is None else max(0.1, ends - time.monotonic())
+        with self._client.stream(
+            "GET",
+            f"{route('runs', run_id)}/events",
+            headers={"Accept": "text/event-stream", "Last-Event-ID": str(after)},
+            timeout=httpx2.Timeout(min(STREAM_SECONDS, left), connect=5.0),
+        ) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise _error(answer)
+            for data in _event_data(answer.iter_lines()):
+                if data is not None:
+                    yield json.loads(data)
+                if ends is not None and time.monotonic() >= ends:
+                    return
 
 
-def _event_data(lines: Iterator[str]) -> Iterator[str]:
-    """Yield the data of each server-sent event; comments and pings carry none."""
+def _event_data(lines: Iterator[str]) -> Iterator[str | None]:
+    """Yield the data of each server-sent event, and None for a comment (the server's ping)."""
     data: list[str] = []
     for line in lines:
         if line == "":
@@ -106,12 +162,16 @@ def _event_data(lines: Iterator[str]) -> Iterator[str]:
             data = []
         elif line.startswith("data:"):
             data.append(line[5:].removeprefix(" "))
+        elif line.startswith(":"):
+            yield None
 
 
 def _error(answer: httpx2.Response) -> ApiError:
     try:
-        body = answer.json().get("error", {})
-    except (ValueError, AttributeError):
+        body = answer.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        body = {}
+    if not isinstance(body, dict):
         body = {}
     message = body.get("message") or f"{answer.status_code} {answer.text[:300]}"
     return ApiError(answer.status_code, body.get("code", "error"), message, body)

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+ANEW = "`ringfence up` writes it anew"
+OWNER_OF_FILE = "the token's owner"
+
 
 class ContextError(ValueError):
     """No control plane or no such person is configured; the message says what to do."""
@@ -49,23 +52,50 @@ class Context:
                 raise ContextError(
                     f"RINGFENCE_TOKEN_FILE: cannot read {token_file}: {error.strerror}"
                 ) from error
-            return cls(url, token, "the token's owner")
+            except UnicodeDecodeError as error:
+                raise ContextError(f"RINGFENCE_TOKEN_FILE: {token_file} is no text") from error
+            return cls(url, _sound(token, f"RINGFENCE_TOKEN_FILE: {token_file}"), OWNER_OF_FILE)
         document = read_context_file()
         people: dict[str, Any] = document.get("people", {})
         chosen = person or environment.get("RINGFENCE_AS") or document.get("default_person")
         if chosen not in people:
             known = ", ".join(people) or "nobody"
-            raise ContextError(f"--as: {chosen} is not in the context; known are: {known}")
-        return cls(url or document["api_url"], people[chosen]["token"], str(chosen))
+            asked = "--as" if person else "RINGFENCE_AS or the context's default"
+            raise ContextError(f"{asked}: {chosen} is not in the context; known are: {known}")
+        try:
+            found = str(url or document["api_url"]), str(people[chosen]["token"])
+        except (KeyError, TypeError) as error:
+            raise ContextError(f"{context_file()}: {error} is missing; {ANEW}") from error
+        return cls(found[0], _sound(found[1], f"{context_file()}: {chosen}"), str(chosen))
+
+
+def context_file() -> Path:
+    """Return where the context file stands."""
+    return home() / "context.json"
 
 
 def read_context_file() -> dict[str, Any]:
     """Return the context file's document. Raises: ContextError when there is none."""
-    path = home() / "context.json"
-    if not path.exists():
+    path = context_file()
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError as error:
         raise ContextError(
             "no control plane is configured; start the sandbox with `ringfence up`, or set "
             "RINGFENCE_API_URL and RINGFENCE_TOKEN_FILE"
-        )
-    document: dict[str, Any] = json.loads(path.read_text())
+        ) from error
+    except OSError as error:
+        raise ContextError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ContextError(f"{path}: not JSON; {ANEW}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("people", {}), dict):
+        raise ContextError(f"{path}: not a context; {ANEW}")
     return document
+
+
+def _sound(token: str, source: str) -> str:
+    """Return a token that fits into a header. Raises: ContextError, which does not show it."""
+    # Checked here because the HTTP library's own error would print the header with the token.
+    if not token or not token.isascii() or any(c.isspace() or not c.isprintable() for c in token):
+        raise ContextError(f"{source}: this is no token (one line of printable characters)")
+    return token
