@@ -8,6 +8,7 @@ public interfaces only, and returns what it read back from the system.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -363,15 +364,15 @@ class Story:
         )
 
     def _ending(self, result: DemoResult) -> None:
-        first = self._scenes[0].name
+        first = self._scenes[0]
+        command = "ringfence" if shutil.which("ringfence") else ".venv/bin/ringfence"
         simulated = max(b.simulated_seconds for b in result.boundaries) / 60
         self._screen.heading(
             f"Both boundaries installed in {result.wall_seconds:.0f} s "
             f"(simulated at scale 1: about {simulated:.0f} min)."
         )
-        self._screen.heading(
-            "  API", f"{result.console_url}    act as  {' · '.join(p.subject for p in PEOPLE)}"
-        )
-        self._screen.heading("  a request", f'ringfence chat {first} "write a test for settle()"')
-        self._screen.heading("  again", f"ringfence run watch {self._scenes[0].run_id}")
-        self._screen.heading("  stop", "ringfence down    erase everything: ringfence reset")
+        self._screen.heading("  API", result.console_url)
+        self._screen.heading("  act as", " · ".join(f"--as {p.subject}" for p in PEOPLE[:4]) + " …")
+        self._screen.heading("  a request", f'{command} chat {first.name} "{PROMPT}"')
+        self._screen.heading("  again", f"{command} run watch {first.run_id}")
+        self._screen.heading("  stop", f"{command} down    erase everything: {command} reset")
