@@ -138,8 +138,10 @@ def _set_closing(context: Context, role: OpenRole) -> None:
 def set_axes(session: Any, context: Context, **axes: str) -> None:
     """Write status axes of the install, with the audit record, when they change."""
     install = session.get(Install, (context.run.boundary_id, context.params.install_id))
+    if install is None:
+        return
     changed = {key: value for key, value in axes.items() if getattr(install, key) != value}
-    if install is None or not changed:
+    if not changed:
         return
     for key, value in changed.items():
         setattr(install, key, value)
