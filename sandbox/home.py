@@ -170,7 +170,7 @@ class Home:
         """
         path = self.root / "ports.json"
         ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
-        held = _listen(ports.get(part, preferred)) or _listen(preferred) or _listen(0)
+        held = _listen(ports.get(part, preferred)) or _listen(preferred) or _listen(free_port())
         if held is None:
             raise HomeError("no port of 127.0.0.1 is free")
         ports[part] = held.getsockname()[1]
