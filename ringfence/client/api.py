@@ -68,6 +68,10 @@ class Api:
         except httpx2.InvalidURL as error:
             raise ContextError(f"{context.api_url!r} is not an API address: {error}") from error
 
+    def close(self) -> None:
+        """Close the connections; the client cannot be used afterwards."""
+        self._client.close()
+
     def get(self, path: str, **params: Any) -> Any:
         return self._call("GET", path, params=params or None)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,10 +29,10 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
 
 
 class Running:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *arguments: str) -> None:
         self.home = home
         environment = {**os.environ, "RINGFENCE_HOME": str(home), "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen([sys.executable, str(SCRIPT)], env=environment)
+        self.process = subprocess.Popen([sys.executable, str(SCRIPT), *arguments], env=environment)
 
     def record(self) -> dict[str, Any]:
         path = self.home / "sandbox.json"
@@ -93,6 +94,38 @@ def test_a_killed_supervisor_takes_its_parts_with_it(running: Running) -> None:
     running.process.kill()
     running.process.wait(30)
     wait_for(lambda: not [pid for pid in pids if alive(pid)])
+
+
+def test_a_caller_waits_while_a_part_on_a_held_socket_is_started_again(running: Running) -> None:
+    port = running.record()["facts"]["port"]
+
+    def answered_by() -> int:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as caller:
+            return int(caller.recv(20))
+
+    before = answered_by()
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: not alive(before))
+    assert answered_by() != before
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("dies", ["last ended with 1", "last.log", "a reason in the log"]),
+        ("unprepared", ["last could not be started", "the weights are missing; run: make prepare"]),
+    ],
+)
+def test_a_part_that_does_not_come_up_ends_the_start_with_its_reason_and_no_process(
+    tmp_path: Path, kind: str, words: list[str]
+) -> None:
+    sandbox = Running(tmp_path / "home", kind)
+    assert sandbox.process.wait(30) == 1
+    record = sandbox.record()
+    assert record["state"] == "failed"
+    assert all(word in record["error"] for word in words), record["error"]
+    assert sandbox.part("last")["state"] == "failed"
+    assert [part["pid"] for part in record["parts"] if part["pid"]] == []
 
 
 def test_the_record_can_be_read_by_its_owner_only(running: Running) -> None:
