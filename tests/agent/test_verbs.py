@@ -101,6 +101,7 @@ def certificate(**changes: Any) -> InstallCertificate:
         "emulated": True,
         "steps": (),
         "critical_path": (),
+        "outcome": "succeeded",
         "permissions_granted": 1,
         "permissions_used": None,
         "smoke": (),
