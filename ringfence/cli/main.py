@@ -84,7 +84,7 @@ def main() -> None:
         sys.stdout.flush()
         sys.exit(result if isinstance(result, int) else Exit.OK)
     except CommandError as error:
-        _fail(str(error), error.fix, error.code)
+        _fail(str(error), error.fix, error.code, notice=error.notice)
     except ApiError as error:
         _fail(*describe(error), code_for(error))
     except typer.Exit as error:
@@ -110,10 +110,13 @@ def _refuse_usage(error: Any) -> None:
     _fail(message.rstrip("."), f"see `{path} --help`", Exit.USAGE)
 
 
-def _fail(message: str, fix: str, code: Exit) -> None:
-    err.print(f"error: {message}", style="red", markup=False)
+def _fail(message: str, fix: str, code: Exit, *, notice: bool = False) -> None:
+    if notice:
+        err.print(message, markup=False)
+    else:
+        err.print(f"error: {message}", style="red", markup=False)
     if fix:
-        err.print(f"  fix: {fix}", markup=False)
+        err.print(f"  {'next' if notice else 'fix'}: {fix}", markup=False)
     sys.exit(code)
 
 

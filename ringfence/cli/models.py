@@ -137,6 +137,8 @@ def _converse(client: httpx2.Client, prompt: str, model: str | None, max_tokens:
         "messages": [{"role": "user", "content": prompt}],
         "stream": True,
         "max_tokens": max_tokens,
+        # The same answer to the same question: this command is for trying a stack out.
+        "temperature": 0,
     }
     err.print(f"{body['model']}:", markup=False)
     with client.stream("POST", "/v1/chat/completions", json=body) as answer:

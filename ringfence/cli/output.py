@@ -55,10 +55,14 @@ MEANINGS: Mapping[Exit, str] = {
 class CommandError(Exception):
     """Ends the command with a message on stderr and an exit code."""
 
-    def __init__(self, message: str, code: Exit = Exit.FAILURE, fix: str = "") -> None:
+    def __init__(
+        self, message: str, code: Exit = Exit.FAILURE, fix: str = "", *, notice: bool = False
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.fix = fix
+        self.notice = notice
+        """True when nothing went wrong: the command only ends before what it was asked for."""
 
 
 def connect(person: str | None) -> Api:

@@ -97,7 +97,6 @@ def watch(
     """
     api = connect(person)
     again = f"the run goes on; watch again: ringfence run watch {run}"
-    state = None
     try:
         for event in api.run_events(run, after, timeout):
             _print_event(event, as_json)
@@ -107,9 +106,9 @@ def watch(
                 if state in (*WAITING, *NEEDS_A_PERSON):
                     break
     except KeyboardInterrupt as error:
-        raise CommandError("detached", Exit.INTERRUPTED, again) from error
+        raise CommandError("detached", Exit.INTERRUPTED, again, notice=True) from error
     except WatchTimeoutError as error:
-        raise CommandError(str(error), Exit.TIMED_OUT, again) from error
+        raise CommandError(str(error), Exit.TIMED_OUT, again, notice=True) from error
     _end_watch(api, run)
 
 
@@ -135,6 +134,7 @@ def _end_watch(api: Api, run: str) -> None:
             Exit.BLOCKED,
             f"read it: ringfence run plan {run}; then, as another person:"
             f" ringfence run approve {run} --digest {digest} --as PERSON",
+            notice=True,
         )
     why = document["error_message"] or document["parked_reason"] or ""
     message = f"run {run} is {state}" + (f": {why}" if why else "")
@@ -161,13 +161,19 @@ def plan(
     print_table(
         ("STACK", "DOES", "TYPE", "NAME"),
         [
-            (stack, entry["op"], entry["type"], entry["urn"].rsplit("::", 1)[-1])
+            (stack, entry["op"], _short(entry["type"]), entry["urn"].rsplit("::", 1)[-1])
             for stack in sorted(stacks, reverse=True)
             for entry in stacks[stack]
         ],
         "the plan changes nothing",
     )
     out.print(f"\ndigest  {document['digest']}", markup=False)
+
+
+def _short(kind: str) -> str:
+    """Return a type token without its repetition: `aws:ec2/vpc:Vpc` is `aws:ec2:Vpc`."""
+    module, _, name = kind.rpartition(":")
+    return f"{module.split('/')[0]}:{name}"
 
 
 @app.command()

@@ -63,6 +63,9 @@ class Api:
                 base_url=context.api_url,
                 headers={"Authorization": f"Bearer {context.token}"},
                 timeout=TIMEOUT,
+                # No connection outlives its call: nothing is left to close, and a restarted API
+                # is never spoken to through a dead one.
+                limits=httpx2.Limits(max_keepalive_connections=0),
                 trust_env=False,
             )
         except httpx2.InvalidURL as error:

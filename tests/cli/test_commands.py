@@ -1,0 +1,273 @@
+"""What every command owes its user: data on stdout, errors with a fix on stderr, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ringfence.cli import reference
+from ringfence.cli.output import Exit, code_for, describe
+from ringfence.client import ApiError
+from sandbox.home import free_port
+from tests.cli.conftest import ROOT, Cli, write_context
+from tests.cli.golden import HELP_FILE, leaves, recorded_help
+from tests.integration.api.people import PEOPLE, token_of
+
+NOWHERE = "01a203db-99fd-7561-96df-c5d6141bbff9"
+
+
+def test_the_help_of_every_command_is_as_recorded() -> None:
+    assert recorded_help() == HELP_FILE.read_text(), "run: python -m tests.cli.golden"
+
+
+def test_the_reference_page_is_up_to_date() -> None:
+    assert reference.PAGE.read_text() == reference.render()
+
+
+@pytest.mark.parametrize("words", leaves(), ids=" ".join)
+def test_a_command_refuses_an_unknown_option_in_two_lines(
+    offline: Cli, words: tuple[str, ...]
+) -> None:
+    ran = offline(*words, "--no-such-option")
+    assert (ran.code, ran.out) == (Exit.USAGE, "")
+    path = " ".join(("ringfence", *words))
+    assert ran.err == f"error: No such option: --no-such-option\n  fix: see `{path} --help`\n"
+
+
+def test_a_group_without_its_command_says_where_the_help_is(offline: Cli) -> None:
+    ran = offline("organization")
+    assert (ran.code, ran.out) == (Exit.USAGE, "")
+    assert "ringfence organization --help" in ran.err
+
+
+def test_json_goes_to_stdout_and_hints_to_stderr(acme: Cli) -> None:
+    grant = acme("grant", "request", "payments", "--purpose", "p", "--reason", "r", "--json")
+    number = json.loads(grant.out)["id"]
+    for words, key in (
+        (("organization", "boundaries"), "name"),
+        (("grant", "list", "payments"), "state"),
+        (("key", "list", "payments"), None),
+        (("install", "list"), None),
+        (("usage", "payments"), None),
+    ):
+        first, second = acme(*words, "--json"), acme(*words, "--json")
+        assert (first.code, first.err) == (0, "")
+        assert first.out == second.out
+        document = json.loads(first.out)
+        assert first.out == json.dumps(document, indent=2, sort_keys=True) + "\n"
+        assert isinstance(document, list)
+        assert key is None or document[0][key]
+    shown = acme("grant", "show", number)
+    assert number in shown.out
+    assert "requested" in shown.out
+    assert " UTC" in shown.out
+
+
+def test_an_empty_list_says_the_next_step_and_prints_nothing(acme: Cli) -> None:
+    ran = acme("install", "list")
+    assert (ran.code, ran.out) == (0, "")
+    assert "ringfence install plan" in ran.err
+
+
+def test_a_table_is_never_cut_on_a_narrow_pipe(acme: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    ids = [b["id"] for b in json.loads(acme("organization", "boundaries", "--json").out)]
+    lines = acme("organization", "boundaries").out.splitlines()
+    assert [line.split()[-1] for line in lines] == ["ID", *ids]
+
+
+def test_four_eyes_refuses_the_requester_and_says_what_to_do(acme: Cli) -> None:
+    document = (ROOT / "examples/acme/organization.yaml").read_text()
+    both = acme.home / "both.yaml"
+    both.write_text(
+        document.replace("approver: [ana@acme.test]", "approver: [ana@acme.test, sam@acme.test]")
+    )
+    assert acme("organization", "apply", str(both), "--as", "max@acme.test").code == 0
+    asked = acme("grant", "request", "payments", "--purpose", "p", "--reason", "r")
+    assert asked.code == 0
+    own = acme("grant", "approve", asked.out.strip(), "--reason", "mine")
+    assert own.code == Exit.FORBIDDEN
+    assert "somebody else must decide" in own.err
+    assert "approver" in own.err
+    assert "--as" in own.err
+    other = acme("grant", "approve", asked.out.strip(), "--reason", "y", "--as", "ana@acme.test")
+    assert other.code == 0
+    assert "GrantNumber=1" in other.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("usage", "nothing"), Exit.USAGE),
+        (("chat", "nothing", "hello"), Exit.USAGE),
+        (("chat", "payments", "hello"), Exit.BLOCKED),
+        (("grant", "show", NOWHERE), Exit.USAGE),
+        (("grant", "show", "no-id"), Exit.USAGE),
+        (("grant", "show", "../boundaries"), Exit.USAGE),
+        (("grant", "show", ".."), Exit.USAGE),
+        (("grant", "show", ""), Exit.USAGE),
+        (("run", "show", NOWHERE), Exit.USAGE),
+        (("run", "watch", NOWHERE), Exit.USAGE),
+        (("run", "plan", "no-id"), Exit.USAGE),
+        (("run", "approve", NOWHERE, "--digest", "x", "--as", "ana@acme.test"), Exit.USAGE),
+        (("install", "show", "no-id"), Exit.USAGE),
+        (("install", "plan", "payments", "--grant", NOWHERE), Exit.USAGE),
+        (("install", "plan", "payments", "--grant", "x", "--inputs", "/nowhere"), Exit.USAGE),
+        (("certificate", "fetch", NOWHERE, "-"), Exit.USAGE),
+        (("key", "create", "payments", "--group", "none", "--owner", "x@y"), Exit.FORBIDDEN),
+        (("connect", "verify", "payments", "--expect", "open"), Exit.USAGE),
+        (("connect", "verify", "payments", "--expect", "ajar"), Exit.USAGE),
+        (("organization", "boundaries", "--as", "nobody@acme.test"), Exit.USAGE),
+        (("grant", "request", "payments", "--purpose", "p", "--reason", "r", "--as",
+          "omar@acme.test"), Exit.FORBIDDEN),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)  # fmt: skip
+def test_a_wrong_name_or_person_ends_with_one_error_and_its_exit_code(
+    acme: Cli, words: tuple[str, ...], code: Exit
+) -> None:
+    ran = acme(*words)
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err.startswith("error: ")
+    assert "Traceback" not in ran.err
+
+
+def test_a_second_grant_of_a_boundary_is_blocked_by_the_first(acme: Cli) -> None:
+    asked = ("grant", "request", "payments", "--purpose", "p", "--reason", "r")
+    assert acme(*asked).code == 0
+    ran = acme(*asked)
+    assert ran.code == Exit.BLOCKED
+    assert "fix: use it, deny it or revoke it first" in ran.err
+
+
+def test_a_revoked_grant_is_over_and_the_template_is_closed_again(acme: Cli) -> None:
+    grant = acme("grant", "request", "payments", "--purpose", "p", "--reason", "r").out.strip()
+    acme("grant", "approve", grant, "--reason", "y", "--as", "ana@acme.test")
+    opened = json.loads(acme("connect", "template", "payments", "--part", "parameters").out)
+    assert {"ParameterKey": "GrantNumber", "ParameterValue": "1"} in opened
+    ran = acme("grant", "revoke", grant, "--reason", "enough", "--as", "ana@acme.test", "--json")
+    assert ran.code == 0
+    assert json.loads(ran.out)["state"] in ("revoked", "closing", "closed")
+    closed = json.loads(acme("connect", "template", "payments", "--part", "parameters").out)
+    assert {"ParameterKey": "GrantNumber", "ParameterValue": "0"} in closed
+
+
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [("http://127.0.0.1:{port}", 1), ("nonsense", 1), ("http://[", 1)],
+)
+def test_an_api_that_does_not_answer_is_named_with_its_address(
+    offline: Cli, address: str, code: int
+) -> None:
+    url = address.format(port=free_port())
+    write_context(offline.home, url)
+    ran = offline("organization", "boundaries")
+    assert (ran.code, ran.out) in ((code, ""), (Exit.USAGE, ""))
+    assert url in ran.err
+    assert "RINGFENCE_API_URL" in ran.err or "not an API address" in ran.err
+
+
+def test_without_a_control_plane_the_first_step_is_said(offline: Cli) -> None:
+    ran = offline("organization", "boundaries")
+    assert ran.code == Exit.USAGE
+    assert "ringfence up" in ran.err
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "not json", '{"people": []}'])
+def test_a_broken_context_file_is_named(offline: Cli, content: str) -> None:
+    offline.home.mkdir()
+    (offline.home / "context.json").write_text(content)
+    ran = offline("organization", "boundaries")
+    assert ran.code == Exit.USAGE
+    assert "error: " in ran.err
+
+
+def test_an_unknown_token_is_not_shown_and_ends_forbidden(
+    cli: Cli, api_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    monkeypatch.setenv("RINGFENCE_API_URL", api_url)
+    monkeypatch.setenv("RINGFENCE_TOKEN_FILE", str(file))
+    file.write_text("rfp_unknown-token-canary")
+    ran = cli("organization", "boundaries")
+    assert ran.code == Exit.FORBIDDEN
+    assert "canary" not in ran.err
+    file.write_text("two lines\nof canary text")
+    ran = cli("organization", "boundaries")
+    assert ran.code == Exit.USAGE
+    assert str(file) in ran.err
+    assert "canary" not in ran.err
+
+
+def test_no_token_is_in_any_output_or_argument(acme: Cli) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ringfence.cli.main", "organization", "boundaries", "--json"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RINGFENCE_HOME": str(acme.home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    everything = arguments + environment + out + err
+    for words in (("organization", "boundaries"), ("usage", "nothing"), ("run", "show", NOWHERE)):
+        ran = acme(*words)
+        everything += (ran.out + ran.err).encode()
+    for person in PEOPLE:
+        assert token_of(person).encode() not in everything
+
+
+def test_the_reader_of_a_pipe_may_leave_early(acme: Cli) -> None:
+    ran = subprocess.run(
+        f"{sys.executable} -m ringfence.cli.main connect template payments | head -1",
+        shell=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RINGFENCE_HOME": str(acme.home)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.stdout == b"{\n"
+    assert ran.stderr == b""
+
+
+def test_a_key_file_is_written_for_its_owner_only_and_never_overwritten(
+    acme: Cli, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    words: tuple[str, ...] = ("key", "create", "payments", "--group", "payments-engineers")
+    words += ("--owner", "pia@acme.test", "--file", str(file), "--as", "pia@acme.test")
+    ran = acme(*words)
+    assert (ran.code, ran.out) == (0, "")
+    assert file.stat().st_mode & 0o777 == 0o600
+    key = file.read_text().strip()
+    assert key
+    assert key not in ran.err
+    again = acme(*words)
+    assert again.code == Exit.USAGE
+    assert "File exists" in again.err
+    assert file.read_text().strip() == key
+    assert len(json.loads(acme("key", "list", "payments", "--json").out)) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        *((0, 1), (400, 2), (401, 3), (403, 3), (404, 2), (409, 6), (410, 6)),
+        *((413, 2), (422, 2), (429, 1), (500, 1), (502, 1), (503, 1)),
+    ],
+)
+def test_an_api_status_has_one_exit_code(status: int, code: int) -> None:
+    assert code_for(ApiError(status, "x", "y", {})) == code
+
+
+def test_a_server_error_is_shown_with_its_request() -> None:
+    error = ApiError(500, "internal", "our fault", {"request_id": "0192-abc"})
+    assert describe(error)[0] == "our fault (request 0192-abc)"
