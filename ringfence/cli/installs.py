@@ -19,7 +19,7 @@ from ringfence.cli.output import (
     print_table,
     utc,
 )
-from ringfence.client import Api, route
+from ringfence.client import Api, ApiError, route
 
 app = typer.Typer(help="Running copies of a blueprint in a boundary.")
 INSTALL = typer.Argument(help="id of the install", metavar="INSTALL")
@@ -101,8 +101,20 @@ def show(install: str = INSTALL, person: str | None = PERSON, as_json: bool = JS
             *((axis, found[axis]) for axis in ("lifecycle", "health", "drift", "access")),
             ("revision", revision.get("number")),
             ("inputs", json.dumps(revision.get("inputs"), sort_keys=True)),
+            ("gateway", _gateway(api, found["boundary_id"])),
             ("grant", revision.get("grant_id")),
             ("created", utc(found["created_at"])),
             ("runs", " ".join(found["run_ids"])),
         ]
     )
+
+
+def _gateway(api: Api, boundary: str) -> str:
+    """Return the base address for OpenAI clients; empty before an agent has reported one."""
+    try:
+        url = api.get(f"{route('boundaries', boundary)}/agent")["gateway_url"]
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return ""
+    return f"{url}/v1" if url else ""

@@ -72,8 +72,9 @@ def show(run: str = RUN, person: str | None = PERSON, as_json: bool = JSON) -> N
 
 def _why(document: dict[str, Any]) -> str:
     if document["error_message"]:
-        return f"{document['at_fault']}: {document['error_message']}"
-    return document["parked_reason"] or ""
+        fault = f"{document['at_fault']}: " if document["at_fault"] else ""
+        return f"{fault}{document['error_message']}"
+    return str(document["parked_reason"] or "")
 
 
 def _note(step: dict[str, Any]) -> str:
