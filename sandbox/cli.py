@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import typer
 from rich.console import Console
 
@@ -252,6 +253,28 @@ def status(as_json: bool = typer.Option(False, "--json", help="as JSON")) -> Non
     if as_json:
         typer.echo(json.dumps(record, indent=2))
         return
+    _print_parts(record)
+    for cluster in _clusters(record):
+        state = "running" if cluster["running"] else "starting"
+        where = home.data / "aws" / "clusters" / cluster["name"] / "logs"
+        typer.echo(f"{'cluster':<14} {state:<11} {cluster['name']:<24} emulated")
+        if not cluster["running"]:
+            typer.echo(f"{'':<14} log {where}")
+
+
+def _clusters(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the emulated clusters as their account tells them; none while it is away."""
+    try:
+        answer = httpx2.get(
+            f"{record['facts']['aws_endpoint_url']}/_rehearsal/health", timeout=2, trust_env=False
+        )
+        found: list[dict[str, Any]] = answer.json()["clusters"]
+    except (httpx2.HTTPError, ValueError, KeyError):
+        return []
+    return found
+
+
+def _print_parts(record: dict[str, Any]) -> None:
     for part in record["parts"]:
         if part["task"]:
             continue

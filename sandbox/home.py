@@ -12,6 +12,7 @@ agree on one layout, and only this module knows it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -36,6 +37,8 @@ def write_private(path: Path, text: str) -> None:
 SERVICE_PORTS = (20_000, 32_000)
 """Below the range from which the kernel takes ports of outgoing connections: those come and go."""
 BACKLOG = 2048
+LONGEST_BASE = 56
+"""Bytes of a folder below which every socket's path stays within its limit."""
 
 
 class HomeError(RuntimeError):
@@ -116,7 +119,9 @@ class Home:
     def run(self) -> Path:
         """Folder of the Unix sockets: short, since a socket's path may have 108 bytes only."""
         key = hashlib.sha256(str(self.root).encode()).hexdigest()[:10]
-        return Path(tempfile.gettempdir()) / f"rf-{os.getuid()}-{key}"
+        base = tempfile.gettempdir()
+        short = base if len(os.fsencode(base)) <= LONGEST_BASE else "/tmp"  # noqa: S108 (0700, owner checked)
+        return Path(short) / f"rf-{os.getuid()}-{key}"
 
     def create(self) -> None:
         """Make the folders; private, since they hold keys and the customer's emulated data.
@@ -138,11 +143,13 @@ class Home:
                 ) from error
 
     def remove_sockets(self) -> None:
-        """Remove the sockets that ended processes left; the rest of the folder stays."""
+        """Remove the sockets that ended processes left, and their folder if it held no more."""
         if self.run.is_dir():
             for path in self.run.iterdir():
                 if path.is_socket():
                     path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.run.rmdir()
 
     def secret(self, name: str) -> str:
         """Return the generated secret `name`, making it at first use."""

@@ -293,6 +293,7 @@ class PartsBuilder:
             ),
             base_environment(),
             ready=self.api_socket.exists,
+            before=lambda: self.api_socket.unlink(missing_ok=True),
         )
 
     def worker_environment(self) -> dict[str, str]:

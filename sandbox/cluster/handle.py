@@ -84,6 +84,12 @@ class ClusterHandle:
         except (OSError, ClusterError):
             return False
 
+    def running(self) -> bool:
+        """Tell whether the cluster's processes run, whether or not they answer."""
+        if self._process is not None:
+            self._process.poll()
+        return _running_pid(self.settings) is not None
+
     def add_nodes(
         self,
         nodegroup: str,

@@ -31,8 +31,9 @@ ROOT = Path(__file__).resolve().parents[2]
 class Host:
     """One cluster as the host sees it."""
 
-    def __init__(self, settings: ClusterSettings) -> None:
+    def __init__(self, settings: ClusterSettings, lock: int) -> None:
         self.settings = settings
+        self._lock = lock
         self.stopping = asyncio.Event()
         self.settled = asyncio.Event()
         self.failure: str | None = None
@@ -78,6 +79,8 @@ class Host:
             stdout=asyncio.subprocess.PIPE,
             env={**agent_environment(), "PYTHONPATH": str(ROOT)},
             cwd="/",
+            # Held until the last process inside is gone: two clusters on one store would ruin it.
+            pass_fds=(self._lock,),
         )
 
     async def _read_inside(self, inside: asyncio.subprocess.Process) -> None:
@@ -155,8 +158,8 @@ def _lock(settings: ClusterSettings) -> IO[str] | None:
     return handle
 
 
-async def _main(settings: ClusterSettings) -> int:
-    host = Host(settings)
+async def _main(settings: ClusterSettings, lock: int) -> int:
+    host = Host(settings, lock)
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(name, host.stopping.set)
@@ -172,7 +175,7 @@ def main() -> int:
         return 3
     write_private(settings.data / "pid", f"{os.getpid()}\n".encode())
     try:
-        return asyncio.run(_main(settings))
+        return asyncio.run(_main(settings, held.fileno()))
     finally:
         (settings.data / "pid").unlink(missing_ok=True)
         held.close()

@@ -58,6 +58,19 @@ def test_a_folder_of_sockets_that_somebody_put_a_link_in_place_of_is_refused(
     assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o755
 
 
+def test_sockets_have_short_paths_however_long_the_temporary_folder_is(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 80)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert len(str(home.run / ".s.PGSQL.32000.lock")) < 108
+    home.create()
+    home.remove_sockets()
+    assert not home.run.exists()
+
+
 def test_a_host_without_user_namespaces_is_refused_with_the_settings_to_change(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

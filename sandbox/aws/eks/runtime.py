@@ -49,8 +49,8 @@ class Handle(Protocol):
     def admin(self) -> Any:
         """Give an administrator's client."""
 
-    def alive(self) -> bool:
-        """Tell whether the cluster answers."""
+    def running(self) -> bool:
+        """Tell whether the cluster's processes run, whether or not they answer."""
 
     def add_nodes(
         self,
@@ -109,12 +109,15 @@ class Runtime:
         self._starter, self._changed = starter, changed
         self._handles: dict[str, Handle] = {}
         self._endpoints: dict[str, Endpoint] = {}
+        self._starting: set[str] = set()
         self.failures: dict[str, str] = {}
         self._lock = threading.RLock()
         self._threads: list[threading.Thread] = []
 
     def begin(self, cluster: Cluster, allows: Callable[[str], bool]) -> None:
         """Start a cluster in the background."""
+        with self._lock:
+            self._starting.add(cluster["runtime_name"])
         thread = threading.Thread(
             target=self._start, args=(cluster, allows), name=f"start-{cluster['runtime_name']}"
         )
@@ -125,6 +128,24 @@ class Runtime:
         """Give the running cluster, None while it is not."""
         with self._lock:
             return self._handles.get(cluster["runtime_name"])
+
+    def gone(self, cluster: Cluster) -> bool:
+        """Tell whether a cluster's processes ended by themselves; forget them if so."""
+        name = cluster["runtime_name"]
+        with self._lock:
+            handle = self._handles.get(name)
+            if name in self._starting:
+                return False
+        if handle is not None and handle.running():
+            return False
+        with self._lock:
+            if self._handles.get(name) is not handle:
+                return False
+            self._handles.pop(name, None)
+            endpoint = self._endpoints.pop(name, None)
+        if endpoint is not None:
+            endpoint.close()
+        return True
 
     def enforce(self, cluster: Cluster) -> None:
         """Cut connections that the endpoint's settings no longer allow."""
@@ -159,6 +180,14 @@ class Runtime:
             thread.join()
 
     def _start(self, cluster: Cluster, allows: Callable[[str], bool]) -> None:
+        """Start one cluster; what failed is kept for its status."""
+        try:
+            self._start_one(cluster, allows)
+        finally:
+            with self._lock:
+                self._starting.discard(cluster["runtime_name"])
+
+    def _start_one(self, cluster: Cluster, allows: Callable[[str], bool]) -> None:
         """Start one cluster, bind its access policies, open its endpoint."""
         name = cluster["runtime_name"]
         data_dir = self._dir / name
@@ -178,6 +207,7 @@ class Runtime:
         endpoint = Endpoint(int(cluster.get("port") or 0), handle.api_socket, allows)
         with self._lock:
             self._handles[name], self._endpoints[name] = handle, endpoint
+            self.failures.pop(name, None)
         cluster["port"] = endpoint.port
         cluster["ca"] = handle.ca_pem.decode()
         cluster["issuer"] = handle.issuer

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import threading
 import uuid
 from collections.abc import Callable
@@ -32,6 +33,8 @@ CLUSTER_SECONDS, CLUSTER_DELETE_SECONDS, ACCESS_UPDATE_SECONDS = 660.0, 180.0, 1
 VERSIONS = ("1.32", "1.33", "1.34")
 DEFAULT_VERSION = "1.34"
 TICK_SECONDS = 0.05
+WATCH_SECONDS = 2.0
+log = logging.getLogger("sandbox.aws.eks")
 
 
 class Eks:
@@ -50,6 +53,7 @@ class Eks:
         self._nodes = Nodes(self.state, self.runtime, clock, self._scale)
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="eks", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name="eks-watch", daemon=True)
         self._rejoined: set[str] = set()
         self._operations = self._table()
 
@@ -99,12 +103,14 @@ class Eks:
                 if cluster["status"] != "DELETING":
                     self._begin(cluster)
         self._ticker.start()
+        self._watcher.start()
 
     def stop(self) -> None:
         """Stop every cluster; data stays."""
         self._stop.set()
-        if self._ticker.is_alive():
-            self._ticker.join()
+        for thread in (self._ticker, self._watcher):
+            if thread.is_alive():
+                thread.join()
         self.runtime.stop_all(list(self.state.clusters.values()))
 
     def summary(self) -> list[dict[str, Any]]:
@@ -276,6 +282,23 @@ class Eks:
                 gone = self._settle()
             for cluster in gone:
                 self.runtime.end(cluster, remove_data=True)
+
+    def _watch(self) -> None:
+        """Start a cluster again whose processes ended by themselves."""
+        while not self._stop.wait(WATCH_SECONDS):
+            with self.state.lock:
+                expected = [
+                    cluster
+                    for cluster in self.state.clusters.values()
+                    if cluster["status"] in ("ACTIVE", "UPDATING")
+                ]
+            for cluster in expected:
+                if self.runtime.gone(cluster):
+                    log.warning("cluster %s ended; it is started again", cluster["runtime_name"])
+                    with self.state.lock:
+                        self._rejoined.discard(cluster["runtime_name"])
+                        if cluster["status"] != "DELETING":
+                            self._begin(cluster)
 
     def _settle(self) -> list[Cluster]:
         """Bring every cluster up to the present; give those whose processes must end."""
