@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from controlplane.adapters.helm.release import HelmReleases
 from operators.core.api import KubernetesApi, RawObject, ResourceType
 from sandbox.toolchain import find_program
 from tests.operators.apiserver import ApiServer
@@ -211,22 +212,10 @@ def installed(
 
 
 def install(kubeconfig: Path, home: Path) -> None:
-    """Install or upgrade as the control plane does."""
-    helm(
-        "upgrade",
-        "ringfence",
-        str(CHART),
-        "--install",
-        "--create-namespace",
-        "--take-ownership",
-        "--namespace",
-        SYSTEM,
-        "--values",
-        str(EXAMPLE),
-        "--kubeconfig",
-        str(kubeconfig),
-        home=home,
-    )
+    """Install or upgrade as the control plane does, through its own adapter."""
+    values = yaml.safe_load(EXAMPLE.read_text())
+    releases = HelmReleases(find_program("helm"), home)
+    releases.upgrade_install(kubeconfig, "ringfence", CHART, SYSTEM, values)
 
 
 @pytest.mark.cluster

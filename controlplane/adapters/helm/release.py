@@ -29,6 +29,10 @@ class Release:
     chart: str
 
 
+ADOPTION_GAP = "original object Namespace"
+"""Helm's words for a namespace that it made itself and did not list before."""
+
+
 class ReleaseFailedError(UnavailableError):
     """Helm refused or failed; the message holds its last words."""
 
@@ -83,7 +87,7 @@ class HelmReleases:
         if wait_seconds is not None:
             arguments += ["--wait", "--timeout", f"{wait_seconds}s"]
         try:
-            document = json.loads(self._run(kubeconfig, arguments))
+            document = json.loads(self._run_adopting(kubeconfig, arguments))
         finally:
             values_file.unlink(missing_ok=True)
         # The document also holds every value, secrets among them: only these facts leave here.
@@ -105,6 +109,19 @@ class HelmReleases:
             return False
         self._run(kubeconfig, ["uninstall", name, "--ignore-not-found", *place])
         return True
+
+    def _run_adopting(self, kubeconfig: Path, arguments: list[str]) -> str:
+        """Run an upgrade; a second time when helm has just made the namespace it is to adopt.
+
+        Helm lists what it adopts before it creates the namespace. Where parts of an earlier
+        release were kept but the namespace is gone, it then misses its own namespace.
+        """
+        try:
+            return self._run(kubeconfig, arguments)
+        except ReleaseFailedError as error:
+            if ADOPTION_GAP not in str(error):
+                raise
+            return self._run(kubeconfig, arguments)
 
     def _run(self, kubeconfig: Path, arguments: list[str]) -> str:
         home = self._work_dir / "helm"
