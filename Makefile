@@ -30,7 +30,7 @@ down:  ## stop the sandbox; its data stays
 
 test: prepare  ## run all tests
 	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e"
-	$(PY) -m pytest tests -m "cluster and not e2e"
+	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests -m "cluster and not e2e"
 	$(PY) -m pytest tests -m "e2e"
 
 test-fast: prepare  ## run the tests that need no cluster
@@ -41,6 +41,10 @@ check: prepare  ## formatter, linter, types, import contract, budgets, generated
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy $(PACKAGES)
 	$(VENV)/bin/lint-imports --no-cache
+	$(PY) -m wire.crd --check
+	$(PY) -m controlplane.openapi --check
+	$(PY) -m gateway.reference --check
+	$(PY) -m ringfence.cli.reference --check
 	$(PY) -m pytest -q tests/architecture
 
 format:  ## format and fix what the linter can fix
@@ -50,6 +54,8 @@ format:  ## format and fix what the linter can fix
 generate: prepare  ## write the generated files: CRDs, OpenAPI
 	$(PY) -m wire.crd --write
 	$(PY) -m controlplane.openapi --write
+	$(PY) -m gateway.reference
+	$(PY) -m ringfence.cli.reference --write
 
 lock: environment  ## resolve requirements/*.lock anew, one per process, with hashes
 	for name in $(PROCESSES); do \
@@ -69,10 +75,9 @@ environment: $(VENV)/.ready  ## the Python environment, from the lock file, hash
 
 $(VENV)/.ready: requirements/dev.lock requirements/uv.lock pyproject.toml
 	@echo "python     environment from requirements/dev.lock" >&2
-	@test -x $(PY) || $(SYSTEM_PYTHON) -m venv $(VENV)
+	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(SYSTEM_PYTHON) -m venv $(VENV); }
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.lock
 	@$(VENV)/bin/uv pip sync --quiet --python $(PY) --require-hashes requirements/dev.lock
-	@$(PY) -m pip --version >/dev/null 2>&1 || true
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
