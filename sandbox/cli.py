@@ -61,10 +61,14 @@ def _works_in(home: Home, pid: int) -> bool:
     return folder.is_relative_to(home.root)
 
 
-def start(home: Home, on_change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def start(
+    home: Home, on_change: Callable[[dict[str, Any]], None], time_scale: float | None = None
+) -> dict[str, Any]:
     """Start the sandbox unless it runs, and return its record once it is ready.
 
-    `on_change` gets the record each time it changes. Raises: SandboxError.
+    `on_change` gets the record each time it changes. `time_scale` multiplies the emulated cloud's
+    latencies (1 is AWS's own); None takes the environment's or the default.
+    Raises: SandboxError, also when it runs already at another scale.
     """
     try:
         home.create()
@@ -76,7 +80,12 @@ def start(home: Home, on_change: Callable[[dict[str, Any]], None]) -> dict[str, 
             _require_host()
             _await_leftovers(home, record)
             home.record_file.unlink(missing_ok=True)
-            _spawn(home)
+            _spawn(home, time_scale)
+        elif time_scale not in (None, record["facts"]["time_scale"]):
+            raise SandboxError(
+                f"the sandbox runs at time scale {record['facts']['time_scale']:g}; "
+                "stop it first: ringfence down"
+            )
     deadline = time.monotonic() + UP_SECONDS
     seen: dict[str, Any] | None = None
     while time.monotonic() < deadline:
@@ -126,8 +135,10 @@ def _await_leftovers(home: Home, record: dict[str, Any] | None) -> None:
         time.sleep(0.05)
 
 
-def _spawn(home: Home) -> None:
+def _spawn(home: Home, time_scale: float | None) -> None:
     environment = {**os.environ, "RINGFENCE_HOME": str(home.root), "PYTHONPATH": str(ROOT)}
+    if time_scale is not None:
+        environment["RINGFENCE_TIME_SCALE"] = str(time_scale)
     path = home.logs / "supervisor.log"
     with path.open("ab") as log:
         begun = log.tell()
@@ -185,7 +196,11 @@ def describe(record: dict[str, Any]) -> str:
 
 
 @app.command()
-def up() -> None:
+def up(
+    time_scale: float | None = typer.Option(
+        None, min=0.001, max=1, help="scale of the emulated cloud's latencies; 0.01 by default"
+    ),
+) -> None:
     """Start the sandbox (harmless when it runs already) and leave it running."""
     home = Home.current()
     shown: set[str] = set()
@@ -198,7 +213,7 @@ def up() -> None:
                 err.print(f"{part['name']:<16} ✓ {part['seconds']:5.1f} s{label}")
 
     try:
-        record = start(home, show)
+        record = start(home, show, time_scale)
     except SandboxError as error:
         err.print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(1) from error

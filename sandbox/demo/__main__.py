@@ -39,11 +39,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, default=ROOT / "build/demo", help="folder of the result"
     )
+    parser.add_argument(
+        "--time-scale", type=float, default=None, help="scale of the emulated cloud's latencies"
+    )
     options = parser.parse_args(argv)
     screen = Screen()
     home = Home.current()
     try:
-        result = Story(home, options.file, options.output, screen).play()
+        result = Story(home, options.file, options.output, screen, options.time_scale).play()
     except FAILURES as error:
         print(f"error: {error}", file=sys.stderr)
         print(

@@ -1,7 +1,7 @@
 """The demo's result file `build/demo/result.json`: the facts that were shown, for scripts.
 
 Written by `sandbox.demo.story`, read by the end-to-end test; documented in
-docs/reference/demo-result.md, whose schema is generated from these models.
+docs/reference/demo-result.md, with the JSON Schema beside it (`python -m sandbox.demo.result`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from sandbox.toolchain import ROOT
 from wire.version import Document, Message
 
 
@@ -107,3 +108,15 @@ def write_result(result: DemoResult, path: Path) -> None:
     """Write the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result.to_wire(), indent=2, ensure_ascii=False) + "\n")
+
+
+SCHEMA_FILE = ROOT / "docs/reference/demo-result.schema.json"
+
+
+def schema_text() -> str:
+    """Return the JSON Schema of the file."""
+    return json.dumps(DemoResult.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(schema_text())

@@ -41,11 +41,19 @@ WRONG_PIN = "SHA256:" + "A" * 43
 class Story:
     """The demo on one organization file; `play` runs it all."""
 
-    def __init__(self, home: Home, file: Path, output: Path, screen: Screen) -> None:
+    def __init__(
+        self,
+        home: Home,
+        file: Path,
+        output: Path,
+        screen: Screen,
+        time_scale: float | None = None,
+    ) -> None:
         self._home = home
         self._file = file
         self._output = output
         self._screen = screen
+        self._time_scale = time_scale
         self._scenes: list[Scene] = []
         self._pin = ""
 
@@ -53,7 +61,7 @@ class Story:
         """Run every chapter. Raises: DemoError, SandboxError, ApiError at the first that fails."""
         begun = time.monotonic()
         shown: set[str] = set()
-        record = start(self._home, lambda now: self._screen.parts(now, shown))
+        record = start(self._home, lambda now: self._screen.parts(now, shown), self._time_scale)
         sandbox_seconds = time.monotonic() - begun
         facts = record["facts"]
         self._screen.heading("", f"emulated: {facts['emulated']}.  real: {facts['real']}.")
