@@ -141,3 +141,4 @@ def test_a_certificate_that_claims_a_close_this_agent_did_not_do_is_refused() ->
 def test_a_certificate_of_another_boundary_is_refused() -> None:
     result = ask(certificate(boundary_id=uuid4(), boundary="research"))
     assert result.refused is not None
+    assert result.refused.reason == "it is for boundary research"

@@ -100,13 +100,13 @@ def test_lock_files_name_versions_and_hashes_but_no_index() -> None:
         assert not re.search(r"https?://|--(extra-)?index-url|--find-links", text), lock.name
 
 
-def test_the_tree_names_no_path_of_a_machine() -> None:
-    pattern = re.compile(r"/(root|home)/[a-z]+/|/work/(main|shared)|\.library\b")
+def test_the_tree_names_no_path_of_this_machine() -> None:
+    # A short path such as /src may stand in a text for other reasons.
+    places = [f"{path}/" for path in (ROOT, Path.home()) if len(str(path)) > len("/src")]
     found = [
         f"{name_of(path)}:{number}"
         for path in tracked(".py", ".md", ".toml", ".yaml", ".json", ".sh", ".mod")
-        if path.name != Path(__file__).name
         for number, line in enumerate(path.read_text().splitlines(), start=1)
-        if pattern.search(line)
+        if any(place in line for place in places)
     ]
     assert not found
