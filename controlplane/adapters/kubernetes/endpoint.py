@@ -44,10 +44,7 @@ class Endpoint:
         trust = self._trust()
         try:
             # Straight to the address: a proxy that accepts everything would hide a shut door.
-            with (
-                socket.create_connection((host, port), timeout=_TIMEOUT) as plain,
-                trust.wrap_socket(plain, server_hostname=host) as secured,
-            ):
+            with _connected(host, port, trust) as secured:
                 secured.sendall(request.encode())
                 return _status(secured)
         except OSError as error:
@@ -80,6 +77,27 @@ class Endpoint:
             raise InternalError(
                 "the cluster's certificate authority is not base64 of a PEM bundle"
             ) from error
+
+
+def _connected(host: str, port: int, trust: ssl.SSLContext) -> ssl.SSLSocket:
+    """Return a connection after its handshake, to the first address that gives one.
+
+    The socket is wrapped before it is connected: wrapping one that the peer has reset already
+    raises without closing it (CPython's SSLSocket looks at it before it owns it).
+    Raises: OSError of the last address.
+    """
+    failed: OSError | None = None
+    for family, kind, proto, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        secured = trust.wrap_socket(socket.socket(family, kind, proto), server_hostname=host)
+        try:
+            secured.settimeout(_TIMEOUT)
+            secured.connect(address)
+        except OSError as error:
+            secured.close()
+            failed = error
+        else:
+            return secured
+    raise failed or OSError(f"{host} has no address")
 
 
 def _status(secured: ssl.SSLSocket) -> int | str:
