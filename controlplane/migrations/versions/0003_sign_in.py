@@ -1,0 +1,16 @@
+"""Sign in: sessions, sign-in attempts and the settings of identity providers."""
+
+from __future__ import annotations
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Nothing yet."""
+
+
+def downgrade() -> None:
+    raise RuntimeError("migrations are not undone: restore the database instead")
