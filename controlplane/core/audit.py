@@ -31,6 +31,9 @@ from controlplane.core.db import Base
 from proof.canonical import digest
 
 PLATFORM_CHAIN = UUID(int=0)
+CHAIN_OF_ROW = f"chain_id = coalesce(boundary_id, organization_id, '{PLATFORM_CHAIN}'::uuid)"
+"""A check of both tables: a foreign-key check sees every chain, so that the key alone would let a
+tenant's row take a place in another's sequence."""
 GENESIS = "sha256:" + "0" * 64
 
 
@@ -40,6 +43,7 @@ class AuditChain(Base):
     __tablename__ = "audit_chain"
     __table_args__ = (
         CheckConstraint("boundary_id IS NULL OR organization_id IS NOT NULL", name="layers"),
+        CheckConstraint(CHAIN_OF_ROW, name="own_chain"),
         ForeignKeyConstraint(["organization_id"], ["organization.id"]),
         ForeignKeyConstraint(
             ["organization_id", "boundary_id"], ["boundary.organization_id", "boundary.id"]
@@ -61,6 +65,7 @@ class AuditEvent(Base):
     __tablename__ = "audit_event"
     __table_args__ = (
         CheckConstraint("boundary_id IS NULL OR organization_id IS NOT NULL", name="layers"),
+        CheckConstraint(CHAIN_OF_ROW, name="own_chain"),
         ForeignKeyConstraint(["chain_id"], ["audit_chain.chain_id"]),
         ForeignKeyConstraint(
             ["organization_id", "boundary_id"], ["boundary.organization_id", "boundary.id"]
