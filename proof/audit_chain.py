@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from rfc8785 import CanonicalizationError
 
-from proof.canonical import digest
+from proof.canonical import canonical_bytes, digest
 from proof.dsse import SignatureError, open_envelope
 from proof.keys import KeyFileError, decode_public, fingerprint
 from proof.merkle import EMPTY_ROOT, Frontier, ProofError, leaf_hash, verify_consistency
@@ -43,6 +43,33 @@ def event_hash(event: Mapping[str, Any]) -> str:
     """
     document = {key: value for key, value in event.items() if key not in ("hash", "chain_id")}
     return digest({"chain": event["chain_id"], **document})
+
+
+def hash_template(event: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Return the canonical JSON of an event in four parts, around its time, earlier hash and
+    sequence.
+
+    Those three are known only under the chain's lock, in the database; there each is plain ASCII
+    with one canonical form, so that putting the parts together is exact and needs no encoder.
+    Shapes: `event` has everything of `wire.audit.AuditRecord` but `at`, `prev_hash`, `seq`, `hash`.
+    """
+    middle = {
+        "boundary_id": event["boundary_id"],
+        "chain": event["chain_id"],
+        "code": event["code"],
+        "detail": event["detail"],
+        "organization_id": event["organization_id"],
+    }
+    return (
+        _members({"actor": event["actor"]}, opening="{") + ',"at":"',
+        '",' + _members(middle) + ',"prev_hash":"',
+        '",' + _members({"request_id": event["request_id"]}) + ',"seq":',
+        "," + _members({"target": event["target"]}, closing="}"),
+    )
+
+
+def _members(document: dict[str, Any], *, opening: str = "", closing: str = "") -> str:
+    return opening + canonical_bytes(document)[1:-1].decode() + closing
 
 
 def hash_bytes(text: str) -> bytes:

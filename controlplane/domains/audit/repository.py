@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -20,8 +19,3 @@ def list_events(session: Session, chain_id: UUID, *, after: int, limit: int) -> 
         .limit(limit)
     )
     return list(session.scalars(statement))
-
-
-def columns(event: AuditEvent) -> dict[str, Any]:
-    """Return an event as the columns that its hash covers."""
-    return {c.key: getattr(event, c.key) for c in AuditEvent.__table__.columns}
