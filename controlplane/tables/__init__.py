@@ -18,6 +18,7 @@ from controlplane.tables import (
     identity,
     installs,
     organizations,
+    usage,
 )
 
 LOADED = (
@@ -31,6 +32,7 @@ LOADED = (
     installs,
     organizations,
     run_engine,
+    usage,
 )
 """Modules that define tables; being imported here is what puts them into the metadata."""
 

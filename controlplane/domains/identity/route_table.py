@@ -65,6 +65,8 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/boundaries/{boundary}/entitlements"): _at("boundary", *STAFF),
     ("GET", "/v1/boundaries/{boundary}/agent"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/usage"): _at("boundary", *STAFF),
+    ("GET", "/v1/boundaries/{boundary}/usage/summary"): _at("boundary", *STAFF),
+    ("GET", "/v1/boundaries/{boundary}/usage/export"): _at("boundary", *STAFF),
     ("GET", "/v1/boundaries/{boundary}/audit"): _at(
         "boundary", R.PLATFORM_ADMIN, R.APPROVER, R.AUDITOR
     ),
