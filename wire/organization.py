@@ -22,6 +22,7 @@ from wire.organization_document import (
     GroupEntry,
     ModelsEntry,
     OrganizationDocument,
+    SignInEntry,
     TargetEntry,
 )
 from wire.version import Document, UnsupportedVersionError
@@ -34,6 +35,7 @@ __all__ = [
     "ModelsEntry",
     "OrganizationDocument",
     "Problem",
+    "SignInEntry",
     "TargetEntry",
     "check",
     "join_path",

@@ -18,6 +18,7 @@ from controlplane.tables import (
     identity,
     installs,
     organizations,
+    sign_in,
     usage,
 )
 
@@ -32,6 +33,7 @@ LOADED = (
     installs,
     organizations,
     run_engine,
+    sign_in,
     usage,
 )
 """Modules that define tables; being imported here is what puts them into the metadata."""

@@ -32,7 +32,13 @@ from controlplane.tables.identity import RoleName
 from controlplane.tables.organizations import Boundary
 from proof.canonical import digest
 from wire.manifest import BlueprintManifest
-from wire.organization import BoundaryEntry, OrganizationDocument, Problem, check
+from wire.organization import (
+    BoundaryEntry,
+    OrganizationDocument,
+    Problem,
+    SignInEntry,
+    check,
+)
 
 REASON = "organization file"
 
@@ -197,7 +203,10 @@ def _ensure_organization(
         digest=document_digest,
     )
     organization_service.ensure_identity_provider(
-        session, organization_id, document.identity_provider
+        session,
+        organization_id,
+        document.identity_provider,
+        (document.sign_in or SignInEntry()).columns(),
     )
     organization_service.ensure_accounts(
         session,

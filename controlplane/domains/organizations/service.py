@@ -25,6 +25,7 @@ from controlplane.tables.identity import (
     GroupMember,
     GuestAssignment,
     IdentityProvider,
+    MembershipSource,
     PrincipalGroup,
     RoleAssignment,
     RoleName,
@@ -73,14 +74,25 @@ def ensure_organization(
     session.flush()
 
 
-def ensure_identity_provider(session: Session, organization_id: UUID, issuer: str) -> None:
-    """Claim an issuer for the organization, once. Raises: ConflictError when it is another's."""
-    known = session.scalars(select(IdentityProvider.issuer)).all()
-    if issuer in known:
-        return
+def ensure_identity_provider(
+    session: Session, organization_id: UUID, issuer: str, sign_in: Mapping[str, str | None]
+) -> None:
+    """Claim an issuer for the organization and set how its people sign in with it.
+
+    Shapes: `sign_in` has the columns of `IdentityProvider` that the file may set.
+    Raises: ConflictError when the issuer is another organization's.
+    """
+    known = {p.issuer: p for p in session.scalars(select(IdentityProvider))}
+    for other in known.values():
+        other.is_current = other.issuer == issuer
     try:
         with session.begin_nested():
-            session.add(IdentityProvider(organization_id=organization_id, issuer=issuer))
+            row = known.get(issuer)
+            if row is None:
+                row = IdentityProvider(organization_id=organization_id, issuer=issuer)
+                session.add(row)
+            for column, value in sign_in.items():
+                setattr(row, column, value)
     except IntegrityError as error:
         raise ConflictError(
             "this identity provider belongs to another organization",
@@ -137,12 +149,16 @@ def _set_members(
     group: PrincipalGroup,
     wanted: set[UUID],
 ) -> None:
-    current = repository.list_current_members(session, group.id)
+    # Who is here by claim or by push stays: the file ends only what the file began.
+    current = repository.list_current_members(session, group.id, MembershipSource.FILE)
     added, removed = wanted - current.keys(), current.keys() - wanted
     for principal_id in added:
         session.add(
             GroupMember(
-                organization_id=organization_id, group_id=group.id, principal_id=principal_id
+                organization_id=organization_id,
+                group_id=group.id,
+                principal_id=principal_id,
+                source=MembershipSource.FILE,
             )
         )
     for principal_id in removed:
@@ -157,6 +173,7 @@ def _set_members(
             organization_id=organization_id,
             detail={
                 "group": group.name,
+                "source": MembershipSource.FILE,
                 "added": sorted(str(i) for i in added),
                 "removed": sorted(str(i) for i in removed),
             },
