@@ -28,10 +28,12 @@ def create() -> None:
     _authentication()
     _roles()
     _tokens()
+    _revocation()
     _people()
     _changes_of_people()
     _names()
     _break_glass()
+    _opening()
 
 
 def _authentication() -> None:
@@ -135,6 +137,9 @@ def _tokens() -> None:
         """,
         API,
     )
+
+
+def _revocation() -> None:
     rls.directory_function(
         "revoke_api_tokens(wanted uuid[], revoker uuid)",
         "SETOF uuid",
@@ -242,6 +247,25 @@ def _break_glass() -> None:
         """,
         API,
     )
+    rls.directory_function(
+        "break_glass_state()",
+        "TABLE (sealed boolean, opened_at timestamptz, ends_at timestamptz, opened_by uuid,"
+        " reason text)",
+        """
+        RETURN QUERY
+        SELECT EXISTS (SELECT 1 FROM break_glass_seal n
+                       WHERE n.opened_at IS NULL AND n.replaced_at IS NULL),
+               s.opened_at, s.ends_at, s.opened_by, s.reason
+        FROM (SELECT 1) one LEFT JOIN LATERAL (
+          SELECT * FROM break_glass_seal b JOIN api_token t ON t.id = b.token_id
+          WHERE b.ends_at > now() AND t.revoked_at IS NULL ORDER BY b.opened_at DESC LIMIT 1
+        ) s ON true;
+        """,
+        API,
+    )
+
+
+def _opening() -> None:
     # One statement decides: of two openings at once, one finds no sealed secret.
     rls.directory_function(
         "open_break_glass(hashed text, second_person uuid, why text, token uuid,"
@@ -263,22 +287,6 @@ def _break_glass() -> None:
         FROM principal p WHERE p.issuer = 'ringfence' AND p.subject = 'break-glass';
         UPDATE break_glass_seal s SET token_id = token WHERE s.secret_hash = hashed;
         RETURN true;
-        """,
-        API,
-    )
-    rls.directory_function(
-        "break_glass_state()",
-        "TABLE (sealed boolean, opened_at timestamptz, ends_at timestamptz, opened_by uuid,"
-        " reason text)",
-        """
-        RETURN QUERY
-        SELECT EXISTS (SELECT 1 FROM break_glass_seal n
-                       WHERE n.opened_at IS NULL AND n.replaced_at IS NULL),
-               s.opened_at, s.ends_at, s.opened_by, s.reason
-        FROM (SELECT 1) one LEFT JOIN LATERAL (
-          SELECT * FROM break_glass_seal b JOIN api_token t ON t.id = b.token_id
-          WHERE b.ends_at > now() AND t.revoked_at IS NULL ORDER BY b.opened_at DESC LIMIT 1
-        ) s ON true;
         """,
         API,
     )
