@@ -32,6 +32,7 @@ from controlplane.domains.catalog import router as catalog
 from controlplane.domains.certificates import router as certificates
 from controlplane.domains.connections import router as connections
 from controlplane.domains.connections.service import Pins
+from controlplane.domains.directory import router as directory
 from controlplane.domains.documents import router as documents
 from controlplane.domains.entitlements import router as entitlements
 from controlplane.domains.grants import router as grants
@@ -53,6 +54,7 @@ ROUTERS = (
     sign_in_router.router,
     documents.router,
     organizations.router,
+    directory.router,
     boundaries.router,
     catalog.router,
     entitlements.router,

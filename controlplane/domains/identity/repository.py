@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from controlplane.core.actor import Actor
+from controlplane.core.actor import Actor, Restriction
 from controlplane.core.ids import new_id
 from controlplane.domains.identity.principals import FoundSession, HeldRole, PrincipalCard
 from controlplane.tables.identity import ApiToken
@@ -31,10 +31,16 @@ def _actor(row: Any) -> Actor:
         principal_id=row.principal_id,
         issuer=row.issuer,
         subject=row.subject,
-        kind="human" if row.kind == "break-glass" else row.kind,
+        kind=row.kind,
         organization_id=row.organization_id,
         display=row.display,
         person_key=row.person_key,
+        restriction=Restriction(
+            row.token_id,
+            row.only_organization_id,
+            row.only_boundary_id,
+            None if row.only_roles is None else frozenset(row.only_roles),
+        ),
     )
 
 
@@ -100,6 +106,15 @@ def find_organization_id(session: Session, name: str) -> UUID | None:
     """Return the id of the organization called `name`, or None."""
     found: UUID | None = session.execute(
         text("SELECT organization_id_by_name(:name)"), {"name": name}
+    ).scalar_one()
+    return found
+
+
+def find_boundary_id(session: Session, organization_id: UUID, name: str) -> UUID | None:
+    """Return the id of an organization's boundary by name, or None."""
+    found: UUID | None = session.execute(
+        text("SELECT boundary_id_by_name(:organization, :name)"),
+        {"organization": organization_id, "name": name},
     ).scalar_one()
     return found
 

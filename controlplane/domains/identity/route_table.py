@@ -33,7 +33,8 @@ def _at(layer: Layer, *roles: R) -> Rule:
 PUBLIC: Final = Rule("public")
 AUTHENTICATED: Final = Rule("authenticated")
 AGENT: Final = Rule("agent")
-EVERYONE: Final = tuple(R)
+EVERYONE: Final = tuple(role for role in R if role is not R.PROVISIONER)
+"""All people; the service that pushes people over SCIM sees nothing else of an organization."""
 STAFF: Final = (
     R.PLATFORM_ADMIN,
     R.SOLUTION_ARCHITECT,
@@ -65,6 +66,8 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/organizations/{name}/guests/{guest_id}/approve"): _at(
         "organization", R.PLATFORM_ADMIN, R.APPROVER
     ),
+    ("GET", "/v1/organizations/{name}/people"): _at("boundary", *STAFF),
+    ("GET", "/v1/organizations/{name}/groups"): _at("boundary", *STAFF),
     ("GET", "/v1/boundaries"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/models"): _at("boundary", *EVERYONE),

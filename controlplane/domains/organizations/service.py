@@ -25,7 +25,6 @@ from controlplane.tables.identity import (
     GroupMember,
     GuestAssignment,
     IdentityProvider,
-    MembershipSource,
     PrincipalGroup,
     RoleAssignment,
     RoleName,
@@ -125,7 +124,7 @@ def ensure_accounts(
 def ensure_groups(
     session: Session, ctx: OpContext, organization_id: UUID, wanted: Mapping[str, set[UUID]]
 ) -> dict[str, UUID]:
-    """Write groups with exactly these members; return the groups' ids by name."""
+    """Write groups and whom the file says to be in them; return the groups' ids by name."""
     known = repository.list_groups(session)
     ids: dict[str, UUID] = {}
     for name, members in wanted.items():
@@ -135,22 +134,35 @@ def ensure_groups(
             session.add(group)
             session.flush()
         ids[name] = group.id
-        _set_members(session, ctx, organization_id, group, members)
+        set_members(session, ctx, organization_id, group, members, source="file")
     for name, group in known.items():
         if name not in wanted:
-            _set_members(session, ctx, organization_id, group, set())
+            set_members(session, ctx, organization_id, group, set(), source="file")
     return ids
 
 
-def _set_members(
+def changes_members(session: Session, wanted: Mapping[str, set[UUID]]) -> bool:
+    """Tell whether a file with these groups puts somebody into a group or takes somebody out."""
+    known = repository.list_groups(session)
+    present = {
+        name: set(repository.list_members_of_source(session, group.id, "file"))
+        for name, group in known.items()
+    }
+    names = present.keys() | wanted.keys()
+    return any(present.get(name, set()) != wanted.get(name, set()) for name in names)
+
+
+def set_members(
     session: Session,
     ctx: OpContext,
     organization_id: UUID,
     group: PrincipalGroup,
     wanted: set[UUID],
-) -> None:
-    # Who is here by claim or by push stays: the file ends only what the file began.
-    current = repository.list_current_members(session, group.id, MembershipSource.FILE)
+    *,
+    source: str,
+) -> bool:
+    """Bring what one source says about a group to `wanted`; tell whether that changed anything."""
+    current = repository.list_members_of_source(session, group.id, source)
     added, removed = wanted - current.keys(), current.keys() - wanted
     for principal_id in added:
         session.add(
@@ -158,7 +170,7 @@ def _set_members(
                 organization_id=organization_id,
                 group_id=group.id,
                 principal_id=principal_id,
-                source=MembershipSource.FILE,
+                source=source,
             )
         )
     for principal_id in removed:
@@ -173,20 +185,27 @@ def _set_members(
             organization_id=organization_id,
             detail={
                 "group": group.name,
-                "source": MembershipSource.FILE,
+                "source": source,
                 "added": sorted(str(i) for i in added),
                 "removed": sorted(str(i) for i in removed),
             },
         )
+    return bool(added or removed)
 
 
 def role_changes(
     session: Session, wanted: Collection[WantedRole]
 ) -> tuple[set[WantedRole], list[RoleAssignment]]:
-    """Return which wanted roles are not there yet and which present ones are not wanted."""
+    """Return which wanted roles are not there yet and which present ones are not wanted.
+
+    Service identities are made one by one and not by a file, so their roles are left alone.
+    """
     missing = set(wanted)
     surplus = []
+    services = repository.list_service_principals(session)
     for row in repository.list_current_assignments(session):
+        if row.principal_id in services:
+            continue
         key = WantedRole(row.role, row.principal_id, row.group_id, row.boundary_id)
         if key in missing:
             missing.discard(key)
