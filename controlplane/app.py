@@ -33,6 +33,7 @@ from controlplane.domains.documents import router as documents
 from controlplane.domains.entitlements import router as entitlements
 from controlplane.domains.grants import router as grants
 from controlplane.domains.identity import router as identity
+from controlplane.domains.identity import token_router as tokens
 from controlplane.domains.identity.authorizer import PeopleAuthorizer
 from controlplane.domains.installs import router as installs
 from controlplane.domains.organizations import router as organizations
@@ -42,6 +43,7 @@ from controlplane.domains.usage import router as usage
 VERSION = "0.1.0"
 ROUTERS = (
     identity.router,
+    tokens.router,
     documents.router,
     organizations.router,
     directory.router,
