@@ -38,6 +38,7 @@ from controlplane.domains.entitlements import router as entitlements
 from controlplane.domains.grants import router as grants
 from controlplane.domains.identity import router as identity
 from controlplane.domains.identity import sign_in_router
+from controlplane.domains.identity import token_router as tokens
 from controlplane.domains.identity.authorizer import PeopleAuthorizer
 from controlplane.domains.identity.browser_gate import BrowserGate
 from controlplane.domains.identity.providers import Providers, read_providers
@@ -52,6 +53,7 @@ VERSION = "0.1.0"
 ROUTERS = (
     identity.router,
     sign_in_router.router,
+    tokens.router,
     documents.router,
     organizations.router,
     directory.router,

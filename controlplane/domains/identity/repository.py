@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +12,6 @@ from sqlalchemy.orm import Session
 from controlplane.core.actor import Actor, Restriction
 from controlplane.core.ids import new_id
 from controlplane.domains.identity.principals import FoundSession, HeldRole, PrincipalCard
-from controlplane.tables.identity import ApiToken
 
 
 def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
@@ -23,10 +21,16 @@ def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
     ).one_or_none()
     if row is None:
         return None
-    return _actor(row)
+    restriction = Restriction(
+        row.token_id,
+        row.only_organization_id,
+        row.only_boundary_id,
+        None if row.only_roles is None else frozenset(row.only_roles),
+    )
+    return _actor(row, restriction)
 
 
-def _actor(row: Any) -> Actor:
+def _actor(row: Any, restriction: Restriction | None = None) -> Actor:
     return Actor(
         principal_id=row.principal_id,
         issuer=row.issuer,
@@ -35,12 +39,7 @@ def _actor(row: Any) -> Actor:
         organization_id=row.organization_id,
         display=row.display,
         person_key=row.person_key,
-        restriction=Restriction(
-            row.token_id,
-            row.only_organization_id,
-            row.only_boundary_id,
-            None if row.only_roles is None else frozenset(row.only_roles),
-        ),
+        restriction=restriction,
     )
 
 
@@ -82,15 +81,6 @@ def record_sign_in(
         {"who": principal_id, "shown": display, "key": person_key},
     ).one()
     return row.is_enabled, row.key_changed
-
-
-def insert_token(session: Session, row: ApiToken) -> datetime | None:
-    """Write a token of an enabled principal and return when; None when there is no such one."""
-    made: datetime | None = session.execute(
-        text("SELECT issue_api_token(:id, :who, :hash, :until)"),
-        {"id": row.id, "who": row.principal_id, "hash": row.token_hash, "until": row.expires_at},
-    ).scalar_one()
-    return made
 
 
 def list_roles(session: Session, principal_id: UUID) -> list[HeldRole]:

@@ -56,6 +56,9 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/sign-in/providers/{organization}"): PUBLIC,
     ("POST", "/v1/sign-in/exchange"): PUBLIC,  # proves an ID token in its body
     ("POST", "/v1/sign-out"): AUTHENTICATED,
+    ("GET", "/v1/tokens"): AUTHENTICATED,
+    ("POST", "/v1/tokens"): AUTHENTICATED,
+    ("POST", "/v1/tokens/{token_id}/revoke"): AUTHENTICATED,
     ("GET", "/v1/blueprints"): AUTHENTICATED,
     ("POST", "/v1/organizations:validate"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
     ("PUT", "/v1/organizations/{name}"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
