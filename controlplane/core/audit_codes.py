@@ -58,4 +58,9 @@ CODES: Final[dict[str, str]] = {
     "certificate.issued": "An install certificate was signed.",
     "certificate.countersigned": "The agent countersigned an install certificate.",
     "audit.read": "Audit events were read.",
+    "report.requested": "A report was asked for; detail has its kind and parameters.",
+    "report.generated": "A report was made and signed; detail has its root and row count.",
+    "report.failed": "A report could not be made.",
+    "report.downloaded": "A file of a report was handed out, or its rows were read.",
+    "trail.uploaded": "A file of the customer's trail was handed over for reconciliation.",
 }

@@ -10,9 +10,28 @@ from sqlalchemy import MetaData
 from controlplane.core import audit, outbox
 from controlplane.core.db import Base
 from controlplane.core.run_engine import tables as run_engine
-from controlplane.tables import access, agents, catalog, identity, installs, organizations
+from controlplane.tables import (
+    access,
+    agents,
+    catalog,
+    identity,
+    installs,
+    organizations,
+    reports,
+)
 
-LOADED = (audit, outbox, access, agents, catalog, identity, installs, organizations, run_engine)
+LOADED = (
+    audit,
+    outbox,
+    access,
+    agents,
+    catalog,
+    identity,
+    installs,
+    organizations,
+    reports,
+    run_engine,
+)
 """Modules that define tables; being imported here is what puts them into the metadata."""
 
 metadata: MetaData = Base.metadata

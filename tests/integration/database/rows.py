@@ -37,6 +37,8 @@ VALUES: dict[str, Any] = {
     "run.state": "planning",
     "step.state": "pending",
     "step.position": 1,
+    "vendor_session.purpose": "work",
+    "vendor_session.outcome": "opened",
 }
 
 
@@ -77,5 +79,6 @@ def _value(table: Table, column: str, kind: type) -> Any:
         bool: False,
         datetime: datetime.now(UTC),
         object: Jsonb({}),
+        bytes: b"x",
     }
     return made[kind]
