@@ -46,6 +46,7 @@ from controlplane.domains.identity.sessions import SessionLimits
 from controlplane.domains.identity.sign_in import SignIn
 from controlplane.domains.installs import router as installs
 from controlplane.domains.organizations import router as organizations
+from controlplane.domains.reports import router as reports
 from controlplane.domains.runs import router as runs
 from controlplane.domains.usage import router as usage
 
@@ -68,6 +69,8 @@ ROUTERS = (
     runs.router,
     runs.stream_router,
     usage.router,
+    reports.router,
+    reports.file_router,
     agents.people_router,
     agents.enrol_router,
     agents.agent_router,

@@ -78,4 +78,9 @@ CODES: Final[dict[str, str]] = {
     "session.ended": "A session ended by itself; detail says why.",
     "session.refused": "A request with a session's cookie was refused; detail names the reason.",
     "audit.read": "Audit events were read.",
+    "report.requested": "A report was asked for; detail has its kind and parameters.",
+    "report.generated": "A report was made and signed; detail has its root and row count.",
+    "report.failed": "A report could not be made.",
+    "report.downloaded": "A file of a report was handed out, or its rows were read.",
+    "trail.uploaded": "A file of the customer's trail was handed over for reconciliation.",
 }

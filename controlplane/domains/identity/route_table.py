@@ -43,6 +43,9 @@ STAFF: Final = (
     R.AUDITOR,
 )
 """All who see how a boundary is built and run; engineers only use its models."""
+REPORT_READERS: Final = (R.AUDITOR, R.PLATFORM_ADMIN, R.APPROVER, R.BOUNDARY_ADMIN)
+"""Who asks for evidence; a whole organization's only at the organization's layer, by the first two.
+"""
 
 ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/healthz"): PUBLIC,
@@ -112,6 +115,11 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/runs/{run_id}/deny"): _at("boundary", R.APPROVER),
     ("POST", "/v1/runs/{run_id}/cancel"): _at("boundary", R.SOLUTION_ARCHITECT, R.APPROVER),
     ("POST", "/v1/runs/{run_id}/retry"): _at("boundary", R.SOLUTION_ARCHITECT),
+    ("POST", "/v1/reports"): _at("boundary", *REPORT_READERS),
+    ("GET", "/v1/reports"): _at("boundary", *REPORT_READERS),
+    ("GET", "/v1/reports/{report_id}"): _at("boundary", *REPORT_READERS),
+    ("GET", "/v1/reports/{report_id}/rows"): _at("boundary", *REPORT_READERS),
+    ("GET", "/v1/reports/{report_id}/files/{format}"): _at("boundary", *REPORT_READERS),
     ("POST", "/agent/v1/enrol"): PUBLIC,  # proves a one-time token in its body
     ("GET", "/agent/v1/desired"): AGENT,
     ("POST", "/agent/v1/status"): AGENT,

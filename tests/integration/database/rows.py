@@ -40,6 +40,8 @@ VALUES: dict[str, Any] = {
     "role_assignment.principal_id": UUID(int=1),
     "usage_bucket.grain": "hour",
     "usage_export.export": "aggregate",
+    "vendor_session.purpose": "work",
+    "vendor_session.outcome": "opened",
 }
 
 
@@ -93,5 +95,6 @@ def _value(table: Table, column: str, kind: type) -> Any:
         datetime: datetime.now(UTC),
         date: datetime.now(UTC).date(),
         object: Jsonb({}),
+        bytes: b"x",
     }
     return made[kind]
