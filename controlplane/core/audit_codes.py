@@ -1,7 +1,8 @@
 """The stable codes of audit events, each with what it means; documented from this table.
 
 Used by `core.audit.append`, which refuses a code that is not here. Add a code, never rename one:
-exports and reports of earlier years carry the old name.
+exports and reports of earlier years carry the old name. Each code also needs its row in
+`audit_facts`, which has its short id, its OCSF class and the fields of its detail.
 """
 
 from __future__ import annotations
@@ -57,5 +58,6 @@ CODES: Final[dict[str, str]] = {
     "verb.answered": "An agent reported on a verb.",
     "certificate.issued": "An install certificate was signed.",
     "certificate.countersigned": "The agent countersigned an install certificate.",
-    "audit.read": "Audit events were read.",
+    "audit.read": "Audit events were read; detail says which, and how many.",
+    "audit.exported": "A whole chain was exported; this event is the last of the export.",
 }
