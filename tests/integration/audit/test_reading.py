@@ -113,9 +113,18 @@ def test_a_denial_is_an_event_of_the_organization_that_was_meant(acme: PersonOf)
 def test_a_denial_of_someone_in_two_organizations_goes_to_the_one_named(
     acme: PersonOf, database: DatabaseUrls
 ) -> None:
-    document = organization() | {"organization": "globex"}
+    document = organization() | {
+        "organization": "globex",
+        "identity_provider": "https://idp.globex.example",
+    }
     assert acme("max").put("/v1/organizations/globex", document).status_code == 200
-    # An auditor of both may not see guests as an engineer would; name each in turn.
+    with psycopg.connect(database.admin) as connection:
+        connection.execute(
+            "INSERT INTO role_assignment (organization_id, id, principal_id, role, granted_by,"
+            " reason, valid_from) SELECT o.id, gen_random_uuid(), p.id, 'engineer', p.id, 'test',"
+            " now() FROM organization o, principal p, api_token t WHERE o.name = 'globex'"
+            " AND p.subject = 'sam@acme.test' AND t.principal_id = p.id"
+        )
     for name in ("acme", "globex"):
         refused = acme("sam").get(f"/v1/organizations/{name}/guests")
         assert refused.status_code == 403
