@@ -26,6 +26,7 @@ from controlplane.core import logging
 from controlplane.core.db import Database, Scope
 from controlplane.core.http import install_edge
 from controlplane.domains.agents import router as agents
+from controlplane.domains.audit import router as audit
 from controlplane.domains.blueprint_registry import router as blueprint_registry
 from controlplane.domains.boundaries import router as boundaries
 from controlplane.domains.catalog import router as catalog
@@ -71,11 +72,13 @@ ROUTERS = (
     usage.router,
     reports.router,
     reports.file_router,
+    audit.router,
     agents.people_router,
     agents.enrol_router,
     agents.agent_router,
     agents.poll_router,
     usage.agent_router,
+    audit.agent_router,
 )
 
 health = APIRouter(tags=["health"])

@@ -47,6 +47,9 @@ REPORT_READERS: Final = (R.AUDITOR, R.PLATFORM_ADMIN, R.APPROVER, R.BOUNDARY_ADM
 """Who asks for evidence; a whole organization's only at the organization's layer, by the first two.
 """
 
+AUDIT_READERS: Final = (R.PLATFORM_ADMIN, R.APPROVER, R.BOUNDARY_ADMIN, R.AUDITOR)
+"""Who reads audit chains: each those of where the role is held, and nothing outward."""
+
 ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/healthz"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
@@ -86,6 +89,10 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/boundaries/{boundary}/audit"): _at(
         "boundary", R.PLATFORM_ADMIN, R.APPROVER, R.AUDITOR
     ),
+    ("GET", "/v1/audit/chains"): _at("boundary", *AUDIT_READERS),
+    ("GET", "/v1/audit/events"): _at("boundary", *AUDIT_READERS),
+    ("GET", "/v1/audit/checkpoints"): _at("boundary", *AUDIT_READERS),
+    ("GET", "/v1/audit/export"): _at("boundary", *AUDIT_READERS),
     ("GET", "/v1/boundaries/{boundary}/gateway-keys"): _at("boundary", *STAFF),
     ("POST", "/v1/boundaries/{boundary}/gateway-keys"): _at(
         "boundary", R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN, R.ENGINEER
@@ -125,6 +132,8 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/agent/v1/status"): AGENT,
     ("POST", "/agent/v1/usage"): AGENT,
     ("POST", "/agent/v1/verb-results"): AGENT,
+    ("GET", "/agent/v1/checkpoints"): AGENT,
+    ("POST", "/agent/v1/checkpoints"): AGENT,
 }
 
 
