@@ -24,6 +24,7 @@ from wire.organization_document import (
     OrganizationDocument,
     ProvisioningEntry,
     RoleMappingEntry,
+    SignInEntry,
     TargetEntry,
 )
 from wire.version import Document, UnsupportedVersionError
@@ -38,6 +39,7 @@ __all__ = [
     "Problem",
     "ProvisioningEntry",
     "RoleMappingEntry",
+    "SignInEntry",
     "TargetEntry",
     "check",
     "join_path",

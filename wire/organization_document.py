@@ -98,6 +98,33 @@ class ProvisioningEntry(Document):
     """The SCIM attribute that equals the subject (`sub`) of the provider's own tokens."""
 
 
+Claim = Annotated[str, Field(pattern=r"^[A-Za-z0-9_:/.-]{1,200}$")]
+ClientId = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
+
+
+class SignInEntry(Document):
+    """How people sign in with the organization's identity provider (OpenID Connect)."""
+
+    client_id: ClientId | None = None
+    """The control plane's client there; it authenticates by its published key, without a secret."""
+    cli_client_id: ClientId | None = None
+    """The public client of the command line there."""
+    metadata_url: Annotated[str, Field(pattern=r"^https://\S+$", max_length=300)] | None = None
+    """Where the provider's metadata is, when it is not below the issuer."""
+    groups_claim: Claim | None = None
+    """Claim with the names of the person's groups; only groups of this file count."""
+    person_key_claim: Claim | None = None
+    """Claim that is the same for all identities of one person, for example an employee number."""
+    display_claim: Claim | None = None
+    scopes: tuple[Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,100}$")], ...] = ()
+    """Scopes to ask for beside `openid`."""
+
+    def columns(self) -> dict[str, str | None]:
+        """Return the entry as the columns of the identity provider's row."""
+        values = {k: v for k, v in self if k != "scopes"}
+        return {**values, "scopes": " ".join(self.scopes) or None}
+
+
 class OrganizationDocument(Message):
     """The whole file."""
 
@@ -107,6 +134,8 @@ class OrganizationDocument(Message):
     display_name: str = Field(default="", max_length=100)
     identity_provider: str = Field(pattern=r"^https://\S+$", max_length=300)
     """Issuer whose subjects are the organization's own people; all names below are its subjects."""
+    sign_in: SignInEntry | None = None
+    """None: the operator's settings for this issuer hold, where there are any."""
     guests: dict[Subject, Annotated[str, Field(pattern=r"^https://\S+$", max_length=300)]] = Field(
         default_factory=dict
     )

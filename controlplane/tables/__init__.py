@@ -20,12 +20,13 @@ from controlplane.tables import (
     organizations,
     provisioning,
     services,
+    sign_in,
 )
 
 LOADED = (
     *(audit, outbox, run_engine),
     *(access, agents, break_glass, catalog, identity, installs, organizations, provisioning),
-    services,
+    *(services, sign_in),
 )
 """Modules that define tables; being imported here is what puts them into the metadata."""
 

@@ -131,7 +131,10 @@ class PlatformRole(Base):
 
 
 class IdentityProvider(OrganizationScoped, Base):
-    """An issuer whose subjects are the organization's own people."""
+    """An issuer whose subjects are the organization's own people, and how they sign in with it.
+
+    No client secret stands here: the control plane proves itself with its own key.
+    """
 
     __tablename__ = "identity_provider"
     # An issuer belongs to one organization only: otherwise one could claim the people of another.
@@ -143,6 +146,29 @@ class IdentityProvider(OrganizationScoped, Base):
     issuer: Mapped[str]
     subject_attribute: Mapped[str] = mapped_column(server_default="userName")
     """Which attribute of a person pushed over SCIM is the subject that sign-in will show."""
+    is_current: Mapped[bool] = mapped_column(server_default="true")
+    """The one that the organization's people are sent to; an earlier issuer stays claimed."""
+    client_id: Mapped[str | None]
+    """None: the operator's settings for this issuer hold, where there are any."""
+    cli_client_id: Mapped[str | None]
+    metadata_url: Mapped[str | None]
+    """None: the issuer's well-known address."""
+    groups_claim: Mapped[str | None]
+    person_key_claim: Mapped[str | None]
+    display_claim: Mapped[str | None]
+    scopes: Mapped[str | None]
+    """Separated by spaces."""
+
+
+class MembershipSource(StrEnum):
+    """What said that somebody is in a group; each source ends only what it began itself."""
+
+    FILE = "file"
+    """The organization's file."""
+    CLAIM = "claim"
+    """The groups claim at the person's last sign-in."""
+    SCIM = "scim"
+    """The identity provider's push."""
 
 
 class PrincipalGroup(OrganizationScoped, Base):
@@ -186,13 +212,14 @@ class GroupMember(OrganizationScoped, Base):
             unique=True,
             postgresql_where="valid_until IS NULL",
         ),
+        CheckConstraint("source IN ('file', 'claim', 'scim')", name="source"),
     )
 
     group_id: Mapped[UUID]
     principal_id: Mapped[UUID]
+    source: Mapped[str] = mapped_column(server_default=MembershipSource.FILE.value)
     valid_from: Mapped[datetime] = mapped_column(server_default=func.now())
     valid_until: Mapped[datetime | None]
-    source: Mapped[str] = mapped_column(server_default="file")
 
 
 class RoleAssignment(OrganizationScoped, Base):

@@ -32,7 +32,13 @@ from controlplane.tables.identity import RoleName
 from controlplane.tables.organizations import Boundary
 from proof.canonical import digest
 from wire.manifest import BlueprintManifest
-from wire.organization import BoundaryEntry, OrganizationDocument, Problem, check
+from wire.organization import (
+    BoundaryEntry,
+    OrganizationDocument,
+    Problem,
+    SignInEntry,
+    check,
+)
 
 REASON = "organization file"
 
@@ -198,7 +204,10 @@ def _ensure_organization(
         session,
         organization_id,
         document.identity_provider,
-        subject_attribute=document.provisioning.subject,
+        {
+            **(document.sign_in or SignInEntry()).columns(),
+            "subject_attribute": document.provisioning.subject,
+        },
     )
     organization_service.ensure_accounts(
         session,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -11,16 +12,26 @@ from sqlalchemy.orm import Session
 
 from controlplane.core.actor import Actor, Restriction
 from controlplane.core.ids import new_id
-from controlplane.domains.identity.principals import HeldRole, PrincipalCard
+from controlplane.domains.identity.principals import FoundSession, HeldRole, PrincipalCard
 
 
 def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
-    """Return whose valid token this is, or None."""
+    """Return whose valid token this is, with what it narrows that one to, or None."""
     row = session.execute(
         text("SELECT * FROM authenticate_token(:wanted)"), {"wanted": wanted}
     ).one_or_none()
     if row is None:
         return None
+    restriction = Restriction(
+        row.token_id,
+        row.only_organization_id,
+        row.only_boundary_id,
+        None if row.only_roles is None else frozenset(row.only_roles),
+    )
+    return replace(_actor(row), restriction=restriction)
+
+
+def _actor(row: Any) -> Actor:
     return Actor(
         principal_id=row.principal_id,
         issuer=row.issuer,
@@ -29,13 +40,47 @@ def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
         organization_id=row.organization_id,
         display=row.display,
         person_key=row.person_key,
-        restriction=Restriction(
-            row.token_id,
-            row.only_organization_id,
-            row.only_boundary_id,
-            None if row.only_roles is None else frozenset(row.only_roles),
-        ),
     )
+
+
+def find_session_by_hash(session: Session, wanted: str) -> FoundSession | None:
+    """Return the browser's session with this hash, live or not, or None."""
+    row = session.execute(
+        text("SELECT * FROM authenticate_session(:wanted)"), {"wanted": wanted}
+    ).one_or_none()
+    if row is None:
+        return None
+    return FoundSession(
+        row.id,
+        _actor(row),
+        row.seen_at,
+        row.idle_ends_at,
+        row.ends_at,
+        row.ended_at,
+        row.disabled_at,
+    )
+
+
+def list_sign_in_providers(
+    session: Session, organization_id: UUID | None, issuer: str | None
+) -> list[Any]:
+    """Return the current provider rows of an organization or an issuer; none for two Nones."""
+    rows = session.execute(
+        text("SELECT * FROM sign_in_provider(:organization, :issuer)"),
+        {"organization": organization_id, "issuer": issuer},
+    )
+    return list(rows)
+
+
+def record_sign_in(
+    session: Session, principal_id: UUID, display: str, person_key: str | None
+) -> tuple[bool, bool]:
+    """Write what the provider says of a person; return (is enabled, person key has changed)."""
+    row = session.execute(
+        text("SELECT * FROM record_sign_in(:who, :shown, :key)"),
+        {"who": principal_id, "shown": display, "key": person_key},
+    ).one()
+    return row.is_enabled, row.key_changed
 
 
 def list_roles(session: Session, principal_id: UUID) -> list[HeldRole]:

@@ -49,6 +49,13 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/v1/openapi.json"): PUBLIC,
     ("GET", "/v1/me"): AUTHENTICATED,
+    ("GET", "/v1/session"): PUBLIC,  # tells a browser about its own cookie
+    ("GET", "/v1/sign-in/start"): PUBLIC,
+    ("GET", "/v1/sign-in/callback"): PUBLIC,  # proves state, browser and code
+    ("GET", "/v1/sign-in/keys"): PUBLIC,
+    ("GET", "/v1/sign-in/providers/{organization}"): PUBLIC,
+    ("POST", "/v1/sign-in/exchange"): PUBLIC,  # proves an ID token in its body
+    ("POST", "/v1/sign-out"): AUTHENTICATED,
     ("GET", "/v1/tokens"): AUTHENTICATED,
     ("POST", "/v1/tokens"): AUTHENTICATED,
     ("POST", "/v1/tokens/{token_id}/revoke"): AUTHENTICATED,

@@ -50,8 +50,8 @@ def authenticate(session: Session, authorization: str | None) -> Caller:
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or len(token) < MINIMUM_LENGTH:
         raise UnauthenticatedError(
-            "this route needs a bearer token",
-            fix="send `Authorization: Bearer <token>`",
+            "this route needs a bearer token or a signed-in browser",
+            fix="send `Authorization: Bearer <token>`, or sign in: GET /v1/sign-in/start",
         )
     actor = repository.find_actor_by_token_hash(session, token_hash(token))
     if actor is None or actor.principal_id is None:

@@ -25,6 +25,7 @@ from controlplane.tables.identity import (
     GroupMember,
     GuestAssignment,
     IdentityProvider,
+    MembershipSource,
     PrincipalGroup,
     RoleAssignment,
     RoleName,
@@ -74,24 +75,24 @@ def ensure_organization(
 
 
 def ensure_identity_provider(
-    session: Session, organization_id: UUID, issuer: str, *, subject_attribute: str
+    session: Session, organization_id: UUID, issuer: str, sign_in: Mapping[str, str | None]
 ) -> None:
-    """Claim an issuer for the organization, once. Raises: ConflictError when it is another's."""
-    known = session.scalars(
-        select(IdentityProvider).where(IdentityProvider.issuer == issuer)
-    ).one_or_none()
-    if known is not None:
-        known.subject_attribute = subject_attribute
-        return
+    """Claim an issuer for the organization and set how its people sign in with it.
+
+    Shapes: `sign_in` has the columns of `IdentityProvider` that the file may set.
+    Raises: ConflictError when the issuer is another organization's.
+    """
+    known = {p.issuer: p for p in session.scalars(select(IdentityProvider))}
+    for other in known.values():
+        other.is_current = other.issuer == issuer
     try:
         with session.begin_nested():
-            session.add(
-                IdentityProvider(
-                    organization_id=organization_id,
-                    issuer=issuer,
-                    subject_attribute=subject_attribute,
-                )
-            )
+            row = known.get(issuer)
+            if row is None:
+                row = IdentityProvider(organization_id=organization_id, issuer=issuer)
+                session.add(row)
+            for column, value in sign_in.items():
+                setattr(row, column, value)
     except IntegrityError as error:
         raise ConflictError(
             "this identity provider belongs to another organization",
@@ -134,10 +135,10 @@ def ensure_groups(
             session.add(group)
             session.flush()
         ids[name] = group.id
-        set_members(session, ctx, organization_id, group, members, source="file")
+        set_members(session, ctx, organization_id, group, members, source=MembershipSource.FILE)
     for name, group in known.items():
         if name not in wanted:
-            set_members(session, ctx, organization_id, group, set(), source="file")
+            set_members(session, ctx, organization_id, group, set(), source=MembershipSource.FILE)
     return ids
 
 
@@ -145,7 +146,7 @@ def changes_members(session: Session, wanted: Mapping[str, set[UUID]]) -> bool:
     """Tell whether a file with these groups puts somebody into a group or takes somebody out."""
     known = repository.list_groups(session)
     present = {
-        name: set(repository.list_members_of_source(session, group.id, "file"))
+        name: set(repository.list_current_members(session, group.id, MembershipSource.FILE))
         for name, group in known.items()
     }
     names = present.keys() | wanted.keys()
@@ -159,10 +160,13 @@ def set_members(
     group: PrincipalGroup,
     wanted: set[UUID],
     *,
-    source: str,
+    source: MembershipSource,
 ) -> bool:
-    """Bring what one source says about a group to `wanted`; tell whether that changed anything."""
-    current = repository.list_members_of_source(session, group.id, source)
+    """Bring what one source says about a group to `wanted`; tell whether that changed anything.
+
+    Whom another source put there stays: each ends only what it began.
+    """
+    current = repository.list_current_members(session, group.id, source)
     added, removed = wanted - current.keys(), current.keys() - wanted
     for principal_id in added:
         session.add(
