@@ -99,7 +99,7 @@ def create(
         roles=scope.roles,
     )
     token = token_repository.get_token(session, token_id)
-    _record(session, ctx, token, "token.created", expires_at=token.expires_at.isoformat())
+    _record(session, ctx, token, "token.issued", expires_at=token.expires_at.isoformat())
     return token, secret
 
 

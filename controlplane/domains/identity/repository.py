@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from controlplane.domains.identity.principals import FoundSession, HeldRole, Pri
 
 
 def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
-    """Return whose valid token this is, or None."""
+    """Return whose valid token this is, with what it narrows that one to, or None."""
     row = session.execute(
         text("SELECT * FROM authenticate_token(:wanted)"), {"wanted": wanted}
     ).one_or_none()
@@ -27,10 +28,10 @@ def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
         row.only_boundary_id,
         None if row.only_roles is None else frozenset(row.only_roles),
     )
-    return _actor(row, restriction)
+    return replace(_actor(row), restriction=restriction)
 
 
-def _actor(row: Any, restriction: Restriction | None = None) -> Actor:
+def _actor(row: Any) -> Actor:
     return Actor(
         principal_id=row.principal_id,
         issuer=row.issuer,
@@ -39,7 +40,6 @@ def _actor(row: Any, restriction: Restriction | None = None) -> Actor:
         organization_id=row.organization_id,
         display=row.display,
         person_key=row.person_key,
-        restriction=restriction,
     )
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from controlplane.core.errors import NotFoundError
+from controlplane.core.errors import ForbiddenError, NotFoundError
 from controlplane.core.ids import new_id
 from controlplane.domains.identity.tokens import token_hash
 
@@ -52,9 +52,12 @@ def create_token(
     boundary_id: UUID | None,
     roles: frozenset[str] | None,
 ) -> UUID:
-    """Keep a token's hash with what narrows it; return its id."""
+    """Keep a token's hash with what narrows it; return its id.
+
+    Raises: ForbiddenError for a disabled holder.
+    """
     token_id = new_id()
-    session.execute(
+    made = session.execute(
         text(
             "SELECT create_api_token(:id, :holder, :creator, :name, :prefix, :hash, :expires,"
             " :organization, :boundary, CAST(:roles AS jsonb))"
@@ -71,7 +74,9 @@ def create_token(
             "boundary": boundary_id,
             "roles": json.dumps(sorted(roles)) if roles is not None else None,
         },
-    )
+    ).scalar_one()
+    if made is None:
+        raise ForbiddenError("this principal is disabled", code="principal-disabled")
     return token_id
 
 

@@ -25,6 +25,7 @@ from controlplane.tables.identity import (
     GroupMember,
     GuestAssignment,
     IdentityProvider,
+    MembershipSource,
     PrincipalGroup,
     RoleAssignment,
     RoleName,
@@ -134,10 +135,10 @@ def ensure_groups(
             session.add(group)
             session.flush()
         ids[name] = group.id
-        set_members(session, ctx, organization_id, group, members, source="file")
+        set_members(session, ctx, organization_id, group, members, source=MembershipSource.FILE)
     for name, group in known.items():
         if name not in wanted:
-            set_members(session, ctx, organization_id, group, set(), source="file")
+            set_members(session, ctx, organization_id, group, set(), source=MembershipSource.FILE)
     return ids
 
 
@@ -145,7 +146,7 @@ def changes_members(session: Session, wanted: Mapping[str, set[UUID]]) -> bool:
     """Tell whether a file with these groups puts somebody into a group or takes somebody out."""
     known = repository.list_groups(session)
     present = {
-        name: set(repository.list_members_of_source(session, group.id, "file"))
+        name: set(repository.list_current_members(session, group.id, MembershipSource.FILE))
         for name, group in known.items()
     }
     names = present.keys() | wanted.keys()
@@ -159,10 +160,13 @@ def set_members(
     group: PrincipalGroup,
     wanted: set[UUID],
     *,
-    source: str,
+    source: MembershipSource,
 ) -> bool:
-    """Bring what one source says about a group to `wanted`; tell whether that changed anything."""
-    current = repository.list_members_of_source(session, group.id, source)
+    """Bring what one source says about a group to `wanted`; tell whether that changed anything.
+
+    Whom another source put there stays: each ends only what it began.
+    """
+    current = repository.list_current_members(session, group.id, source)
     added, removed = wanted - current.keys(), current.keys() - wanted
     for principal_id in added:
         session.add(

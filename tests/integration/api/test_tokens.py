@@ -55,7 +55,7 @@ def test_a_token_is_shown_once_and_kept_as_a_hash(
     with psycopg.connect(database.admin) as connection:
         rows = connection.execute("SELECT api_token::text FROM api_token").fetchall()
     assert made["token"] not in str(rows)
-    ((of_organization, detail),) = events(database, "token.created")
+    ((of_organization, detail),) = events(database, "token.issued")
     assert of_organization
     assert made["token"] not in str(detail)
     assert detail["prefix"] == made["prefix"]
@@ -106,7 +106,7 @@ def test_a_token_for_what_the_caller_has_not_is_refused(
     answer = acme("ana").post("/v1/tokens", {"name": "ci", **body})
     assert answer.status_code == status
     assert answer.json()["error"].get("field") == field
-    assert events(database, "token.created") == []
+    assert events(database, "token.issued") == []
 
 
 def test_a_boundary_that_one_has_no_role_in_is_as_unknown_as_any(acme: PersonOf) -> None:
