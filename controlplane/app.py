@@ -16,12 +16,14 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from starlette.concurrency import run_in_threadpool
 
+from controlplane import console
 from controlplane.adapters.aws.accounts import account_directory
 from controlplane.config import ApiSettings
 from controlplane.core import logging
 from controlplane.core.db import Database, Scope
 from controlplane.core.http import install_edge
 from controlplane.domains.agents import router as agents
+from controlplane.domains.approvals import router as approvals
 from controlplane.domains.blueprint_registry import router as blueprint_registry
 from controlplane.domains.boundaries import router as boundaries
 from controlplane.domains.catalog import router as catalog
@@ -44,6 +46,7 @@ ROUTERS = (
     documents.router,
     organizations.router,
     boundaries.router,
+    approvals.router,
     catalog.router,
     entitlements.router,
     connections.router,
@@ -126,6 +129,7 @@ def make_routes() -> FastAPI:
     app.include_router(health)
     for router in ROUTERS:
         app.include_router(router)
+    console.install(app)
     return app
 
 

@@ -47,6 +47,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/healthz"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/v1/openapi.json"): PUBLIC,
+    ("GET", "/{path}"): PUBLIC,  # the console's files and page (`controlplane.console`)
     ("GET", "/v1/me"): AUTHENTICATED,
     ("GET", "/v1/blueprints"): AUTHENTICATED,
     ("POST", "/v1/organizations:validate"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
@@ -58,22 +59,24 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/organizations/{name}/guests/{guest_id}/approve"): _at(
         "organization", R.PLATFORM_ADMIN, R.APPROVER
     ),
+    ("GET", "/v1/approvals"): _at("boundary", *STAFF),
     ("GET", "/v1/boundaries"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/models"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/connection"): _at("boundary", *STAFF),
-    ("GET", "/v1/boundaries/{boundary}/entitlements"): _at("boundary", *STAFF),
+    # An engineer sees what the own groups may use, and the own keys.
+    ("GET", "/v1/boundaries/{boundary}/entitlements"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/agent"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/usage"): _at("boundary", *STAFF),
     ("GET", "/v1/boundaries/{boundary}/audit"): _at(
         "boundary", R.PLATFORM_ADMIN, R.APPROVER, R.AUDITOR
     ),
-    ("GET", "/v1/boundaries/{boundary}/gateway-keys"): _at("boundary", *STAFF),
+    ("GET", "/v1/boundaries/{boundary}/gateway-keys"): _at("boundary", *EVERYONE),
     ("POST", "/v1/boundaries/{boundary}/gateway-keys"): _at(
         "boundary", R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN, R.ENGINEER
     ),
     ("POST", "/v1/boundaries/{boundary}/gateway-keys/{key_id}/revoke"): _at(
-        "boundary", R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN, R.APPROVER
+        "boundary", R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN, R.APPROVER, R.ENGINEER
     ),
     ("GET", "/v1/connections/{connection_id}/template"): _at("boundary", *STAFF),
     ("POST", "/v1/connections/{connection_id}/verifications"): _at(
