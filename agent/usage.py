@@ -38,7 +38,7 @@ class UsageCarrier:
         async with self._session.get(url, headers=headers) as answer:
             answer.raise_for_status()
             push = RollupPush.model_validate_json(await answer.read())
-        if not push.rollups:
+        if not push.hours:
             return
         await self._control_plane.push_usage(push.to_wire())
         # Read again: another loop may have written its own part meanwhile.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -18,6 +19,9 @@ from starlette.concurrency import run_in_threadpool
 
 from controlplane import console
 from controlplane.adapters.aws.accounts import account_directory
+from controlplane.adapters.oidc.client import OidcClient
+from controlplane.adapters.oidc.client_key import ClientKey
+from controlplane.adapters.oidc.discovery import ProviderDirectory
 from controlplane.config import ApiSettings
 from controlplane.core import logging
 from controlplane.core.db import Database, Scope
@@ -30,11 +34,17 @@ from controlplane.domains.catalog import router as catalog
 from controlplane.domains.certificates import router as certificates
 from controlplane.domains.connections import router as connections
 from controlplane.domains.connections.service import Pins
+from controlplane.domains.directory import router as directory
 from controlplane.domains.documents import router as documents
 from controlplane.domains.entitlements import router as entitlements
 from controlplane.domains.grants import router as grants
 from controlplane.domains.identity import router as identity
+from controlplane.domains.identity import sign_in_router
 from controlplane.domains.identity.authorizer import PeopleAuthorizer
+from controlplane.domains.identity.browser_gate import BrowserGate
+from controlplane.domains.identity.providers import Providers, read_providers
+from controlplane.domains.identity.sessions import SessionLimits
+from controlplane.domains.identity.sign_in import SignIn
 from controlplane.domains.installs import router as installs
 from controlplane.domains.organizations import router as organizations
 from controlplane.domains.runs import router as runs
@@ -43,8 +53,10 @@ from controlplane.domains.usage import router as usage
 VERSION = "0.1.0"
 ROUTERS = (
     identity.router,
+    sign_in_router.router,
     documents.router,
     organizations.router,
+    directory.router,
     boundaries.router,
     approvals.router,
     catalog.router,
@@ -104,7 +116,12 @@ def build_app(settings: ApiSettings, database: Database) -> FastAPI:
     app = make_routes()
     app.state.settings = settings
     app.state.database = database
-    app.state.authorizer = PeopleAuthorizer(database)
+    limits = SessionLimits(
+        timedelta(minutes=settings.session_idle_minutes), timedelta(hours=settings.session_hours)
+    )
+    gate = BrowserGate(database, limits, settings.browser_url())
+    app.state.authorizer = PeopleAuthorizer(database, gate)
+    app.state.sign_in = make_sign_in(settings, database, limits)
     app.state.accounts = account_directory(settings.aws_endpoint_url)
     app.state.pins = Pins(
         settings.vendor_principal,
@@ -112,6 +129,19 @@ def build_app(settings: ApiSettings, database: Database) -> FastAPI:
         settings.release_fingerprint,
     )
     return app
+
+
+def make_sign_in(settings: ApiSettings, database: Database, limits: SessionLimits) -> SignIn | None:
+    """Return the use cases of signing in; None without a key to prove ourselves with.
+
+    Raises: ClientKeyError, ProvidersFileError.
+    """
+    if settings.sign_in_key_file is None:
+        return None
+    client = OidcClient(ClientKey.load(settings.sign_in_key_file), ProviderDirectory())
+    file = settings.sign_in_providers_file
+    operator = read_providers(file) if file is not None else ()
+    return SignIn(database, client, Providers(operator), settings.browser_url(), limits)
 
 
 def make_routes() -> FastAPI:

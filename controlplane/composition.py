@@ -22,6 +22,7 @@ from controlplane.core.db import Database
 from controlplane.core.run_engine.executor import EngineSettings
 from controlplane.domains.agents.service import PUBLISH
 from controlplane.domains.agents.tasks import publish_changes
+from controlplane.domains.audit.tasks import CHECKPOINT, sign_checkpoint
 from controlplane.domains.connections.service import VERIFY
 from controlplane.domains.grants.tasks import verify_connection
 from controlplane.reconcilers import access_end
@@ -55,6 +56,7 @@ def jobs(db: Database, ports: Ports) -> dict[str, Job]:
     return {
         VERIFY: lambda **ids: verify_connection(db, ports.sessions, **ids),
         PUBLISH: lambda **ids: publish_changes(db, ports.signer, ports.countersigner, **ids),
+        CHECKPOINT: lambda **ids: sign_checkpoint(db, ports.signer, **ids),
         WATCH: lambda **ids: access_end.watch_grant(db, ports.sessions, **ids),
         CLOSE_PARKED: lambda **ids: access_end.close_parked(db, ports.sessions, ports.cloud, **ids),
     }

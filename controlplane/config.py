@@ -61,6 +61,23 @@ class ApiSettings(DatabaseSettings):
     open; the default fits the sandbox only."""
     agent_poll_seconds: int = Field(default=20, ge=1, le=60)
     """How long a long poll waits at most before it answers with nothing new."""
+    public_url: str | None = None
+    """Address under which browsers reach this API; None is the address it listens on. Identity
+    providers send people back to it, and changes are taken only from pages that it served."""
+    sign_in_key_file: Path | None = None
+    """Private key (PEM, RSA or P-256, mode 0600) by which the API proves itself to identity
+    providers; its public half is `GET /v1/sign-in/keys`. None switches signing in off."""
+    sign_in_providers_file: Path | None = None
+    """JSON list of providers that the operator vouches for (docs/how-to/sign-in.md); the first is
+    where people without an organization sign in. None: only what organizations' files say."""
+    session_idle_minutes: int = Field(default=30, ge=1, le=24 * 60)
+    """A browser's session ends when nothing was asked for so long."""
+    session_hours: int = Field(default=12, ge=1, le=24 * 7)
+    """A browser's session ends after so long in any case."""
+
+    def browser_url(self) -> str:
+        """Return the address under which browsers reach this API."""
+        return (self.public_url or f"http://{self.api_host}:{self.api_port}").rstrip("/")
 
     def public_key(self) -> str:
         """Return the control plane's public key as agents are given it."""

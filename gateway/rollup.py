@@ -120,7 +120,8 @@ async def list_rollups(pool: Pool, boundary_id: str, after: int, limit: int) -> 
     rollups = tuple(
         UsageRollup.model_validate({**row, "adapter_id": row["adapter_id"] or None}) for row in rows
     )
-    return RollupPush(rollups=rollups, sequence=rollups[-1].sequence if rollups else after)
+    hours = tuple(cell.to_hour() for cell in rollups)
+    return RollupPush(hours=hours, sequence=rollups[-1].sequence if rollups else after)
 
 
 async def _partitions(connection: AsyncConnection[TupleRow]) -> list[str]:

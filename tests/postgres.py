@@ -57,6 +57,7 @@ class DatabaseUrls:
     api: str
     worker: str
     scheduler: str
+    auditor: str
 
     def empty(self) -> None:
         """Remove all rows that a test left.
@@ -102,7 +103,12 @@ class ServerProcess:
                 self.stop()
                 raise RuntimeError(f"the test PostgreSQL did not start:\n{log_text}")
             time.sleep(0.05)
-        roles = (embedded.OWNER, *embedded.PROCESS_ROLES, embedded.STATE_ROLE)
+        roles = (
+            embedded.OWNER,
+            *embedded.PROCESS_ROLES,
+            embedded.AUDITOR_ROLE,
+            embedded.STATE_ROLE,
+        )
         embedded.ensure_roles(server.url(), dict.fromkeys(roles, self.password))
         return server
 
@@ -124,7 +130,7 @@ def migrated(server: PostgresServer) -> DatabaseUrls:
 
     name = server.create_database()
     with psycopg.connect(server.url(), autocommit=True) as connection:
-        for role in embedded.PROCESS_ROLES:
+        for role in (*embedded.PROCESS_ROLES, embedded.AUDITOR_ROLE):
             connection.execute(
                 sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
                     sql.Identifier(name), sql.Identifier(role)
@@ -136,6 +142,7 @@ def migrated(server: PostgresServer) -> DatabaseUrls:
         api=server.url("ringfence_api", name),
         worker=server.url("ringfence_worker", name),
         scheduler=server.url("ringfence_scheduler", name),
+        auditor=server.url(embedded.AUDITOR_ROLE, name),
     )
     upgrade(urls.owner)
     return urls

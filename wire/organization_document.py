@@ -78,6 +78,51 @@ class GroupEntry(Document):
 
     name: GroupName
     members: tuple[Subject, ...] = Field(max_length=10000)
+    """May be empty where the identity provider says who is in it, at sign-in or over SCIM."""
+
+
+class RoleMappingEntry(Document):
+    """A role that every member of a group has while being in it."""
+
+    group: GroupName
+    """Name of an entry of `groups`."""
+    role: RoleName
+    boundary: BoundaryName | None = None
+    """Name of an entry of `boundaries`; without it the role counts for the whole organization."""
+
+
+class ProvisioningEntry(Document):
+    """How people whom the identity provider pushes over SCIM are known again at sign-in."""
+
+    subject: Literal["userName", "externalId"] = "userName"
+    """The SCIM attribute that equals the subject (`sub`) of the provider's own tokens."""
+
+
+Claim = Annotated[str, Field(pattern=r"^[A-Za-z0-9_:/.-]{1,200}$")]
+ClientId = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
+
+
+class SignInEntry(Document):
+    """How people sign in with the organization's identity provider (OpenID Connect)."""
+
+    client_id: ClientId | None = None
+    """The control plane's client there; it authenticates by its published key, without a secret."""
+    cli_client_id: ClientId | None = None
+    """The public client of the command line there."""
+    metadata_url: Annotated[str, Field(pattern=r"^https://\S+$", max_length=300)] | None = None
+    """Where the provider's metadata is, when it is not below the issuer."""
+    groups_claim: Claim | None = None
+    """Claim with the names of the person's groups; only groups of this file count."""
+    person_key_claim: Claim | None = None
+    """Claim that is the same for all identities of one person, for example an employee number."""
+    display_claim: Claim | None = None
+    scopes: tuple[Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,100}$")], ...] = ()
+    """Scopes to ask for beside `openid`."""
+
+    def columns(self) -> dict[str, str | None]:
+        """Return the entry as the columns of the identity provider's row."""
+        values = {k: v for k, v in self if k != "scopes"}
+        return {**values, "scopes": " ".join(self.scopes) or None}
 
 
 class OrganizationDocument(Message):
@@ -89,6 +134,8 @@ class OrganizationDocument(Message):
     display_name: str = Field(default="", max_length=100)
     identity_provider: str = Field(pattern=r"^https://\S+$", max_length=300)
     """Issuer whose subjects are the organization's own people; all names below are its subjects."""
+    sign_in: SignInEntry | None = None
+    """None: the operator's settings for this issuer hold, where there are any."""
     guests: dict[Subject, Annotated[str, Field(pattern=r"^https://\S+$", max_length=300)]] = Field(
         default_factory=dict
     )
@@ -97,6 +144,9 @@ class OrganizationDocument(Message):
     groups: tuple[GroupEntry, ...] = Field(default=(), max_length=1000)
     people: dict[RoleName, tuple[Subject, ...]]
     """Roles for the whole organization."""
+    role_mappings: tuple[RoleMappingEntry, ...] = Field(default=(), max_length=1000)
+    """Roles by group, for the organization or one boundary."""
+    provisioning: ProvisioningEntry = ProvisioningEntry()
     boundaries: tuple[BoundaryEntry, ...] = Field(min_length=1, max_length=200)
 
     def account(self, name: str) -> AccountEntry:

@@ -57,5 +57,11 @@ CODES: Final[dict[str, str]] = {
     "verb.answered": "An agent reported on a verb.",
     "certificate.issued": "An install certificate was signed.",
     "certificate.countersigned": "The agent countersigned an install certificate.",
+    "sign-in.succeeded": "A person signed in with their identity provider.",
+    "sign-in.refused": "A sign-in was refused; detail names the reason, never the token.",
+    "sign-out": "A person ended their own session.",
+    "session.ended": "A session ended by itself; detail says why.",
+    "session.refused": "A request with a session's cookie was refused; detail names the reason.",
+    "token.issued": "An API token was made; only its hash is kept.",
     "audit.read": "Audit events were read.",
 }

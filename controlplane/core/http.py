@@ -76,7 +76,7 @@ class TransactionRoute(APIRoute):
 
 
 class StreamRoute(APIRoute):
-    """Authorize only; for streams and long polls."""
+    """Authorize only; for streams, long polls, and what commits in parts of its own."""
 
     def get_route_handler(self) -> Handler:
         """Wrap FastAPI's handler."""

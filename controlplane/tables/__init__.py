@@ -10,9 +10,38 @@ from sqlalchemy import MetaData
 from controlplane.core import audit, outbox
 from controlplane.core.db import Base
 from controlplane.core.run_engine import tables as run_engine
-from controlplane.tables import access, agents, catalog, identity, installs, organizations
+from controlplane.tables import (
+    access,
+    agents,
+    break_glass,
+    catalog,
+    checkpoints,
+    identity,
+    installs,
+    organizations,
+    provisioning,
+    services,
+    sign_in,
+    usage,
+)
 
-LOADED = (audit, outbox, access, agents, catalog, identity, installs, organizations, run_engine)
+LOADED = (
+    audit,
+    outbox,
+    access,
+    agents,
+    break_glass,
+    catalog,
+    checkpoints,
+    identity,
+    installs,
+    organizations,
+    provisioning,
+    run_engine,
+    services,
+    sign_in,
+    usage,
+)
 """Modules that define tables; being imported here is what puts them into the metadata."""
 
 metadata: MetaData = Base.metadata

@@ -1,7 +1,8 @@
 """The authorizer of the HTTP edge: route table first, then the caller, then the decision.
 
-Given to the application by `app.py`. A denial of a known caller is an audit event in a transaction
-of its own, since the request's transaction never begins.
+Given to the application by `app.py`. A bearer token goes before a session's cookie: a program that
+sends one means it, and no foreign page can make a browser send one. A denial of a known caller is
+an audit event in a transaction of its own, since the request's transaction never begins.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from controlplane.core.actor import Actor, OpContext
 from controlplane.core.db import Database, Scope
 from controlplane.core.errors import ForbiddenError, NotFoundError
 from controlplane.domains.identity import service
+from controlplane.domains.identity.browser_gate import BrowserGate
+from controlplane.domains.identity.browser_secrets import SESSION_COOKIE
 from controlplane.domains.identity.route_table import find_rule
 from controlplane.domains.identity.service import ORGANIZATION_HEADER, Caller
 
@@ -22,8 +25,9 @@ _ANYONE = Actor(None, "ringfence", "anyone", "anonymous", None, "anyone")
 class PeopleAuthorizer:
     """Decides on routes for people and for anyone; agents have their own route class."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, gate: BrowserGate) -> None:
         self._database = database
+        self._gate = gate
 
     def __call__(self, request: Request, method: str, path: str) -> OpContext:
         """Return the caller's context. Raises: UnauthenticatedError, ForbiddenError."""
@@ -31,8 +35,12 @@ class PeopleAuthorizer:
         identifier: str = request.state.request_id
         if rule is not None and rule.layer == "public":
             return OpContext(_ANYONE, identifier, Scope(None))
+        bearer = request.headers.get("authorization")
+        by_cookie = None
+        if bearer is None and SESSION_COOKIE in request.cookies:
+            by_cookie = self._gate.authenticate(request)
         with self._database.transaction(Scope(None)) as session:
-            caller = service.authenticate(session, request.headers.get("authorization"))
+            caller = by_cookie or service.authenticate(session, bearer)
             if rule is None or rule.layer == "agent":
                 raise NotFoundError("there is no such route for people")
             named = request.path_params.get("name") if "/organizations/" in path else None

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from controlplane.core.actor import OpContext
-from controlplane.domains.identity import repository
+from controlplane.domains.identity import service
 from controlplane.domains.identity.principals import HeldRole
 from controlplane.domains.identity.route_table import find_rule
 
@@ -38,9 +38,7 @@ class Reach:
 
 def reach_of(session: Session, ctx: OpContext) -> Reach:
     """Return what the caller holds in the organization of the transaction's scope."""
-    if ctx.actor.principal_id is None:
-        return Reach(())
-    held = repository.list_roles(session, ctx.actor.principal_id)
+    held = service.held_roles(session, ctx.actor)
     return Reach(
         tuple(
             r

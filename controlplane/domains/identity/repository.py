@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from controlplane.core.actor import Actor
+from controlplane.core.actor import Actor, Restriction
 from controlplane.core.ids import new_id
-from controlplane.domains.identity.principals import HeldRole, PrincipalCard
+from controlplane.domains.identity.principals import FoundSession, HeldRole, PrincipalCard
+from controlplane.tables.identity import ApiToken
 
 
 def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
@@ -21,15 +23,74 @@ def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
     ).one_or_none()
     if row is None:
         return None
+    return _actor(row)
+
+
+def _actor(row: Any) -> Actor:
     return Actor(
         principal_id=row.principal_id,
         issuer=row.issuer,
         subject=row.subject,
-        kind="human" if row.kind == "break-glass" else row.kind,
+        kind=row.kind,
         organization_id=row.organization_id,
         display=row.display,
         person_key=row.person_key,
+        restriction=Restriction(
+            row.token_id,
+            row.only_organization_id,
+            row.only_boundary_id,
+            None if row.only_roles is None else frozenset(row.only_roles),
+        ),
     )
+
+
+def find_session_by_hash(session: Session, wanted: str) -> FoundSession | None:
+    """Return the browser's session with this hash, live or not, or None."""
+    row = session.execute(
+        text("SELECT * FROM authenticate_session(:wanted)"), {"wanted": wanted}
+    ).one_or_none()
+    if row is None:
+        return None
+    return FoundSession(
+        row.id,
+        _actor(row),
+        row.seen_at,
+        row.idle_ends_at,
+        row.ends_at,
+        row.ended_at,
+        row.disabled_at,
+    )
+
+
+def list_sign_in_providers(
+    session: Session, organization_id: UUID | None, issuer: str | None
+) -> list[Any]:
+    """Return the current provider rows of an organization or an issuer; none for two Nones."""
+    rows = session.execute(
+        text("SELECT * FROM sign_in_provider(:organization, :issuer)"),
+        {"organization": organization_id, "issuer": issuer},
+    )
+    return list(rows)
+
+
+def record_sign_in(
+    session: Session, principal_id: UUID, display: str, person_key: str | None
+) -> tuple[bool, bool]:
+    """Write what the provider says of a person; return (is enabled, person key has changed)."""
+    row = session.execute(
+        text("SELECT * FROM record_sign_in(:who, :shown, :key)"),
+        {"who": principal_id, "shown": display, "key": person_key},
+    ).one()
+    return row.is_enabled, row.key_changed
+
+
+def insert_token(session: Session, row: ApiToken) -> datetime | None:
+    """Write a token of an enabled principal and return when; None when there is no such one."""
+    made: datetime | None = session.execute(
+        text("SELECT issue_api_token(:id, :who, :hash, :until)"),
+        {"id": row.id, "who": row.principal_id, "hash": row.token_hash, "until": row.expires_at},
+    ).scalar_one()
+    return made
 
 
 def list_roles(session: Session, principal_id: UUID) -> list[HeldRole]:
@@ -45,6 +106,15 @@ def find_organization_id(session: Session, name: str) -> UUID | None:
     """Return the id of the organization called `name`, or None."""
     found: UUID | None = session.execute(
         text("SELECT organization_id_by_name(:name)"), {"name": name}
+    ).scalar_one()
+    return found
+
+
+def find_boundary_id(session: Session, organization_id: UUID, name: str) -> UUID | None:
+    """Return the id of an organization's boundary by name, or None."""
+    found: UUID | None = session.execute(
+        text("SELECT boundary_id_by_name(:organization, :name)"),
+        {"organization": organization_id, "name": name},
     ).scalar_one()
     return found
 

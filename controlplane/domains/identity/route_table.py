@@ -33,7 +33,8 @@ def _at(layer: Layer, *roles: R) -> Rule:
 PUBLIC: Final = Rule("public")
 AUTHENTICATED: Final = Rule("authenticated")
 AGENT: Final = Rule("agent")
-EVERYONE: Final = tuple(R)
+EVERYONE: Final = tuple(role for role in R if role is not R.PROVISIONER)
+"""All people; the service that pushes people over SCIM sees nothing else of an organization."""
 STAFF: Final = (
     R.PLATFORM_ADMIN,
     R.SOLUTION_ARCHITECT,
@@ -49,6 +50,13 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/openapi.json"): PUBLIC,
     ("GET", "/{path}"): PUBLIC,  # the console's files and page (`controlplane.console`)
     ("GET", "/v1/me"): AUTHENTICATED,
+    ("GET", "/v1/session"): PUBLIC,  # tells a browser about its own cookie
+    ("GET", "/v1/sign-in/start"): PUBLIC,
+    ("GET", "/v1/sign-in/callback"): PUBLIC,  # proves state, browser and code
+    ("GET", "/v1/sign-in/keys"): PUBLIC,
+    ("GET", "/v1/sign-in/providers/{organization}"): PUBLIC,
+    ("POST", "/v1/sign-in/exchange"): PUBLIC,  # proves an ID token in its body
+    ("POST", "/v1/sign-out"): AUTHENTICATED,
     ("GET", "/v1/blueprints"): AUTHENTICATED,
     ("POST", "/v1/organizations:validate"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
     ("PUT", "/v1/organizations/{name}"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
@@ -60,6 +68,8 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
         "organization", R.PLATFORM_ADMIN, R.APPROVER
     ),
     ("GET", "/v1/approvals"): _at("boundary", *STAFF),
+    ("GET", "/v1/organizations/{name}/people"): _at("boundary", *STAFF),
+    ("GET", "/v1/organizations/{name}/groups"): _at("boundary", *STAFF),
     ("GET", "/v1/boundaries"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/models"): _at("boundary", *EVERYONE),
@@ -68,6 +78,8 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/boundaries/{boundary}/entitlements"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/agent"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/usage"): _at("boundary", *STAFF),
+    ("GET", "/v1/boundaries/{boundary}/usage/summary"): _at("boundary", *STAFF),
+    ("GET", "/v1/boundaries/{boundary}/usage/export"): _at("boundary", *STAFF),
     ("GET", "/v1/boundaries/{boundary}/audit"): _at(
         "boundary", R.PLATFORM_ADMIN, R.APPROVER, R.AUDITOR
     ),

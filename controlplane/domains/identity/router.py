@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from controlplane.core.errors import UnauthenticatedError
 from controlplane.core.http import Context, Transaction, TransactionRoute
-from controlplane.domains.identity import repository
+from controlplane.domains.identity import service
 from controlplane.domains.identity.schemas import MeOut, RoleOut
 
 router = APIRouter(prefix="/v1", tags=["identity"], route_class=TransactionRoute)
@@ -18,7 +18,7 @@ def me_show(session: Transaction, ctx: Context) -> MeOut:
     actor = ctx.actor
     if actor.principal_id is None:
         raise UnauthenticatedError("this route needs a bearer token")
-    roles = repository.list_roles(session, actor.principal_id)
+    roles = service.held_roles(session, actor)
     return MeOut(
         id=actor.principal_id,
         issuer=actor.issuer,

@@ -6,12 +6,12 @@ caller, the rule, and the organization that was named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from controlplane.core.actor import Actor, OpContext
+from controlplane.core.actor import Actor, OpContext, Restriction
 from controlplane.core.db import Scope
 from controlplane.core.errors import (
     ForbiddenError,
@@ -50,15 +50,39 @@ def authenticate(session: Session, authorization: str | None) -> Caller:
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or len(token) < MINIMUM_LENGTH:
         raise UnauthenticatedError(
-            "this route needs a bearer token",
-            fix="send `Authorization: Bearer <token>`",
+            "this route needs a bearer token or a signed-in browser",
+            fix="send `Authorization: Bearer <token>`, or sign in: GET /v1/sign-in/start",
         )
     actor = repository.find_actor_by_token_hash(session, token_hash(token))
     if actor is None or actor.principal_id is None:
         raise UnauthenticatedError(
             "this token is unknown, expired or revoked", fix="sign in again for a new one"
         )
-    return Caller(actor, tuple(repository.list_roles(session, actor.principal_id)))
+    return Caller(actor, tuple(held_roles(session, actor)))
+
+
+def held_roles(session: Session, actor: Actor) -> list[HeldRole]:
+    """Return the roles that an actor has now, as far as the token it came with lets it use them."""
+    if actor.principal_id is None:
+        return []
+    roles = repository.list_roles(session, actor.principal_id)
+    if actor.restriction is None:
+        return roles
+    narrowed = (_narrowed(role, actor.restriction) for role in roles)
+    return [role for role in narrowed if role is not None]
+
+
+def _narrowed(role: HeldRole, only: Restriction) -> HeldRole | None:
+    """Return what is left of a role under a token's restriction: never more than the role was."""
+    if only.roles is not None and role.role not in only.roles:
+        return None
+    if only.organization_id is None:
+        return role
+    if role.organization_id != only.organization_id:
+        return None
+    if only.boundary_id is None or role.boundary_id == only.boundary_id:
+        return role
+    return replace(role, boundary_id=only.boundary_id) if role.boundary_id is None else None
 
 
 def decide(

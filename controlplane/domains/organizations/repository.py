@@ -18,6 +18,7 @@ from controlplane.tables.identity import (
     RoleAssignment,
 )
 from controlplane.tables.organizations import CloudAccount, Organization
+from controlplane.tables.services import ServiceIdentity
 
 
 def get_organization(session: Session, name: str) -> Organization:
@@ -44,7 +45,7 @@ def find_group(session: Session, name: str) -> PrincipalGroup | None:
 
 
 def list_current_members(session: Session, group_id: UUID) -> dict[UUID, GroupMember]:
-    """Return who is in a group now, by principal."""
+    """Return who is in a group now, by principal, whichever source says so."""
     statement = select(GroupMember).where(
         GroupMember.group_id == group_id, GroupMember.valid_until.is_(None)
     )
@@ -59,12 +60,29 @@ def list_current_groups_of(session: Session, principal_id: UUID | None) -> froze
     return frozenset(session.scalars(statement))
 
 
+def list_members_of_source(
+    session: Session, group_id: UUID, source: str
+) -> dict[UUID, GroupMember]:
+    """Return whom one source says to be in a group now, by principal."""
+    statement = select(GroupMember).where(
+        GroupMember.group_id == group_id,
+        GroupMember.source == source,
+        GroupMember.valid_until.is_(None),
+    )
+    return {m.principal_id: m for m in session.scalars(statement)}
+
+
 def list_current_assignments(session: Session) -> list[RoleAssignment]:
     """Return all role assignments of the organization that hold now, as we know it now."""
     statement = select(RoleAssignment).where(
         RoleAssignment.superseded_at.is_(None), RoleAssignment.valid_until.is_(None)
     )
     return list(session.scalars(statement))
+
+
+def list_service_principals(session: Session) -> frozenset[UUID]:
+    """Return the principals of the organization's service identities."""
+    return frozenset(session.scalars(select(ServiceIdentity.principal_id)))
 
 
 def end_assignment(

@@ -73,14 +73,25 @@ def ensure_organization(
     session.flush()
 
 
-def ensure_identity_provider(session: Session, organization_id: UUID, issuer: str) -> None:
-    """Claim an issuer for the organization, once. Raises: ConflictError when it is another's."""
-    known = session.scalars(select(IdentityProvider.issuer)).all()
-    if issuer in known:
-        return
+def ensure_identity_provider(
+    session: Session, organization_id: UUID, issuer: str, sign_in: Mapping[str, str | None]
+) -> None:
+    """Claim an issuer for the organization and set how its people sign in with it.
+
+    Shapes: `sign_in` has the columns of `IdentityProvider` that the file may set.
+    Raises: ConflictError when the issuer is another organization's.
+    """
+    known = {p.issuer: p for p in session.scalars(select(IdentityProvider))}
+    for other in known.values():
+        other.is_current = other.issuer == issuer
     try:
         with session.begin_nested():
-            session.add(IdentityProvider(organization_id=organization_id, issuer=issuer))
+            row = known.get(issuer)
+            if row is None:
+                row = IdentityProvider(organization_id=organization_id, issuer=issuer)
+                session.add(row)
+            for column, value in sign_in.items():
+                setattr(row, column, value)
     except IntegrityError as error:
         raise ConflictError(
             "this identity provider belongs to another organization",
@@ -113,7 +124,7 @@ def ensure_accounts(
 def ensure_groups(
     session: Session, ctx: OpContext, organization_id: UUID, wanted: Mapping[str, set[UUID]]
 ) -> dict[str, UUID]:
-    """Write groups with exactly these members; return the groups' ids by name."""
+    """Write groups and whom the file says to be in them; return the groups' ids by name."""
     known = repository.list_groups(session)
     ids: dict[str, UUID] = {}
     for name, members in wanted.items():
@@ -123,26 +134,43 @@ def ensure_groups(
             session.add(group)
             session.flush()
         ids[name] = group.id
-        _set_members(session, ctx, organization_id, group, members)
+        set_members(session, ctx, organization_id, group, members, source="file")
     for name, group in known.items():
         if name not in wanted:
-            _set_members(session, ctx, organization_id, group, set())
+            set_members(session, ctx, organization_id, group, set(), source="file")
     return ids
 
 
-def _set_members(
+def changes_members(session: Session, wanted: Mapping[str, set[UUID]]) -> bool:
+    """Tell whether a file with these groups puts somebody into a group or takes somebody out."""
+    known = repository.list_groups(session)
+    present = {
+        name: set(repository.list_members_of_source(session, group.id, "file"))
+        for name, group in known.items()
+    }
+    names = present.keys() | wanted.keys()
+    return any(present.get(name, set()) != wanted.get(name, set()) for name in names)
+
+
+def set_members(
     session: Session,
     ctx: OpContext,
     organization_id: UUID,
     group: PrincipalGroup,
     wanted: set[UUID],
-) -> None:
-    current = repository.list_current_members(session, group.id)
+    *,
+    source: str,
+) -> bool:
+    """Bring what one source says about a group to `wanted`; tell whether that changed anything."""
+    current = repository.list_members_of_source(session, group.id, source)
     added, removed = wanted - current.keys(), current.keys() - wanted
     for principal_id in added:
         session.add(
             GroupMember(
-                organization_id=organization_id, group_id=group.id, principal_id=principal_id
+                organization_id=organization_id,
+                group_id=group.id,
+                principal_id=principal_id,
+                source=source,
             )
         )
     for principal_id in removed:
@@ -157,19 +185,27 @@ def _set_members(
             organization_id=organization_id,
             detail={
                 "group": group.name,
+                "source": source,
                 "added": sorted(str(i) for i in added),
                 "removed": sorted(str(i) for i in removed),
             },
         )
+    return bool(added or removed)
 
 
 def role_changes(
     session: Session, wanted: Collection[WantedRole]
 ) -> tuple[set[WantedRole], list[RoleAssignment]]:
-    """Return which wanted roles are not there yet and which present ones are not wanted."""
+    """Return which wanted roles are not there yet and which present ones are not wanted.
+
+    Service identities are made one by one and not by a file, so their roles are left alone.
+    """
     missing = set(wanted)
     surplus = []
+    services = repository.list_service_principals(session)
     for row in repository.list_current_assignments(session):
+        if row.principal_id in services:
+            continue
         key = WantedRole(row.role, row.principal_id, row.group_id, row.boundary_id)
         if key in missing:
             missing.discard(key)

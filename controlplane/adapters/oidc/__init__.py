@@ -1,0 +1,1 @@
+"""OpenID Connect providers: what they say of themselves, their keys, and the tokens they sign."""
