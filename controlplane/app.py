@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from starlette.concurrency import run_in_threadpool
 
+from controlplane import console
 from controlplane.adapters.aws.accounts import account_directory
 from controlplane.adapters.oidc.client import OidcClient
 from controlplane.adapters.oidc.client_key import ClientKey
@@ -26,6 +27,7 @@ from controlplane.core import logging
 from controlplane.core.db import Database, Scope
 from controlplane.core.http import install_edge
 from controlplane.domains.agents import router as agents
+from controlplane.domains.approvals import router as approvals
 from controlplane.domains.audit import router as audit
 from controlplane.domains.blueprint_registry import router as blueprint_registry
 from controlplane.domains.boundaries import router as boundaries
@@ -60,6 +62,7 @@ ROUTERS = (
     organizations.router,
     directory.router,
     boundaries.router,
+    approvals.router,
     catalog.router,
     entitlements.router,
     connections.router,
@@ -164,6 +167,7 @@ def make_routes() -> FastAPI:
     app.include_router(health)
     for router in ROUTERS:
         app.include_router(router)
+    console.install(app)
     return app
 
 

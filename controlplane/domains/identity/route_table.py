@@ -54,6 +54,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/healthz"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/v1/openapi.json"): PUBLIC,
+    ("GET", "/{path}"): PUBLIC,  # the console's files and page (`controlplane.console`)
     ("GET", "/v1/me"): AUTHENTICATED,
     ("GET", "/v1/session"): PUBLIC,  # tells a browser about its own cookie
     ("GET", "/v1/sign-in/start"): PUBLIC,
@@ -75,13 +76,15 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/organizations/{name}/guests/{guest_id}/approve"): _at(
         "organization", R.PLATFORM_ADMIN, R.APPROVER
     ),
+    ("GET", "/v1/approvals"): _at("boundary", *STAFF),
     ("GET", "/v1/organizations/{name}/people"): _at("boundary", *STAFF),
     ("GET", "/v1/organizations/{name}/groups"): _at("boundary", *STAFF),
     ("GET", "/v1/boundaries"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/models"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/connection"): _at("boundary", *STAFF),
-    ("GET", "/v1/boundaries/{boundary}/entitlements"): _at("boundary", *STAFF),
+    # An engineer sees what the own groups may use, and the own keys.
+    ("GET", "/v1/boundaries/{boundary}/entitlements"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/agent"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/usage"): _at("boundary", *STAFF),
     ("GET", "/v1/boundaries/{boundary}/usage/summary"): _at("boundary", *STAFF),
@@ -93,12 +96,12 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/audit/events"): _at("boundary", *AUDIT_READERS),
     ("GET", "/v1/audit/checkpoints"): _at("boundary", *AUDIT_READERS),
     ("GET", "/v1/audit/export"): _at("boundary", *AUDIT_READERS),
-    ("GET", "/v1/boundaries/{boundary}/gateway-keys"): _at("boundary", *STAFF),
+    ("GET", "/v1/boundaries/{boundary}/gateway-keys"): _at("boundary", *EVERYONE),
     ("POST", "/v1/boundaries/{boundary}/gateway-keys"): _at(
         "boundary", R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN, R.ENGINEER
     ),
     ("POST", "/v1/boundaries/{boundary}/gateway-keys/{key_id}/revoke"): _at(
-        "boundary", R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN, R.APPROVER
+        "boundary", R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN, R.APPROVER, R.ENGINEER
     ),
     ("GET", "/v1/connections/{connection_id}/template"): _at("boundary", *STAFF),
     ("POST", "/v1/connections/{connection_id}/verifications"): _at(
