@@ -11,7 +11,7 @@ from uuid import UUID
 
 from controlplane.core.db import Scope
 
-ActorKind = Literal["human", "service", "agent", "system", "anonymous"]
+ActorKind = Literal["human", "service", "break-glass", "agent", "system", "anonymous"]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
         principal_id=row.principal_id,
         issuer=row.issuer,
         subject=row.subject,
-        kind="human" if row.kind == "break-glass" else row.kind,
+        kind=row.kind,
         organization_id=row.organization_id,
         display=row.display,
         person_key=row.person_key,
