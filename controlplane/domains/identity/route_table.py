@@ -52,6 +52,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/openapi.json"): PUBLIC,
     ("GET", "/v1/me"): AUTHENTICATED,
     ("GET", "/v1/blueprints"): AUTHENTICATED,
+    ("POST", "/v1/access/explain"): _at("organization", R.PLATFORM_ADMIN, R.AUDITOR),
     ("POST", "/v1/organizations:validate"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
     ("PUT", "/v1/organizations/{name}"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
     ("GET", "/v1/organizations/{name}"): _at("organization", *STAFF),
