@@ -43,6 +43,7 @@ check: prepare  ## formatter, linter, types, import contract, budgets, generated
 	$(VENV)/bin/lint-imports --no-cache
 	$(PY) -m wire.crd --check
 	$(PY) -m controlplane.openapi --check
+	$(PY) -m controlplane.authorization_table --check
 	$(PY) -m gateway.reference --check
 	$(PY) -m ringfence.cli.reference --check
 	$(PY) -m pytest -q tests/architecture
@@ -51,9 +52,10 @@ format:  ## format and fix what the linter can fix
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-generate: prepare  ## write the generated files: CRDs, OpenAPI
+generate: prepare  ## write the generated files: CRDs, OpenAPI, who may call what
 	$(PY) -m wire.crd --write
 	$(PY) -m controlplane.openapi --write
+	$(PY) -m controlplane.authorization_table --write
 	$(PY) -m gateway.reference
 	$(PY) -m ringfence.cli.reference --write
 

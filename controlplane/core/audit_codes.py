@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 CODES: Final[dict[str, str]] = {
-    "access.denied": "A known caller was refused a route.",
+    "access.denied": "A known caller was refused a route; detail has the layer and the policy.",
+    "access.explained": "Somebody asked what decides on another's access.",
     "organization.applied": "An organization's document was applied; detail says what changed.",
     "boundary.created": "A security boundary was created.",
     "boundary.updated": "A security boundary's document changed.",

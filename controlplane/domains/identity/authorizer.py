@@ -76,5 +76,5 @@ class PeopleAuthorizer:
                 context,
                 "access.denied",
                 target=f"route/{method} {path}",
-                detail={"code": denial.stable_code},
+                detail={"code": denial.stable_code, **denial.decided},
             )

@@ -1,6 +1,7 @@
 """Which role may call which route: deny by default, every route must stand here.
 
-Read by the authorizer on each request and by an architecture test. The layer says where the role
+Read by the authorizer on each request; the permits of `policies/routes.cedar` and the published
+table are written from it by `controlplane.authorization_table`. The layer says where the role
 must be held: an organization's role counts for all of its boundaries, a boundary's role for that
 boundary only, and the transaction's scope is cut to the boundaries in which the caller may do
 *this*, so that anything else is not found.
@@ -8,7 +9,7 @@ boundary only, and the transaction's scope is cut to the boundaries in which the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from controlplane.tables.identity import RoleName as R
@@ -24,6 +25,8 @@ class Rule:
 
     layer: Layer
     roles: frozenset[R] = frozenset()
+    action: str = ""
+    """The route as policies name it, `METHOD /path`; set by `find_rule`."""
 
 
 def _at(layer: Layer, *roles: R) -> Rule:
@@ -67,6 +70,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/tokens"): AUTHENTICATED,
     ("POST", "/v1/tokens/{token_id}/revoke"): AUTHENTICATED,
     ("GET", "/v1/blueprints"): AUTHENTICATED,
+    ("POST", "/v1/access/explain"): _at("organization", R.PLATFORM_ADMIN, R.AUDITOR),
     ("POST", "/v1/organizations:validate"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
     ("PUT", "/v1/organizations/{name}"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
     ("GET", "/v1/organizations/{name}"): _at("organization", *STAFF),
@@ -142,4 +146,5 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
 
 def find_rule(method: str, path: str) -> Rule | None:
     """Return the rule of a route; None means that nobody may call it."""
-    return ROUTES.get((method, path))
+    rule = ROUTES.get((method, path))
+    return None if rule is None else replace(rule, action=f"{method} {path}")

@@ -72,6 +72,12 @@ def upgrade() -> None:
     for table, hidden in WITHOUT_SECRETS.items():
         rls.grant_reading(table, *hidden)
     op.execute(f"GRANT EXECUTE ON FUNCTION principals_by_id(uuid[]) TO {rls.AUDITOR}")
+    rls.directory_function(
+        "principal_is_disabled(who uuid)",
+        "boolean",
+        "RETURN (SELECT p.disabled_at IS NOT NULL FROM principal p WHERE p.id = who);",
+        ("ringfence_api",),
+    )
     for table in ("audit_chain", "audit_event"):
         op.create_check_constraint(op.f(f"ck_{table}_own_chain"), table, OWN_CHAIN)
 
