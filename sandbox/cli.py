@@ -269,6 +269,8 @@ def status(as_json: bool = typer.Option(False, "--json", help="as JSON")) -> Non
         typer.echo(json.dumps(record, indent=2))
         return
     _print_parts(record)
+    if password := record["facts"].get("identity_provider_password_file"):
+        typer.echo(f"{'':<14} password {password}")
     for cluster in _clusters(record):
         state = "running" if cluster["running"] else "starting"
         where = home.data / "aws" / "clusters" / cluster["name"] / "logs"

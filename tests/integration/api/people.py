@@ -20,7 +20,9 @@ PEOPLE = {
     "ana@acme.test": "approver",
     "omar@acme.test": "auditor",
     "max@acme.test": "platform-admin",
+    "bea@acme.test": "boundary-admin",
     "pia@acme.test": "engineer",
+    "ren@acme.test": "boundary-admin",
     "rui@acme.test": "engineer",
 }
 ADMINS = {"bea@acme.test": "payments", "ren@acme.test": "research"}
