@@ -43,6 +43,8 @@ STAFF: Final = (
     R.AUDITOR,
 )
 """All who see how a boundary is built and run; engineers only use its models."""
+KEEPERS: Final = (R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN)
+"""Who looks after service identities: all of them, or those of the own boundary."""
 
 ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/healthz"): PUBLIC,
@@ -71,6 +73,10 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ),
     ("GET", "/v1/organizations/{name}/people"): _at("boundary", *STAFF),
     ("GET", "/v1/organizations/{name}/groups"): _at("boundary", *STAFF),
+    ("GET", "/v1/organizations/{name}/services"): _at("boundary", *STAFF),
+    ("POST", "/v1/organizations/{name}/services"): _at("boundary", *KEEPERS),
+    ("POST", "/v1/organizations/{name}/services/{service_id}/tokens"): _at("boundary", *KEEPERS),
+    ("POST", "/v1/organizations/{name}/services/{service_id}/disable"): _at("boundary", *KEEPERS),
     ("GET", "/v1/boundaries"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/models"): _at("boundary", *EVERYONE),
