@@ -36,6 +36,7 @@ from controlplane.domains.certificates import router as certificates
 from controlplane.domains.connections import router as connections
 from controlplane.domains.connections.service import Pins
 from controlplane.domains.directory import router as directory
+from controlplane.domains.directory import service_identity_router as services
 from controlplane.domains.documents import router as documents
 from controlplane.domains.entitlements import router as entitlements
 from controlplane.domains.grants import router as grants
@@ -61,6 +62,7 @@ ROUTERS = (
     documents.router,
     organizations.router,
     directory.router,
+    services.router,
     boundaries.router,
     approvals.router,
     catalog.router,

@@ -1,4 +1,4 @@
-"""`ringfence token` and `ringfence service`: API tokens, and the programs that hold some."""
+"""`ringfence token`: API tokens, one's own and an organization's."""
 
 from __future__ import annotations
 

@@ -52,6 +52,8 @@ REPORT_READERS: Final = (R.AUDITOR, R.PLATFORM_ADMIN, R.APPROVER, R.BOUNDARY_ADM
 
 AUDIT_READERS: Final = (R.PLATFORM_ADMIN, R.APPROVER, R.BOUNDARY_ADMIN, R.AUDITOR)
 """Who reads audit chains: each those of where the role is held, and nothing outward."""
+KEEPERS: Final = (R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN)
+"""Who looks after service identities: all of them, or those of the own boundary."""
 
 ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/healthz"): PUBLIC,
@@ -83,6 +85,10 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/approvals"): _at("boundary", *STAFF),
     ("GET", "/v1/organizations/{name}/people"): _at("boundary", *STAFF),
     ("GET", "/v1/organizations/{name}/groups"): _at("boundary", *STAFF),
+    ("GET", "/v1/organizations/{name}/services"): _at("boundary", *STAFF),
+    ("POST", "/v1/organizations/{name}/services"): _at("boundary", *KEEPERS),
+    ("POST", "/v1/organizations/{name}/services/{service_id}/tokens"): _at("boundary", *KEEPERS),
+    ("POST", "/v1/organizations/{name}/services/{service_id}/disable"): _at("boundary", *KEEPERS),
     ("GET", "/v1/boundaries"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/models"): _at("boundary", *EVERYONE),
