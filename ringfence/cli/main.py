@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 
 from ringfence.cli import (
     access,
+    audit,
     certificates,
     installs,
     models,
@@ -30,7 +31,7 @@ from ringfence.client import ApiError
 
 ORDER = (
     *("up", "status", "logs", "down", "reset"),
-    *("organization", "connect", "grant", "install", "run", "certificate"),
+    *("organization", "connect", "grant", "install", "run", "certificate", "audit"),
     *("key", "chat", "usage", "token", "service", "version"),
 )
 """Commands in the order of the main job, which the help keeps."""
@@ -59,6 +60,7 @@ app.add_typer(access.grant_app, name="grant")
 app.add_typer(installs.app, name="install")
 app.add_typer(runs.app, name="run")
 app.add_typer(certificates.app, name="certificate")
+app.add_typer(audit.app, name="audit")
 app.add_typer(models.key_app, name="key")
 app.add_typer(tokens.token_app, name="token")
 app.add_typer(services.app, name="service")

@@ -36,6 +36,8 @@ class Export:
 
     chain: Chain
     size: int
+    signed_size: int
+    """Size of the newest checkpoint there was; above `size` only if the chain lost its tail."""
     checkpoints: int
     keys: dict[str, str]
     generated_at: datetime
@@ -46,11 +48,15 @@ def begin(database: Database, ctx: OpContext, chain: Chain, public_key: str) -> 
     with database.transaction(chain.scope) as session:
         before, _ = repository.find_head(session, chain.chain_id) or (0, "")
         size = service.record(session, ctx, chain, "audit.exported", {"events": before + 1})
+        # The head is locked since the append: no checkpoint can come that covers more than it.
+        newest = repository.find_newest_checkpoint(session, chain.chain_id)
+        signed_size = newest.size if newest else 0
         signers = {public_key, *repository.list_signers(session, chain.chain_id)}
         return Export(
             chain,
             size,
-            repository.count_checkpoints(session, chain.chain_id, size),
+            signed_size,
+            repository.count_checkpoints(session, chain.chain_id, signed_size),
             {fingerprint(decode_public(key)): key for key in sorted(signers)},
             now(),
         )
@@ -109,7 +115,7 @@ def _checkpoints(database: Database, export: Export) -> Iterator[bytes]:
     while True:
         with database.transaction(export.chain.scope) as session:
             rows = repository.list_checkpoints(
-                session, export.chain.chain_id, after=after, limit=PAGE, up_to=export.size
+                session, export.chain.chain_id, after=after, limit=PAGE, up_to=export.signed_size
             )
             page = [_line({"type": "checkpoint", "checkpoint": row.signed}) for row in rows]
         if not rows:
