@@ -5,7 +5,7 @@ Written as the server's administrator with foreign keys off; checks and not-null
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +34,8 @@ VALUES: dict[str, Any] = {
     "install.drift": "unknown",
     "install.access": "unknown",
     "verb.kind": "close",
+    "usage_bucket.grain": "hour",
+    "usage_export.export": "none",
     "run.state": "planning",
     "step.state": "pending",
     "step.position": 1,
@@ -76,6 +78,7 @@ def _value(table: Table, column: str, kind: type) -> Any:
         float: 1.0,
         bool: False,
         datetime: datetime.now(UTC),
+        date: datetime.now(UTC).date(),
         object: Jsonb({}),
     }
     return made[kind]
