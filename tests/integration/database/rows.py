@@ -34,6 +34,8 @@ VALUES: dict[str, Any] = {
     "install.drift": "unknown",
     "install.access": "unknown",
     "verb.kind": "close",
+    "usage_bucket.grain": "hour",
+    "usage_export.export": "none",
     "run.state": "planning",
     "step.state": "pending",
     "step.position": 1,
