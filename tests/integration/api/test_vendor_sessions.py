@@ -24,6 +24,7 @@ from controlplane.core.ids import new_id
 from controlplane.domains.reports.session_record import RecordedSessions, external_id_hash
 from proof.keys import fingerprint
 from proof.reports import verify_report
+from sandbox.customer_trail import copy_trail
 from tests.integration.api.conftest import PersonOf
 from tests.integration.api.people import Person
 from tests.integration.api.reporting import Reporting, make_maker
@@ -182,7 +183,11 @@ def hour_ago(hours: float) -> datetime:
 
 
 def test_real_sessions_match_the_rehearsal_accounts_trail_line_by_line(
-    acme: PersonOf, reporting: Reporting, worker: Database, gate: GateProcess
+    acme: PersonOf,
+    reporting: Reporting,
+    worker: Database,
+    gate: GateProcess,
+    tmp_path: Path,
 ) -> None:
     started = datetime.now(UTC).replace(microsecond=0)
     granted(acme)
@@ -206,8 +211,16 @@ def test_real_sessions_match_the_rehearsal_accounts_trail_line_by_line(
     rogue = boundary.session(RoleSessionName="rogue", SourceIdentity="nobody")
     gate.client("ec2", rogue).describe_subnets()
     wait_for(lambda: "DescribeSubnets" in {r["eventName"] for r in trail_records(gate)})
-    for name, data in trail_files(gate):
-        answer = upload(acme("omar"), name, data)
+    copied = copy_trail(
+        tmp_path / "trail",
+        endpoint_url=gate.endpoint,
+        credentials_file=gate.root / "secrets/aws/customer-auditor.json",
+        account=CUSTOMER,
+        region=REGION,
+    )
+    assert copied > 0
+    for file in sorted((tmp_path / "trail").iterdir()):
+        answer = upload(acme("omar"), file.name, file.read_bytes())
         assert answer.status_code == 201, answer.text
     rows, statement = reconciled(acme, reporting, started, datetime.now(UTC))
     found = {(r["record"], r["session"], r["action"], r["match"]) for r in rows}
@@ -230,17 +243,6 @@ def test_real_sessions_match_the_rehearsal_accounts_trail_line_by_line(
     text = json.dumps(rows)
     assert ours.access_key_id not in text
     assert external_id not in text
-
-
-def trail_files(gate: GateProcess) -> list[tuple[str, bytes]]:
-    """Return the trail's files as the customer's auditor reads them."""
-    s3, bucket = gate.client("s3", "customer-auditor"), f"aws-cloudtrail-logs-{CUSTOMER}"
-    found = []
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-        for one in page.get("Contents", []):
-            body = s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
-            found.append((one["Key"].rsplit("/", 1)[-1], body))
-    return found
 
 
 def test_a_session_on_one_side_only_is_a_finding_on_either_side(
