@@ -116,6 +116,25 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/runs/{run_id}/deny"): _at("boundary", R.APPROVER),
     ("POST", "/v1/runs/{run_id}/cancel"): _at("boundary", R.SOLUTION_ARCHITECT, R.APPROVER),
     ("POST", "/v1/runs/{run_id}/retry"): _at("boundary", R.SOLUTION_ARCHITECT),
+    **{
+        (method, f"/scim/v2/{kind}"): _at("organization", R.PROVISIONER)
+        for kind in ("Users", "Groups")
+        for method in ("GET", "POST")
+    },
+    ("POST", "/scim/v2/.search"): _at("organization", R.PROVISIONER),
+    ("POST", "/scim/v2/Users/.search"): _at("organization", R.PROVISIONER),
+    ("POST", "/scim/v2/Groups/.search"): _at("organization", R.PROVISIONER),
+    **{
+        (method, f"/scim/v2/{path}"): _at("organization", R.PROVISIONER)
+        for path in ("Users/{user_id}", "Groups/{group_id}")
+        for method in ("GET", "PUT", "PATCH", "DELETE")
+    },
+    ("GET", "/scim/v2/ServiceProviderConfig"): _at("organization", R.PROVISIONER),
+    ("GET", "/scim/v2/ResourceTypes"): _at("organization", R.PROVISIONER),
+    ("GET", "/scim/v2/ResourceTypes/{wanted}"): _at("organization", R.PROVISIONER),
+    ("GET", "/scim/v2/Schemas"): _at("organization", R.PROVISIONER),
+    ("GET", "/scim/v2/Schemas/{wanted}"): _at("organization", R.PROVISIONER),
+    ("GET", "/scim/v2/{rest}"): _at("organization", R.PROVISIONER),
     ("POST", "/agent/v1/enrol"): PUBLIC,  # proves a one-time token in its body
     ("GET", "/agent/v1/desired"): AGENT,
     ("POST", "/agent/v1/status"): AGENT,
