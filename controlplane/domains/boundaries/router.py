@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from controlplane.core import audit
-from controlplane.core.http import Context, Transaction, TransactionRoute
+from controlplane.core.http import LARGEST_SEQUENCE, Context, Transaction, TransactionRoute
 from controlplane.domains.audit import repository as audit_repository
 from controlplane.domains.audit.schemas import AuditEventOut, AuditPageOut
 from controlplane.domains.boundaries import repository
@@ -34,7 +34,7 @@ def boundary_audit(
     boundary: str,
     session: Transaction,
     ctx: Context,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, le=LARGEST_SEQUENCE)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> AuditPageOut:
     """Read a boundary's audit chain; the reading itself becomes an event of it."""
