@@ -15,13 +15,13 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from ringfence.cli import access, certificates, installs, models, organizations, runs
+from ringfence.cli import access, certificates, decisions, installs, models, organizations, runs
 from ringfence.cli.output import CommandError, Exit, code_for, describe, err, print_json
 from ringfence.client import ApiError
 
 ORDER = (
     *("up", "status", "logs", "down", "reset"),
-    *("organization", "connect", "grant", "install", "run", "certificate"),
+    *("organization", "connect", "grant", "install", "run", "certificate", "access"),
     *("key", "chat", "usage", "version"),
 )
 """Commands in the order of the main job, which the help keeps."""
@@ -50,6 +50,7 @@ app.add_typer(access.grant_app, name="grant")
 app.add_typer(installs.app, name="install")
 app.add_typer(runs.app, name="run")
 app.add_typer(certificates.app, name="certificate")
+app.add_typer(decisions.app, name="access")
 app.add_typer(models.key_app, name="key")
 app.command("chat")(models.chat)
 app.command("usage")(models.usage)
