@@ -19,6 +19,7 @@ from ringfence.cli import (
     access,
     audit,
     certificates,
+    decisions,
     installs,
     models,
     organizations,
@@ -32,7 +33,17 @@ from ringfence.client import ApiError
 
 ORDER = (
     *("up", "status", "logs", "down", "reset"),
-    *("organization", "connect", "grant", "install", "run", "certificate", "report", "audit"),
+    *(
+        "organization",
+        "connect",
+        "grant",
+        "install",
+        "run",
+        "certificate",
+        "report",
+        "audit",
+        "access",
+    ),
     *("key", "chat", "usage", "token", "service", "trail", "version"),
 )
 """Commands in the order of the main job, which the help keeps."""
@@ -63,6 +74,7 @@ app.add_typer(runs.app, name="run")
 app.add_typer(certificates.app, name="certificate")
 app.add_typer(reports.app, name="report")
 app.add_typer(audit.app, name="audit")
+app.add_typer(decisions.app, name="access")
 app.add_typer(models.key_app, name="key")
 app.add_typer(tokens.token_app, name="token")
 app.add_typer(services.app, name="service")
