@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from starlette.concurrency import run_in_threadpool
 
+from controlplane import console
 from controlplane.adapters.aws.accounts import account_directory
 from controlplane.adapters.oidc.client import OidcClient
 from controlplane.adapters.oidc.client_key import ClientKey
@@ -26,17 +27,22 @@ from controlplane.core import logging
 from controlplane.core.db import Database, Scope
 from controlplane.core.http import install_edge
 from controlplane.domains.agents import router as agents
+from controlplane.domains.approvals import router as approvals
+from controlplane.domains.audit import router as audit
 from controlplane.domains.blueprint_registry import router as blueprint_registry
 from controlplane.domains.boundaries import router as boundaries
 from controlplane.domains.catalog import router as catalog
 from controlplane.domains.certificates import router as certificates
 from controlplane.domains.connections import router as connections
 from controlplane.domains.connections.service import Pins
+from controlplane.domains.directory import router as directory
+from controlplane.domains.directory import service_identity_router as services
 from controlplane.domains.documents import router as documents
 from controlplane.domains.entitlements import router as entitlements
 from controlplane.domains.grants import router as grants
 from controlplane.domains.identity import router as identity
 from controlplane.domains.identity import sign_in_router
+from controlplane.domains.identity import token_router as tokens
 from controlplane.domains.identity.authorizer import PeopleAuthorizer
 from controlplane.domains.identity.browser_gate import BrowserGate
 from controlplane.domains.identity.providers import Providers, read_providers
@@ -44,6 +50,7 @@ from controlplane.domains.identity.sessions import SessionLimits
 from controlplane.domains.identity.sign_in import SignIn
 from controlplane.domains.installs import router as installs
 from controlplane.domains.organizations import router as organizations
+from controlplane.domains.reports import router as reports
 from controlplane.domains.runs import router as runs
 from controlplane.domains.usage import router as usage
 
@@ -51,9 +58,13 @@ VERSION = "0.1.0"
 ROUTERS = (
     identity.router,
     sign_in_router.router,
+    tokens.router,
     documents.router,
     organizations.router,
+    directory.router,
+    services.router,
     boundaries.router,
+    approvals.router,
     catalog.router,
     entitlements.router,
     connections.router,
@@ -64,11 +75,15 @@ ROUTERS = (
     runs.router,
     runs.stream_router,
     usage.router,
+    reports.router,
+    reports.file_router,
+    audit.router,
     agents.people_router,
     agents.enrol_router,
     agents.agent_router,
     agents.poll_router,
     usage.agent_router,
+    audit.agent_router,
 )
 
 health = APIRouter(tags=["health"])
@@ -154,6 +169,7 @@ def make_routes() -> FastAPI:
     app.include_router(health)
     for router in ROUTERS:
         app.include_router(router)
+    console.install(app)
     return app
 
 

@@ -22,6 +22,8 @@ from wire.organization_document import (
     GroupEntry,
     ModelsEntry,
     OrganizationDocument,
+    ProvisioningEntry,
+    RoleMappingEntry,
     SignInEntry,
     TargetEntry,
 )
@@ -35,6 +37,8 @@ __all__ = [
     "ModelsEntry",
     "OrganizationDocument",
     "Problem",
+    "ProvisioningEntry",
+    "RoleMappingEntry",
     "SignInEntry",
     "TargetEntry",
     "check",
@@ -92,6 +96,7 @@ def check(
         *_duplicates(document),
         *_references(document),
         *_networks(document),
+        *_role_mappings(document),
         *_roles(document),
     ]
     if blueprints is not None:
@@ -156,6 +161,8 @@ _CONTAINERS: dict[str, type[Document]] = {
     "": OrganizationDocument,
     "accounts": AccountEntry,
     "groups": GroupEntry,
+    "role_mappings": RoleMappingEntry,
+    "provisioning": ProvisioningEntry,
     "boundaries": BoundaryEntry,
     "boundaries.target": TargetEntry,
     "boundaries.connection": ConnectionEntry,
@@ -239,6 +246,35 @@ def _references(document: dict[str, Any]) -> Iterator[Problem]:
                 )
 
 
+def _role_mappings(document: dict[str, Any]) -> Iterator[Problem]:
+    groups = {item.get("name") for _, item in _items(document, "groups")}
+    boundaries = {item.get("name") for _, item in _items(document, "boundaries")}
+    first: dict[tuple[Any, Any, Any], int] = {}
+    for index, mapping in _items(document, "role_mappings"):
+        group, boundary = mapping.get("group"), mapping.get("boundary")
+        if isinstance(group, str) and group not in groups:
+            yield Problem(
+                path=f"role_mappings[{index}].group",
+                message=f"there is no group called {group!r} in `groups`",
+                fix=f"use one of {_listed(groups)}, or add it to `groups`, with `members: []`"
+                " where the identity provider says who is in it",
+            )
+        if isinstance(boundary, str) and boundary not in boundaries:
+            yield Problem(
+                path=f"role_mappings[{index}].boundary",
+                message=f"there is no boundary called {boundary!r} in `boundaries`",
+                fix=f"use one of {_listed(boundaries)}, or leave it out for the whole organization",
+            )
+        key = (str(group), str(mapping.get("role")), str(boundary))
+        if key in first:
+            yield Problem(
+                path=f"role_mappings[{index}]",
+                message=f"this mapping is there already, as role_mappings[{first[key]}]",
+                fix="remove one of the two",
+            )
+        first.setdefault(key, index)
+
+
 def _listed(names: Collection[Any]) -> str:
     known = sorted(str(name) for name in names if name is not None)
     return ", ".join(known) if known else "(none)"
@@ -278,13 +314,15 @@ def _roles(document: dict[str, Any]) -> Iterator[Problem]:
         return
     askers = {text for _, text in _texts(people.get("solution-architect"))}
     approvers = {text for _, text in _texts(people.get("approver"))}
-    if not askers:
+    # Who is in a mapped group is for the identity provider to say: it may be somebody.
+    mapped = {m.get("role") for _, m in _items(document, "role_mappings") if "boundary" not in m}
+    if not askers and "solution-architect" not in mapped:
         yield Problem(
             path="people",
             message="nobody is a solution-architect, so nobody can request a grant",
             fix="add `solution-architect: [<subject>]`",
         )
-    if not approvers - askers:
+    if not approvers - askers and "approver" not in mapped:
         yield Problem(
             path="people",
             message="no approver is another person than the solution architects: four eyes",

@@ -78,6 +78,24 @@ class GroupEntry(Document):
 
     name: GroupName
     members: tuple[Subject, ...] = Field(max_length=10000)
+    """May be empty where the identity provider says who is in it, at sign-in or over SCIM."""
+
+
+class RoleMappingEntry(Document):
+    """A role that every member of a group has while being in it."""
+
+    group: GroupName
+    """Name of an entry of `groups`."""
+    role: RoleName
+    boundary: BoundaryName | None = None
+    """Name of an entry of `boundaries`; without it the role counts for the whole organization."""
+
+
+class ProvisioningEntry(Document):
+    """How people whom the identity provider pushes over SCIM are known again at sign-in."""
+
+    subject: Literal["userName", "externalId"] = "userName"
+    """The SCIM attribute that equals the subject (`sub`) of the provider's own tokens."""
 
 
 Claim = Annotated[str, Field(pattern=r"^[A-Za-z0-9_:/.-]{1,200}$")]
@@ -126,6 +144,9 @@ class OrganizationDocument(Message):
     groups: tuple[GroupEntry, ...] = Field(default=(), max_length=1000)
     people: dict[RoleName, tuple[Subject, ...]]
     """Roles for the whole organization."""
+    role_mappings: tuple[RoleMappingEntry, ...] = Field(default=(), max_length=1000)
+    """Roles by group, for the organization or one boundary."""
+    provisioning: ProvisioningEntry = ProvisioningEntry()
     boundaries: tuple[BoundaryEntry, ...] = Field(min_length=1, max_length=200)
 
     def account(self, name: str) -> AccountEntry:

@@ -11,7 +11,21 @@ from uuid import UUID
 
 from controlplane.core.db import Scope
 
-ActorKind = Literal["human", "service", "agent", "system", "anonymous"]
+ActorKind = Literal["human", "service", "break-glass", "agent", "system", "anonymous"]
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """What an API token narrows its holder to; a field that is None narrows nothing."""
+
+    token_id: UUID
+    organization_id: UUID | None = None
+    boundary_id: UUID | None = None
+    roles: frozenset[str] | None = None
+
+    def narrows(self) -> bool:
+        """Tell whether the token can do less than its holder."""
+        return self.organization_id is not None or self.roles is not None
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,8 @@ class Actor:
     display: str
     person_key: str | None = None
     """A claim by which two identities are one person (for example the employee number)."""
+    restriction: Restriction | None = None
+    """Of the API token that was presented; None for a session and inside the control plane."""
 
     def is_same_person(self, issuer: str, subject: str, person_key: str | None) -> bool:
         """Tell whether another identity is this person: the same, or one with the same key."""

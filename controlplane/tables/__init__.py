@@ -13,16 +13,36 @@ from controlplane.core.run_engine import tables as run_engine
 from controlplane.tables import (
     access,
     agents,
+    break_glass,
     catalog,
+    checkpoints,
     identity,
     installs,
     organizations,
+    provisioning,
+    reports,
+    services,
     sign_in,
+    usage,
 )
 
 LOADED = (
-    *(audit, outbox, access, agents, catalog, identity, installs, organizations, run_engine),
+    audit,
+    outbox,
+    access,
+    agents,
+    break_glass,
+    catalog,
+    checkpoints,
+    identity,
+    installs,
+    organizations,
+    provisioning,
+    reports,
+    run_engine,
+    services,
     sign_in,
+    usage,
 )
 """Modules that define tables; being imported here is what puts them into the metadata."""
 

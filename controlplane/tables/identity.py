@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, func
@@ -31,10 +32,12 @@ class RoleName(StrEnum):
     BOUNDARY_ADMIN = "boundary-admin"
     ENGINEER = "engineer"
     AUDITOR = "auditor"
+    PROVISIONER = "provisioner"
+    """Held by a service identity: pushes people and groups over SCIM and can do nothing else."""
 
 
 class Role(Base):
-    """The catalogue of roles; seeded by the first migration."""
+    """The catalogue of roles; seeded by the migrations."""
 
     __tablename__ = "role"
     __table_args__ = ({"info": {"tenancy": "platform"}},)
@@ -50,6 +53,8 @@ class Principal(Base):
     __table_args__ = (
         UniqueConstraint("issuer", "subject"),
         CheckConstraint("kind IN ('human', 'service', 'break-glass')", name="kind"),
+        CheckConstraint("organization_id IS NULL OR kind = 'service'", name="service"),
+        ForeignKeyConstraint(["organization_id"], ["organization.id"]),
         {"info": {"tenancy": "platform"}},
     )
 
@@ -62,15 +67,27 @@ class Principal(Base):
     """Two principals with the same key are one person for four eyes."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     disabled_at: Mapped[datetime | None]
+    organization_id: Mapped[UUID | None]
+    """A service identity's organization; None for people, whose issuer says where they belong."""
 
 
 class ApiToken(Base):
-    """A bearer token; only its SHA-256 is kept (256 random bits need no slow hash)."""
+    """A bearer token; only its SHA-256 is kept (256 random bits need no slow hash).
+
+    Organization, boundary and roles narrow what the holder has at the time of use; they never give
+    anything.
+    """
 
     __tablename__ = "api_token"
     __table_args__ = (
         UniqueConstraint("token_hash"),
         ForeignKeyConstraint(["principal_id"], ["principal.id"]),
+        ForeignKeyConstraint(["organization_id"], ["organization.id"]),
+        ForeignKeyConstraint(
+            ["organization_id", "boundary_id"], ["boundary.organization_id", "boundary.id"]
+        ),
+        CheckConstraint("boundary_id IS NULL OR organization_id IS NOT NULL", name="layers"),
+        Index(None, "principal_id"),
         {"info": {"tenancy": "platform"}},
     )
 
@@ -81,6 +98,19 @@ class ApiToken(Base):
     expires_at: Mapped[datetime]
     """A token always expires."""
     revoked_at: Mapped[datetime | None]
+    name: Mapped[str] = mapped_column(server_default="token")
+    prefix: Mapped[str] = mapped_column(server_default="")
+    """The token's first characters, by which its holder knows it again."""
+    created_by: Mapped[UUID | None]
+    organization_id: Mapped[UUID | None]
+    """None: every organization of the holder, and the platform."""
+    boundary_id: Mapped[UUID | None]
+    """None: every boundary of the holder."""
+    roles: Mapped[list[Any] | None]
+    """Names of the roles it may use; None: all that the holder has."""
+    last_used_at: Mapped[datetime | None]
+    """Written at most once a minute."""
+    revoked_by: Mapped[UUID | None]
 
 
 class PlatformRole(Base):
@@ -108,9 +138,14 @@ class IdentityProvider(OrganizationScoped, Base):
 
     __tablename__ = "identity_provider"
     # An issuer belongs to one organization only: otherwise one could claim the people of another.
-    __table_args__ = organization_table(UniqueConstraint("issuer"))
+    __table_args__ = organization_table(
+        UniqueConstraint("issuer"),
+        CheckConstraint("subject_attribute IN ('userName', 'externalId')", name="subject"),
+    )
 
     issuer: Mapped[str]
+    subject_attribute: Mapped[str] = mapped_column(server_default="userName")
+    """Which attribute of a person pushed over SCIM is the subject that sign-in will show."""
     is_current: Mapped[bool] = mapped_column(server_default="true")
     """The one that the organization's people are sent to; an earlier issuer stays claimed."""
     client_id: Mapped[str | None]
@@ -140,13 +175,29 @@ class PrincipalGroup(OrganizationScoped, Base):
     """A group of an organization's people."""
 
     __tablename__ = "principal_group"
-    __table_args__ = organization_table(UniqueConstraint("organization_id", "name"))
+    __table_args__ = organization_table(
+        UniqueConstraint("organization_id", "name"),
+        CheckConstraint("source IN ('file', 'scim')", name="source"),
+    )
 
     name: Mapped[str]
+    source: Mapped[str] = mapped_column(server_default="file")
+    """Who made the group: the organization's file, or its identity provider over SCIM."""
+    external_id: Mapped[str | None]
+    provisioned_at: Mapped[datetime | None]
+    """Since when SCIM knows the group; None while it does not, also of a group it deleted."""
+    changed_at: Mapped[datetime | None]
+    """When SCIM last changed it."""
+    version: Mapped[int] = mapped_column(server_default="1")
+    """Counts SCIM's changes; its entity tag."""
 
 
 class GroupMember(OrganizationScoped, Base):
-    """A principal in a group, from when to when."""
+    """A principal in a group, from when to when, and who says so.
+
+    File, sign-in claims and SCIM each write their own rows and leave the others' alone; a person is
+    in the group while any of them says so.
+    """
 
     __tablename__ = "group_member"
     __table_args__ = organization_table(

@@ -101,6 +101,25 @@ class Api:
                 {"fix": "correct RINGFENCE_API_URL"},
             ) from error
 
+    def lines(self, path: str, **params: Any) -> Iterator[bytes]:
+        """Yield the lines of a document that is too large to hold, as they arrive.
+
+        Raises: ApiError, also when the answer breaks off.
+        """
+        try:
+            with self._client.stream("GET", path, params=params or None) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _error(answer)
+                rest = b""
+                for chunk in answer.iter_bytes():
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    yield from whole
+                if rest:
+                    yield rest
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+
     def _unreachable(self, error: Exception) -> ApiError:
         return ApiError(
             0,

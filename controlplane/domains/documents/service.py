@@ -166,12 +166,10 @@ def _write(
         for entry in document.boundaries
     ]
     people = _principals(session, document)
-    groups = organization_service.ensure_groups(
-        session,
-        ctx,
-        organization_id,
-        {g.name: {people[m] for m in g.members} for g in document.groups},
-    )
+    members = {g.name: {people[m] for m in g.members} for g in document.groups}
+    if not is_new and organization_service.changes_members(session, members):
+        _require_administrator(ctx, "groups")
+    groups = organization_service.ensure_groups(session, ctx, organization_id, members)
     _set_roles(session, ctx, organization_id, document, ids, people, groups, is_new)
     organization_service.ensure_guests(
         session, ctx, organization_id, [people[s] for s in document.guests]
@@ -206,7 +204,10 @@ def _ensure_organization(
         session,
         organization_id,
         document.identity_provider,
-        (document.sign_in or SignInEntry()).columns(),
+        {
+            **(document.sign_in or SignInEntry()).columns(),
+            "subject_attribute": document.provisioning.subject,
+        },
     )
     organization_service.ensure_accounts(
         session,
@@ -290,16 +291,26 @@ def _set_roles(
         wanted |= {
             WantedRole(RoleName.ENGINEER, None, groups[name], boundary_id) for name in entry.groups
         }
+    wanted |= {
+        WantedRole(m.role, None, groups[m.group], ids[m.boundary] if m.boundary else None)
+        for m in document.role_mappings
+    }
     missing, surplus = organization_service.role_changes(session, wanted)
-    if not is_new and (missing or surplus) and RoleName.PLATFORM_ADMIN not in ctx.roles:
+    if not is_new and (missing or surplus):
+        _require_administrator(ctx, "people")
+    organization_service.ensure_roles(session, ctx, organization_id, wanted, reason=REASON)
+
+
+def _require_administrator(ctx: OpContext, field: str) -> None:
+    """Refuse a change of who may do what. Raises: ForbiddenError."""
+    if RoleName.PLATFORM_ADMIN not in ctx.roles:
         raise ForbiddenError(
             "this file changes who has which role; only a platform-admin of the organization"
             " may do that once the organization exists",
             code="roles-protected",
-            field="people",
+            field=field,
             fix="have a platform-admin apply the file, or leave people and groups as they are",
         )
-    organization_service.ensure_roles(session, ctx, organization_id, wanted, reason=REASON)
 
 
 def _ensure_models(

@@ -19,6 +19,7 @@ from controlplane.tables.identity import (
     RoleAssignment,
 )
 from controlplane.tables.organizations import CloudAccount, Organization
+from controlplane.tables.services import ServiceIdentity
 
 
 def get_organization(session: Session, name: str) -> Organization:
@@ -56,12 +57,25 @@ def list_current_members(
     return {m.principal_id: m for m in session.scalars(statement)}
 
 
+def list_current_groups_of(session: Session, principal_id: UUID | None) -> frozenset[UUID]:
+    """Return the groups that a principal is in now."""
+    statement = select(GroupMember.group_id).where(
+        GroupMember.principal_id == principal_id, GroupMember.valid_until.is_(None)
+    )
+    return frozenset(session.scalars(statement))
+
+
 def list_current_assignments(session: Session) -> list[RoleAssignment]:
     """Return all role assignments of the organization that hold now, as we know it now."""
     statement = select(RoleAssignment).where(
         RoleAssignment.superseded_at.is_(None), RoleAssignment.valid_until.is_(None)
     )
     return list(session.scalars(statement))
+
+
+def list_service_principals(session: Session) -> frozenset[UUID]:
+    """Return the principals of the organization's service identities."""
+    return frozenset(session.scalars(select(ServiceIdentity.principal_id)))
 
 
 def end_assignment(

@@ -25,6 +25,8 @@ PEOPLE = {
     "ren@acme.test": "boundary-admin",
     "rui@acme.test": "engineer",
 }
+ADMINS = {"bea@acme.test": "payments", "ren@acme.test": "research"}
+"""Administrators of one boundary each, through the group that the demo's file maps."""
 MODELS = [
     {"name": "tiny-coder", "kind": "Base", "digest": "sha256:" + "a" * 64, "size": 10,
      "format": "gguf", "base_digest": None},
@@ -61,7 +63,7 @@ def register(urls: DatabaseUrls, folder: Path) -> None:
             "boundary": None,
             "token": token_of(subject),
         }
-        for subject, role in PEOPLE.items()
+        for subject, role in {**PEOPLE, **dict.fromkeys(ADMINS, "boundary-admin")}.items()
     ]
     people.write_text(json.dumps(rows))
     manifests = folder / "blueprints.json"

@@ -21,7 +21,7 @@ def test_migrating_twice_changes_nothing(database: DatabaseUrls) -> None:
     upgrade(database.owner)
     with psycopg.connect(database.admin) as connection:
         roles = connection.execute("SELECT count(*) FROM role").fetchone()
-    assert roles == (6,)
+    assert roles == (7,)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,42 @@ MISTAKES: list[tuple[str, Callable[[dict[str, Any]], None], str, str]] = [
         "is there already, as boundaries[0]",
     ),
     (
+        "a mapping of an unknown group",
+        lambda d: d["role_mappings"][1].update(group="nobody"),
+        "role_mappings[1].group",
+        "there is no group called 'nobody'",
+    ),
+    (
+        "a mapping in an unknown boundary",
+        lambda d: d["role_mappings"][0].update(boundary="treasury"),
+        "role_mappings[0].boundary",
+        "there is no boundary called 'treasury'",
+    ),
+    (
+        "a mapping to an unknown role",
+        lambda d: d["role_mappings"][0].update(role="king"),
+        "role_mappings[0].role",
+        "Input should be",
+    ),
+    (
+        "the same mapping twice",
+        lambda d: d["role_mappings"].append(dict(d["role_mappings"][0])),
+        "role_mappings[2]",
+        "is there already, as role_mappings[0]",
+    ),
+    (
+        "an unknown field of a mapping",
+        lambda d: d["role_mappings"][0].update(colour="blue"),
+        "role_mappings[0].colour",
+        "unknown field 'colour'",
+    ),
+    (
+        "an unknown subject attribute",
+        lambda d: d.update(provisioning={"subject": "email"}),
+        "provisioning.subject",
+        "Input should be",
+    ),
+    (
         "a missing blueprint",
         lambda d: d["boundaries"][0].update(blueprint="gke"),
         "boundaries[0].blueprint",
