@@ -24,13 +24,14 @@ from ringfence.cli import (
     organizations,
     runs,
     services,
+    sign_in,
     tokens,
 )
 from ringfence.cli.output import CommandError, Exit, code_for, describe, err, print_json
 from ringfence.client import ApiError
 
 ORDER = (
-    *("up", "status", "logs", "down", "reset"),
+    *("up", "status", "logs", "down", "reset", "login", "logout"),
     *("organization", "connect", "grant", "install", "run", "certificate", "audit"),
     *("key", "chat", "usage", "token", "service", "version"),
 )
@@ -64,6 +65,8 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(models.key_app, name="key")
 app.add_typer(tokens.token_app, name="token")
 app.add_typer(services.app, name="service")
+app.command("login")(sign_in.login)
+app.command("logout")(sign_in.logout)
 app.command("chat")(models.chat)
 app.command("usage")(models.usage)
 
