@@ -27,6 +27,7 @@ from controlplane.domains.audit.tasks import CHECKPOINT, sign_checkpoint
 from controlplane.domains.connections.service import VERIFY
 from controlplane.domains.grants.tasks import verify_connection
 from controlplane.domains.reports.service import GENERATE
+from controlplane.domains.reports.session_record import RecordedSessions
 from controlplane.domains.reports.tasks import Maker, generate_report
 from controlplane.reconcilers import access_end
 from controlplane.reconcilers.grants import CLOSE_PARKED, WATCH
@@ -76,7 +77,11 @@ def jobs(db: Database, ports: Ports) -> dict[str, Job]:
 
 def provision_ports(settings: WorkerSettings) -> Ports:
     """Return the outside systems of an install."""
-    sessions = StsSessions(settings.aws_credentials_file, settings.aws_endpoint_url)
+    # Every session of a customer's role is recorded, whoever asks for it.
+    sessions = RecordedSessions(
+        StsSessions(settings.aws_credentials_file, settings.aws_endpoint_url),
+        Database.connect(settings.database_url(), pool_size=2),
+    )
     state = StateStore.from_file(settings.state_database_url_file)
     engine = PulumiEngine(
         PulumiSettings(

@@ -26,11 +26,14 @@ from wire.report import (
     MANIFEST_TYPE,
     ROW_HASH,
     STATEMENT_TYPE,
+    HourCoverage,
     ManifestFile,
     ReportManifest,
     ReportStatement,
 )
 
+MOST_HOURS = 12
+"""Hours without a file that a verdict names."""
 JSON_NAME, CSV_NAME = "report.json", "report.csv"
 """Names of the files attached to the PDF."""
 
@@ -255,15 +258,23 @@ def _completeness(statement: ReportStatement, rows: Rows) -> Judged:
     if rows.totals != stated.control_totals:
         differing = [c for c, t in stated.control_totals.items() if rows.totals.get(c) != t]
         wrong.append(f"the control totals do not add up in: {', '.join(differing)}")
-    empty = [hour for hour in stated.coverage if hour.files == 0]
-    if empty:
-        hours = ", ".join(f"{hour.hour:%Y-%m-%d %H}h" for hour in empty[:12])
-        wrong.append(f"the trail extract has no file for {len(empty)} hours: {hours}")
+    lost = [hour for hour in stated.coverage if hour.files == 0 and hour.sessions > 0]
+    if lost:
+        wrong.append(f"the trail extract has no file for hours with sessions: {_hours(lost)}")
     if wrong:
         return Judged("incomplete", tuple(wrong))
-    if stated.known_gaps:
-        return Judged("complete-with-gaps", stated.known_gaps)
+    gaps = stated.known_gaps
+    empty = [hour for hour in stated.coverage if hour.files == 0]
+    if empty:
+        gaps = (f"the trail extract has no file for {len(empty)} hours: {_hours(empty)}", *gaps)
+    if gaps:
+        return Judged("complete-with-gaps", gaps)
     return Judged("complete", ())
+
+
+def _hours(hours: list[HourCoverage]) -> str:
+    shown = ", ".join(f"{hour.boundary} {hour.hour:%Y-%m-%d %H}h" for hour in hours[:MOST_HOURS])
+    return shown + (" and more" if len(hours) > MOST_HOURS else "")
 
 
 def _freshness(statement: ReportStatement, now: datetime, max_age: timedelta | None) -> Judged:

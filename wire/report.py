@@ -97,11 +97,14 @@ class LegendEntry(Document):
 
 
 class HourCoverage(Document):
-    """What an extract of the customer's trail holds for one hour of one account and region."""
+    """What an extract of a boundary's trail holds for one hour, beside what we recorded in it."""
 
+    boundary: str
     hour: datetime
     files: int = Field(ge=0)
     events: int = Field(ge=0)
+    sessions: int = Field(ge=0)
+    """Sessions of ours that were opened in this hour; with no file they cannot be compared."""
 
 
 class System(Document):

@@ -22,6 +22,7 @@ from ringfence.cli import (
     installs,
     models,
     organizations,
+    reports,
     runs,
     services,
     sign_in,
@@ -32,8 +33,8 @@ from ringfence.client import ApiError
 
 ORDER = (
     *("up", "status", "logs", "down", "reset", "login", "logout"),
-    *("organization", "connect", "grant", "install", "run", "certificate", "audit"),
-    *("key", "chat", "usage", "token", "service", "version"),
+    *("organization", "connect", "grant", "install", "run", "certificate", "report", "audit"),
+    *("key", "chat", "usage", "token", "service", "trail", "version"),
 )
 """Commands in the order of the main job, which the help keeps."""
 
@@ -61,6 +62,7 @@ app.add_typer(access.grant_app, name="grant")
 app.add_typer(installs.app, name="install")
 app.add_typer(runs.app, name="run")
 app.add_typer(certificates.app, name="certificate")
+app.add_typer(reports.app, name="report")
 app.add_typer(audit.app, name="audit")
 app.add_typer(models.key_app, name="key")
 app.add_typer(tokens.token_app, name="token")

@@ -140,6 +140,8 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/reports/{report_id}"): _at("boundary", *REPORT_READERS),
     ("GET", "/v1/reports/{report_id}/rows"): _at("boundary", *REPORT_READERS),
     ("GET", "/v1/reports/{report_id}/files/{format}"): _at("boundary", *REPORT_READERS),
+    ("POST", "/v1/boundaries/{boundary}/trail-extracts"): _at("boundary", *REPORT_READERS),
+    ("GET", "/v1/boundaries/{boundary}/trail-extracts"): _at("boundary", *REPORT_READERS),
     ("POST", "/agent/v1/enrol"): PUBLIC,  # proves a one-time token in its body
     ("GET", "/agent/v1/desired"): AGENT,
     ("POST", "/agent/v1/status"): AGENT,

@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import func, insert, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from controlplane.core.errors import NotFoundError
 from controlplane.domains.reports.writer import Piece
@@ -125,10 +125,20 @@ def find_trail_file(session: Session, boundary_id: UUID, digest: str) -> TrailFi
 def list_trail_files(
     session: Session, boundary_id: UUID, start: datetime | None = None, end: datetime | None = None
 ) -> list[TrailFile]:
-    """Return a boundary's trail files, without their bytes' being read twice, by delivery."""
+    """Return a boundary's trail files by delivery, without their bytes."""
     statement = select(TrailFile).where(TrailFile.boundary_id == boundary_id)
     if start is not None:
         statement = statement.where(func.coalesce(TrailFile.last_event_at, start) >= start)
     if end is not None:
         statement = statement.where(func.coalesce(TrailFile.first_event_at, end) <= end)
+    statement = statement.options(defer(TrailFile.data, raiseload=True))
     return list(session.scalars(statement.order_by(TrailFile.delivered_at, TrailFile.name)))
+
+
+def trail_bytes(session: Session, file: TrailFile) -> bytes:
+    """Return the bytes of a trail file."""
+    return session.scalars(
+        select(TrailFile.data).where(
+            TrailFile.boundary_id == file.boundary_id, TrailFile.id == file.id
+        )
+    ).one()

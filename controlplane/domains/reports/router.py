@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Body, Query
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
@@ -18,16 +18,18 @@ from controlplane.core.http import (
     Transaction,
     TransactionRoute,
 )
-from controlplane.domains.boundaries.repository import list_boundaries
+from controlplane.domains.boundaries.repository import get_boundary, list_boundaries
 from controlplane.domains.identity import repository as identity
 from controlplane.domains.identity.schemas import person_out
-from controlplane.domains.reports import repository, service
+from controlplane.domains.reports import repository, service, trail
 from controlplane.domains.reports.schemas import (
     ReportFileOut,
     ReportIn,
     ReportOut,
     ReportRowsOut,
     ReportsOut,
+    TrailFileOut,
+    TrailFilesOut,
 )
 from controlplane.tables.reports import Report
 from wire.report import FileFormat
@@ -74,6 +76,30 @@ def report_rows(
     """Read rows of a finished report, after row number `after`."""
     rows, following = service.read_rows(session, ctx, report_id, after=after, limit=limit)
     return ReportRowsOut(rows=rows, next_after=following)
+
+
+@router.post("/boundaries/{boundary}/trail-extracts", operation_id="trail_upload", status_code=201)
+def trail_upload(
+    boundary: str,
+    name: Annotated[str, Query(max_length=200)],
+    data: Annotated[bytes, Body(media_type="application/gzip")],
+    session: Transaction,
+    ctx: Context,
+) -> TrailFileOut:
+    """Hand over one file of the customer's CloudTrail, unchanged and under its own name."""
+    found = get_boundary(session, boundary)
+    row = trail.keep_file(session, ctx, found, name=name, data=data)
+    return TrailFileOut.model_validate(row, from_attributes=True)
+
+
+@router.get("/boundaries/{boundary}/trail-extracts", operation_id="trail_list")
+def trail_list(boundary: str, session: Transaction, ctx: Context) -> TrailFilesOut:
+    """List the trail files that were handed over for a boundary."""
+    found = get_boundary(session, boundary)
+    rows = repository.list_trail_files(session, found.id)
+    return TrailFilesOut(
+        files=[TrailFileOut.model_validate(row, from_attributes=True) for row in rows]
+    )
 
 
 @file_router.get(

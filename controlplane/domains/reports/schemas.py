@@ -16,7 +16,7 @@ class ReportIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    kind: Literal["R1"]
+    kind: Literal["R1", "R3"]
     boundary: str | None = Field(default=None, max_length=100)
     """Name or id; None asks for the whole organization."""
     at: AwareDatetime | None = None

@@ -25,7 +25,7 @@ from controlplane.core.clock import now
 from controlplane.core.db import Database, Scope
 from controlplane.core.errors import RingfenceError
 from controlplane.domains.identity import repository as identity
-from controlplane.domains.reports import entitlements, repository
+from controlplane.domains.reports import entitlements, repository, vendor_sessions
 from controlplane.domains.reports.definition import Definition, Moments, Subject
 from controlplane.domains.reports.service import moment
 from controlplane.domains.reports.writer import (
@@ -53,7 +53,7 @@ from wire.report import (
 
 STATEMENT_SECONDS = 300
 """Longest single query of a report."""
-_DEFINE = {"R1": entitlements.define}
+_DEFINE = {"R1": entitlements.define, "R3": vendor_sessions.define}
 
 
 class Signer(Protocol):

@@ -95,6 +95,11 @@ class Person:
         """POST a JSON body."""
         return self._client.post(path, json=body if body is not None else {}, headers=self._headers)
 
+    def post_bytes(self, path: str, data: bytes) -> Any:
+        """POST a gzip file."""
+        headers = {**self._headers, "Content-Type": "application/gzip"}
+        return self._client.post(path, content=data, headers=headers)
+
     def put(self, path: str, body: Any) -> Any:
         """PUT a JSON body."""
         return self._client.put(path, json=body, headers=self._headers)

@@ -40,8 +40,6 @@ VALUES: dict[str, Any] = {
     "step.state": "pending",
     "step.position": 1,
     "role_assignment.principal_id": UUID(int=1),
-    "usage_bucket.grain": "hour",
-    "usage_export.export": "aggregate",
     "vendor_session.purpose": "work",
     "vendor_session.outcome": "opened",
 }
