@@ -26,25 +26,17 @@ from ringfence.cli import (
     reports,
     runs,
     services,
+    sign_in,
     tokens,
 )
 from ringfence.cli.output import CommandError, Exit, code_for, describe, err, print_json
 from ringfence.client import ApiError
 
 ORDER = (
-    *("up", "status", "logs", "down", "reset"),
-    *(
-        "organization",
-        "connect",
-        "grant",
-        "install",
-        "run",
-        "certificate",
-        "report",
-        "audit",
-        "access",
-    ),
-    *("key", "chat", "usage", "token", "service", "trail", "version"),
+    *("up", "status", "login", "logout", "logs", "down", "reset"),
+    *("organization", "connect", "grant", "install", "run", "certificate"),
+    *("report", "audit", "access", "key", "chat", "usage"),
+    *("token", "service", "trail", "version"),
 )
 """Commands in the order of the main job, which the help keeps."""
 
@@ -78,6 +70,8 @@ app.add_typer(decisions.app, name="access")
 app.add_typer(models.key_app, name="key")
 app.add_typer(tokens.token_app, name="token")
 app.add_typer(services.app, name="service")
+app.command("login")(sign_in.login)
+app.command("logout")(sign_in.logout)
 app.command("chat")(models.chat)
 app.command("usage")(models.usage)
 

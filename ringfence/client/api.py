@@ -62,7 +62,8 @@ class Api:
         try:
             self._client = httpx2.Client(
                 base_url=context.api_url,
-                headers={"Authorization": f"Bearer {context.token}"},
+                # Without a token only what is open to anybody can be asked for.
+                headers={"Authorization": f"Bearer {context.token}"} if context.token else {},
                 timeout=TIMEOUT,
                 # No connection outlives its call: nothing is left to close, and a restarted API
                 # is never spoken to through a dead one.
