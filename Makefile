@@ -43,6 +43,7 @@ check: prepare  ## formatter, linter, types, import contract, budgets, generated
 	$(VENV)/bin/lint-imports --no-cache
 	$(PY) -m wire.crd --check
 	$(PY) -m controlplane.openapi --check
+	$(PY) -m controlplane.audit_reference --check
 	$(PY) -m gateway.reference --check
 	$(PY) -m ringfence.cli.reference --check
 	$(PY) -m pytest -q tests/architecture
@@ -54,6 +55,7 @@ format:  ## format and fix what the linter can fix
 generate: prepare  ## write the generated files: CRDs, OpenAPI
 	$(PY) -m wire.crd --write
 	$(PY) -m controlplane.openapi --write
+	$(PY) -m controlplane.audit_reference --write
 	$(PY) -m gateway.reference
 	$(PY) -m ringfence.cli.reference --write
 
