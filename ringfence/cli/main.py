@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from ringfence.cli import access, certificates, installs, models, organizations, runs
+from ringfence.cli import access, certificates, installs, models, organizations, runs, usage
 from ringfence.cli.output import CommandError, Exit, code_for, describe, err, print_json
 from ringfence.client import ApiError
 
@@ -52,7 +52,7 @@ app.add_typer(runs.app, name="run")
 app.add_typer(certificates.app, name="certificate")
 app.add_typer(models.key_app, name="key")
 app.command("chat")(models.chat)
-app.command("usage")(models.usage)
+app.add_typer(usage.app, name="usage")
 
 
 @app.command("version")

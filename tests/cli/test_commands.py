@@ -271,3 +271,31 @@ def test_an_api_status_has_one_exit_code(status: int, code: int) -> None:
 def test_a_server_error_is_shown_with_its_request() -> None:
     error = ApiError(500, "internal", "our fault", {"request_id": "0192-abc"})
     assert describe(error)[0] == "our fault (request 0192-abc)"
+
+
+def test_usage_sums_up_and_names_each_figure(acme: Cli) -> None:
+    ran = acme("usage", "summary", "payments", "--formulas")
+    assert ran.code == 0
+    for words in ("Acceptance rate (changes)", "Acceptance rate (lines)", "Active users"):
+        assert words in ran.out
+    assert "export unknown" in ran.err
+    document = json.loads(acme("usage", "summary", "payments", "--json").out)
+    assert {"as_of", "is_final", "export", "synthetic", "metrics", "rows"} <= document.keys()
+    head = acme("usage", "export", "payments").out.splitlines()
+    assert head[0].startswith("kind,starts_at,synthetic,group_id")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        (("--boundary", "payments"), Exit.BLOCKED, "install a blueprint"),
+        (("--boundary", "payments", "--speed", "fast"), Exit.USAGE, "--speed"),
+        (("--boundary", "nothing"), Exit.USAGE, "nothing"),
+    ],
+)
+def test_a_replay_that_cannot_be_says_why(
+    words: tuple[str, ...], code: Exit, hint: str, acme: Cli
+) -> None:
+    ran = acme("usage", "replay", *words)
+    assert (ran.code, ran.out) == (code, "")
+    assert hint in ran.err
