@@ -308,6 +308,16 @@ def test_a_day_becomes_final_and_raw_events_and_people_go_in_time(books: Books) 
         assert connection.execute("SELECT count(*) FROM user_daily").fetchone() == (0,)
 
 
+def test_what_is_final_stays_as_it_is(books: Books) -> None:
+    change, moment = uuid4(), NOON - timedelta(days=4)
+    books.report(origin(), shown(change, moment))
+    (first,) = [d for d in books.roll().days if d.day == moment.date()]
+    assert first.is_final
+    books.report(origin(), decided(change, "accepted", TODAY + timedelta(minutes=1)))
+    (again,) = [d for d in books.roll().days if d.day == moment.date()]
+    assert again == first
+
+
 def test_a_day_without_statistics_is_not_joined_in_quadratic_time(books: Books) -> None:
     changes = [uuid4() for _ in range(200)]
     books.report(origin(), *(shown(change, NOON) for change in changes))
