@@ -28,6 +28,7 @@ from ringfence.cli import (
     services,
     sign_in,
     tokens,
+    usage,
 )
 from ringfence.cli.output import CommandError, Exit, code_for, describe, err, print_json
 from ringfence.client import ApiError
@@ -73,7 +74,7 @@ app.add_typer(services.app, name="service")
 app.command("login")(sign_in.login)
 app.command("logout")(sign_in.logout)
 app.command("chat")(models.chat)
-app.command("usage")(models.usage)
+app.add_typer(usage.app, name="usage")
 
 
 @app.command("version")
