@@ -28,6 +28,7 @@ from controlplane.core.db import Database, Scope
 from controlplane.core.http import install_edge
 from controlplane.domains.agents import router as agents
 from controlplane.domains.approvals import router as approvals
+from controlplane.domains.audit import router as audit
 from controlplane.domains.blueprint_registry import router as blueprint_registry
 from controlplane.domains.boundaries import router as boundaries
 from controlplane.domains.catalog import router as catalog
@@ -35,11 +36,13 @@ from controlplane.domains.certificates import router as certificates
 from controlplane.domains.connections import router as connections
 from controlplane.domains.connections.service import Pins
 from controlplane.domains.directory import router as directory
+from controlplane.domains.directory import service_identity_router as services
 from controlplane.domains.documents import router as documents
 from controlplane.domains.entitlements import router as entitlements
 from controlplane.domains.grants import router as grants
 from controlplane.domains.identity import router as identity
 from controlplane.domains.identity import sign_in_router
+from controlplane.domains.identity import token_router as tokens
 from controlplane.domains.identity.authorizer import PeopleAuthorizer
 from controlplane.domains.identity.browser_gate import BrowserGate
 from controlplane.domains.identity.providers import Providers, read_providers
@@ -47,6 +50,7 @@ from controlplane.domains.identity.sessions import SessionLimits
 from controlplane.domains.identity.sign_in import SignIn
 from controlplane.domains.installs import router as installs
 from controlplane.domains.organizations import router as organizations
+from controlplane.domains.reports import router as reports
 from controlplane.domains.runs import router as runs
 from controlplane.domains.usage import router as usage
 
@@ -54,9 +58,11 @@ VERSION = "0.1.0"
 ROUTERS = (
     identity.router,
     sign_in_router.router,
+    tokens.router,
     documents.router,
     organizations.router,
     directory.router,
+    services.router,
     boundaries.router,
     approvals.router,
     catalog.router,
@@ -69,11 +75,15 @@ ROUTERS = (
     runs.router,
     runs.stream_router,
     usage.router,
+    reports.router,
+    reports.file_router,
+    audit.router,
     agents.people_router,
     agents.enrol_router,
     agents.agent_router,
     agents.poll_router,
     usage.agent_router,
+    audit.agent_router,
 )
 
 health = APIRouter(tags=["health"])

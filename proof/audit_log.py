@@ -135,7 +135,9 @@ def verify_export(
     walked = _walk(lines, {c.checkpoint.size for c in claims})
     if walked.broken is not None:
         findings.append(walked.broken)
-    signed_size = _compare(claims, walked, findings)
+    # What was just exported ends with the event of that export, which nobody can have cut.
+    own_event = 1 if is_current else 0
+    signed_size = _compare(claims, walked, own_event, findings)
     _check_links(own, findings)
     _check_anchors(own, kept, findings)
     _check_end(header, walked, signed_size, findings)
@@ -246,7 +248,7 @@ def _walk(lines: Lines, sizes: set[int]) -> _Walked:
     return walked
 
 
-def _compare(claims: list[_Claim], walked: _Walked, findings: list[Finding]) -> int:
+def _compare(claims: list[_Claim], walked: _Walked, own_event: int, findings: list[Finding]) -> int:
     """Compare what was signed with what is there; return the newest size up to which all holds."""
     good, count = 0, walked.walk.size
     own_sizes = {c.checkpoint.size for c in claims if not c.is_anchor}
@@ -263,7 +265,7 @@ def _compare(claims: list[_Claim], walked: _Walked, findings: list[Finding]) -> 
         if size <= count:
             findings.append(_rewritten(good, wrong[0]))
         elif walked.broken is None:
-            findings.append(_shorter(count, wrong[0], is_own=size in own_sizes))
+            findings.append(_shorter(count - own_event, wrong[0], is_own=size in own_sizes))
         # What comes after the first contradiction rests on it; beyond a bad event nothing is known.
         break
     return good
@@ -283,7 +285,7 @@ def _shorter(count: int, signed: Checkpoint, *, is_own: bool) -> Finding:
     return Finding(
         "cut-tail" if is_own else "replayed-backup",
         count + 1,
-        f"the chain ends at {count}, but {signed.size} events were signed at"
+        f"the chain ended at {count}, but {signed.size} events were signed at"
         f" {signed.at.isoformat()}: {reason}",
     )
 

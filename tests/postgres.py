@@ -79,7 +79,9 @@ class DatabaseUrls:
 class ServerProcess:
     """Starts and stops the server; keeps its files in a short folder of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        """`durable` keeps what survives a power cut, as production does; for benchmarks."""
+        self._durable = durable
         self.folder = Path(tempfile.mkdtemp(prefix="rf-pg-"))
         self.password = secrets.token_urlsafe(16)
         self.port = free_port()
@@ -89,10 +91,16 @@ class ServerProcess:
         """Initialise and start; return once it answers."""
         data = self.folder / "data"
         embedded.initialise(data, self.password)
-        argv = [
-            *embedded.server_argv(data, self.port, self.folder),
-            *("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"),
-        ]
+        argv = embedded.server_argv(data, self.port, self.folder)
+        if not self._durable:
+            argv += [
+                "-c",
+                "fsync=off",
+                "-c",
+                "synchronous_commit=off",
+                "-c",
+                "full_page_writes=off",
+            ]
         with (self.folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         server = PostgresServer(self.port, self.password)

@@ -23,7 +23,10 @@ def create() -> None:
         rls.directory_policy(table, "ALL", rule=PLATFORM)
     for table in ("break_glass_seal", "break_glass_attempt"):
         rls.directory_policy(table, "ALL", rule=PLATFORM)
-    for signature in ("authenticate_token(text)", "principal_roles(uuid)"):
+    for signature in (
+        "authenticate_token(text)",
+        "principal_roles(uuid)",
+    ):
         op.execute(f"DROP FUNCTION {signature}")
     _authentication()
     _roles()
@@ -100,17 +103,21 @@ def _roles() -> None:
 
 
 def _tokens() -> None:
+    # Returns when it was made; nothing is made for a principal that is disabled.
     rls.directory_function(
         "create_api_token(new_id uuid, holder uuid, creator uuid, shown_name text,"
         " shown_prefix text, hashed text, ends timestamptz, only_organization uuid,"
         " only_boundary uuid, only_roles jsonb)",
-        "void",
+        "timestamptz",
         """
+        IF NOT EXISTS (SELECT 1 FROM principal p WHERE p.id = holder AND p.disabled_at IS NULL)
+        THEN RETURN NULL; END IF;
         INSERT INTO api_token (id, principal_id, created_by, name, prefix, token_hash, expires_at,
                                organization_id, boundary_id, roles)
         VALUES (new_id, holder, creator, shown_name, shown_prefix, hashed,
                 LEAST(ends, now() + interval '90 days'), only_organization, only_boundary,
                 only_roles);
+        RETURN now();
         """,
         API,
     )
@@ -165,10 +172,11 @@ def _people() -> None:
     rls.directory_function(
         "principal_states(wanted uuid[])",
         "TABLE (id uuid, created_at timestamptz, disabled_at timestamptz,"
-        " last_used_at timestamptz)",
+        " last_used_at timestamptz, last_sign_in_at timestamptz)",
         """
         RETURN QUERY SELECT p.id, p.created_at, p.disabled_at,
-          (SELECT max(t.last_used_at) FROM api_token t WHERE t.principal_id = p.id)
+          (SELECT max(t.last_used_at) FROM api_token t WHERE t.principal_id = p.id),
+          (SELECT max(s.created_at) FROM session s WHERE s.principal_id = p.id)
         FROM principal p WHERE p.id = ANY (wanted);
         """,
         API,

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, func
 from sqlalchemy.orm import Mapped, mapped_column
 
+from controlplane.core.audit import CHAIN_OF_ROW
 from controlplane.core.db import Base
 
 
@@ -19,6 +20,7 @@ def _chain_table(*constraints: Any) -> tuple[Any, ...]:
     """Return `__table_args__` of a table of class chain; its key starts with the chain."""
     return (
         CheckConstraint("boundary_id IS NULL OR organization_id IS NOT NULL", name="layers"),
+        CheckConstraint(CHAIN_OF_ROW, name="own_chain"),
         ForeignKeyConstraint(["chain_id"], ["audit_chain.chain_id"]),
         ForeignKeyConstraint(
             ["organization_id", "boundary_id"], ["boundary.organization_id", "boundary.id"]

@@ -144,6 +144,8 @@ class IdentityProvider(OrganizationScoped, Base):
     )
 
     issuer: Mapped[str]
+    subject_attribute: Mapped[str] = mapped_column(server_default="userName")
+    """Which attribute of a person pushed over SCIM is the subject that sign-in will show."""
     is_current: Mapped[bool] = mapped_column(server_default="true")
     """The one that the organization's people are sent to; an earlier issuer stays claimed."""
     client_id: Mapped[str | None]
@@ -156,8 +158,6 @@ class IdentityProvider(OrganizationScoped, Base):
     display_claim: Mapped[str | None]
     scopes: Mapped[str | None]
     """Separated by spaces."""
-    subject_attribute: Mapped[str] = mapped_column(server_default="userName")
-    """Which attribute of a person pushed over SCIM is the subject that sign-in will show."""
 
 
 class MembershipSource(StrEnum):

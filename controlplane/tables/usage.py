@@ -118,8 +118,9 @@ class UsagePeopleRow(BoundaryScoped, Base):
     window_days: Mapped[int]
     synthetic: Mapped[bool]
     active: Mapped[int] = mapped_column(BigInteger)
-    with_requests: Mapped[int] = mapped_column(BigInteger)
-    with_events: Mapped[int] = mapped_column(BigInteger)
+    with_requests: Mapped[int | None] = mapped_column(BigInteger)
+    with_events: Mapped[int | None] = mapped_column(BigInteger)
+    """Null when withheld: one to four people."""
 
 
 class UsageExportRow(BoundaryScoped, Base):

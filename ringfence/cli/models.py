@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +10,7 @@ from urllib.parse import quote
 import httpx2
 import typer
 
+from ringfence.cli import secret_file
 from ringfence.cli.output import (
     JSON,
     PERSON,
@@ -41,7 +41,7 @@ def create_key(
     """Create a gateway key. It is shown once; only its hash is kept."""
     api = connect(person)
     if file is not None:
-        _reserve(file)
+        secret_file.reserve(file)
     try:
         made = api.post(
             f"{route('boundaries', boundary)}/gateway-keys", {"group": group, "owner": owner}
@@ -59,14 +59,6 @@ def create_key(
         print_json(made)
     elif file is None:
         typer.echo(made["key"])
-
-
-def _reserve(file: Path) -> None:
-    """Make the key's file before the key, so that no key is made that cannot be kept."""
-    try:
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except OSError as error:
-        raise CommandError(f"--file: {file}: {error.strerror}", Exit.USAGE) from error
 
 
 @key_app.command("list")

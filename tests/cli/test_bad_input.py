@@ -35,6 +35,8 @@ def broken(path: Path) -> dict[str, int]:
     return {
         "logo": line("logo:"),
         "accounts[0].account": line("123456789012"),
+        # The boundary that it names is gone with the wrong name.
+        "role_mappings[1].boundary": line("boundary: research"),
         "boundaries[1].name": line("- name: payments", last=True),
         "boundaries[1].blueprint": line("gke-model-stack"),
         "boundaries[1].inputs.cidr": line("10.20.128.0/17"),
@@ -69,7 +71,7 @@ def test_every_mistake_of_a_file_is_named_at_once_and_nothing_is_created(
         assert len(named) == 1, f"{field}:\n{ran.err}"
         assert named[0].startswith(f"{file}:{line}: ")
         assert "(fix: " in named[0]
-    assert "6 problems; nothing was changed" in ran.err
+    assert "7 problems; nothing was changed" in ran.err
     assert seen_by_everyone(api_url) == []
 
 

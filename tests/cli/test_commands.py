@@ -271,3 +271,41 @@ def test_an_api_status_has_one_exit_code(status: int, code: int) -> None:
 def test_a_server_error_is_shown_with_its_request() -> None:
     error = ApiError(500, "internal", "our fault", {"request_id": "0192-abc"})
     assert describe(error)[0] == "our fault (request 0192-abc)"
+
+
+def test_a_token_is_made_into_a_file_listed_and_revoked(acme: Cli) -> None:
+    file = acme.home / "token"
+    scope = ("--organization", "acme", "--boundary", "payments", "--role", "solution-architect")
+    made = acme("token", "create", "--name", "ci", *scope, "--file", str(file))
+    assert (made.code, made.out) == (0, "")
+    secret = file.read_text().strip()
+    assert secret.startswith("rfp_")
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = acme("token", "create", "--name", "ci", "--file", str(file))
+    assert again.code == Exit.USAGE
+    (row,) = [t for t in json.loads(acme("token", "list", "--json").out) if t["name"] == "ci"]
+    assert "acme/payments: solution-architect" in acme("token", "list").out
+    assert secret not in acme("token", "list").out
+    assert acme("token", "revoke", row["id"]).code == 0
+    (row,) = [t for t in json.loads(acme("token", "list", "--json").out) if t["name"] == "ci"]
+    assert row["state"] == "revoked"
+
+
+def test_a_service_is_made_gets_a_token_and_is_disabled(acme: Cli) -> None:
+    admin = ("--as", "max@acme.test")
+    made = acme("service", "create", "acme", "--name", "robot", "--purpose", "nightly",
+                "--role", "auditor", *admin)  # fmt: skip
+    assert made.code == 0, made.err
+    robot = made.out.strip()
+    token = acme("service", "token", "acme", robot, *admin)
+    assert token.out.startswith("rfs_")
+    assert "robot" in acme("service", "list", "acme", *admin).out
+    assert acme("service", "disable", "acme", robot, *admin).code == 0
+    (row,) = json.loads(acme("service", "list", "acme", "--json", *admin).out)
+    assert row["disabled_at"]
+    again = acme("service", "token", "acme", robot, *admin)
+    assert (again.code, again.out) == (Exit.BLOCKED, "")
+    refused = acme("service", "create", "acme", "--name", "x", "--purpose", "y", "--role",
+                   "approver", *admin)  # fmt: skip
+    assert refused.code == Exit.USAGE
+    assert "only people decide" in refused.err

@@ -15,7 +15,7 @@ import pytest
 from gateway.spool import read_segment
 from tests.engine.parts import Engine
 from tests.gateway.parts import AGENT, Boundary, until
-from wire.usage import RollupPush
+from wire.usage import SUPPRESSED, RollupPush
 
 
 def rollups(boundary: Boundary, after: int = 0, token: str = "agent-token") -> httpx2.Response:
@@ -49,20 +49,20 @@ def test_each_request_is_one_event_and_the_roll_up_adds_them_up(boundary: Bounda
     assert len(events) == 6
     assert len({subject for *_, subject, _ in events}) == 2
     push = pushed(boundary, 6)
-    rows = {(r.group_id, r.model_version, r.adapter_id): r for h in push.hours for r in h.rows}
-    base = rows["payments-engineers", "tiny-coder", None]
-    own = rows["payments-engineers", "tiny-coder", "payments-style"]
-    foreign = rows["payments-engineers", "unknown", None]
-    assert (base.requests, own.requests, foreign.requests) == (3, 1, 1)
-    assert foreign.errors == {"model_not_found": 1}
-    assert sum(r.output_tokens for h in push.hours for r in h.rows) == sum(
-        event[3] for event in events
-    )
-    assert sum(r.input_tokens for h in push.hours for r in h.rows) == sum(
-        event[2] for event in events
-    )
+    columns = "group_id, model_version, adapter_id, requests, errors, output_tokens, input_tokens"
+    rows = {row[:3]: row[3:] for row in boundary.rows(f"SELECT {columns} FROM usage_hourly")}
+    assert rows["payments-engineers", "tiny-coder", ""][0] == 3
+    assert rows["payments-engineers", "tiny-coder", "payments-style"][0] == 1
+    assert rows["payments-engineers", "unknown", ""][:2] == (1, {"model_not_found": 1})
+    assert sum(row[2] for row in rows.values()) == sum(event[3] for event in events)
+    assert sum(row[3] for row in rows.values()) == sum(event[2] for event in events)
+    # Two people are too few for a cell: what leaves is the whole of the boundary, unnamed.
+    (whole,) = [row for hour in push.hours for row in hour.rows]
+    assert {whole.group_id, whole.model_version, whole.feature} == {SUPPRESSED}
+    assert (whole.requests, sum(whole.errors.values())) == (6, 1)
+    assert whole.output_tokens == sum(event[3] for event in events)
     assert {h.boundary_id for h in push.hours} == {"b-payments"}
-    assert sum(base.ttft_buckets) == 3
+    assert sum(whole.ttft_buckets) == 5
     assert rollups(boundary, after=push.sequence).json()["hours"] == []
 
 

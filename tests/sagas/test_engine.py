@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -249,6 +250,16 @@ def test_a_person_with_two_identities_cannot_approve_for_himself(bench: Bench):
     other = replace(tenant.approver, actor=replace(tenant.approver.actor, person_key="4711"))
     with pytest.raises(ForbiddenError):
         bench.ask(approve, run_id, "sha256:plan", ctx=other)
+
+
+@pytest.mark.parametrize("kind", ["service", "break-glass"])
+def test_only_a_person_approves_a_plan(bench: Bench, kind: Any):
+    run_id = bench.start(GATED)
+    bench.execute(run_id, GATED, World())
+    approver = bench.tenant.approver
+    robot = replace(approver, actor=replace(approver.actor, kind=kind))
+    with pytest.raises(ForbiddenError, match="only a person"):
+        bench.ask(approve, run_id, "sha256:plan", ctx=robot)
 
 
 def test_a_refused_plan_closes_without_having_built(bench: Bench):

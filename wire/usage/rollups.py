@@ -138,10 +138,10 @@ class PeopleRow(Strict):
     """Made-up people."""
     active: Count
     """People with a request or a reported event."""
-    with_requests: Count
-    """People with a request."""
-    with_events: Count
-    """Of those, people whose client also reported an event."""
+    with_requests: Count | None
+    """People with a request; null when they are one to four."""
+    with_events: Count | None
+    """Of those, people whose client also reported an event; null when they are one to four."""
 
 
 class Bucket(Strict):

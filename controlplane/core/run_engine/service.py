@@ -162,6 +162,12 @@ def _decidable(session: Session, ctx: OpContext, run_id: UUID, digest: str | Non
         raise ConflictError(f"the run is {run.state}; there is no plan to decide on")
     requester = context_of(run).actor
     actor = ctx.actor
+    if actor.kind != "human":
+        raise ForbiddenError(
+            "only a person can decide on a plan",
+            code="person-needed",
+            fix="ask a person with the role approver",
+        )
     if actor.principal_id == run.requested_by or requester.is_same_person(
         actor.issuer, actor.subject, actor.person_key
     ):

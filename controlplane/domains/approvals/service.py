@@ -1,4 +1,7 @@
-"""Record a decision by a second person. Called by grants, and by runs for plans."""
+"""Record a decision by a second person. Called by grants, and by organizations for guests.
+
+Plans are decided in the run engine, which keeps the same rules over its own rows.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,23 @@ from controlplane.domains.identity import repository as identity
 from controlplane.tables.access import Approval
 
 
+def require_person(ctx: OpContext) -> UUID:
+    """Return the decider's id. Raises: ForbiddenError for services and break glass: no eyes."""
+    if ctx.actor.principal_id is None or ctx.actor.kind != "human":
+        raise ForbiddenError(
+            "only a person can decide on this",
+            code="person-needed",
+            fix="ask a person with the role approver",
+        )
+    return ctx.actor.principal_id
+
+
 def require_second_person(session: Session, ctx: OpContext, requested_by: UUID) -> UUID:
     """Return the decider's id once it is clear that the requester is another person.
 
     Raises: ForbiddenError for the same principal, or for another identity of the same person.
     """
-    decider = ctx.actor.principal_id
-    if decider is None:
-        raise ForbiddenError("only a person can decide on this")
+    decider = require_person(ctx)
     requester = identity.get_cards(session, [requested_by]).get(requested_by)
     if requester is None or ctx.actor.is_same_person(
         requester.issuer, requester.subject, requester.person_key

@@ -25,6 +25,8 @@ class PrincipalState:
     disabled_at: datetime | None
     last_used_at: datetime | None
     """When one of its tokens was last used; None: never, or before this was kept."""
+    last_sign_in_at: datetime | None
+    """When a browser last signed in; None: never, or its session is no longer kept."""
 
 
 def list_own_principals(session: Session, organization_id: UUID) -> frozenset[UUID]:
@@ -41,7 +43,10 @@ def get_states(session: Session, ids: Collection[UUID]) -> dict[UUID, PrincipalS
         text("SELECT * FROM principal_states(CAST(:ids AS uuid[]))"),
         {"ids": sorted(str(i) for i in ids)},
     )
-    return {r.id: PrincipalState(r.created_at, r.disabled_at, r.last_used_at) for r in rows}
+    return {
+        r.id: PrincipalState(r.created_at, r.disabled_at, r.last_used_at, r.last_sign_in_at)
+        for r in rows
+    }
 
 
 def list_assignments(session: Session, at: datetime) -> list[RoleAssignment]:

@@ -79,6 +79,7 @@ def _person(found: Directory, card: PrincipalCard) -> DirectoryPersonOut:
         source=_source(found, card),
         groups=[g.name for g in found.groups_of(card.id)],
         roles=[_role(found, a) for a in found.roles_of(card.id)],
+        last_sign_in_at=found.states[card.id].last_sign_in_at,
         last_used_at=found.states[card.id].last_used_at,
     )
 

@@ -65,6 +65,8 @@ class DirectoryPersonOut(BaseModel):
     """Where the organization knows the person from: SCIM, else its file, else a first sign-in."""
     groups: list[str]
     roles: list[DirectoryRoleOut]
+    last_sign_in_at: datetime | None
+    """When the person last signed in with a browser, as far as that is still known."""
     last_used_at: datetime | None
     """When one of the person's API tokens was last used."""
 

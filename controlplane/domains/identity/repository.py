@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from controlplane.core.actor import Actor, Restriction
 from controlplane.core.ids import new_id
 from controlplane.domains.identity.principals import FoundSession, HeldRole, PrincipalCard
-from controlplane.tables.identity import ApiToken
+from controlplane.tables.identity import IdentityProvider
+from controlplane.tables.organizations import Boundary
 
 
 def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
-    """Return whose valid token this is, or None."""
+    """Return whose valid token this is, with what it narrows that one to, or None."""
     row = session.execute(
         text("SELECT * FROM authenticate_token(:wanted)"), {"wanted": wanted}
     ).one_or_none()
     if row is None:
         return None
-    return _actor(row)
+    restriction = Restriction(
+        row.token_id,
+        row.only_organization_id,
+        row.only_boundary_id,
+        None if row.only_roles is None else frozenset(row.only_roles),
+    )
+    return replace(_actor(row), restriction=restriction)
 
 
 def _actor(row: Any) -> Actor:
@@ -35,12 +42,6 @@ def _actor(row: Any) -> Actor:
         organization_id=row.organization_id,
         display=row.display,
         person_key=row.person_key,
-        restriction=Restriction(
-            row.token_id,
-            row.only_organization_id,
-            row.only_boundary_id,
-            None if row.only_roles is None else frozenset(row.only_roles),
-        ),
     )
 
 
@@ -82,15 +83,6 @@ def record_sign_in(
         {"who": principal_id, "shown": display, "key": person_key},
     ).one()
     return row.is_enabled, row.key_changed
-
-
-def insert_token(session: Session, row: ApiToken) -> datetime | None:
-    """Write a token of an enabled principal and return when; None when there is no such one."""
-    made: datetime | None = session.execute(
-        text("SELECT issue_api_token(:id, :who, :hash, :until)"),
-        {"id": row.id, "who": row.principal_id, "hash": row.token_hash, "until": row.expires_at},
-    ).scalar_one()
-    return made
 
 
 def list_roles(session: Session, principal_id: UUID) -> list[HeldRole]:
@@ -157,3 +149,23 @@ def list_ids_by_subject(session: Session, subject: str) -> list[UUID]:
         text("SELECT * FROM principals_by_subject(CAST(:s AS text[]))"), {"s": [subject]}
     )
     return [r.id for r in rows]
+
+
+def is_disabled(session: Session, principal_id: UUID) -> bool:
+    """Tell whether a principal is disabled."""
+    found: bool = session.execute(
+        text("SELECT principal_is_disabled(:who)"), {"who": principal_id}
+    ).scalar_one()
+    return found
+
+
+def find_home(session: Session, issuer: str) -> UUID | None:
+    """Return the organization in scope whose identity provider the issuer is, or None."""
+    return session.scalars(
+        select(IdentityProvider.organization_id).where(IdentityProvider.issuer == issuer)
+    ).one_or_none()
+
+
+def find_boundary_id_in_scope(session: Session, name: str) -> UUID | None:
+    """Return the id of a boundary in scope by its name, or None."""
+    return session.scalars(select(Boundary.id).where(Boundary.name == name)).one_or_none()

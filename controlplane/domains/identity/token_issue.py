@@ -1,6 +1,6 @@
-"""Make an API token for somebody who is known; its secret is returned once and kept as a hash.
+"""Make an API token for somebody who has just proven who they are; called by the exchange.
 
-Called by the exchange at sign-in and by whatever lets a person make tokens of their own.
+Separate from `api_tokens`, which makes one for a caller who has one already.
 """
 
 from __future__ import annotations
@@ -10,35 +10,17 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from controlplane.core import audit
 from controlplane.core.actor import OpContext
-from controlplane.core.errors import ForbiddenError
-from controlplane.core.ids import new_id
-from controlplane.domains.identity import repository
-from controlplane.domains.identity.tokens import new_token, token_hash
-from controlplane.tables.identity import ApiToken
+from controlplane.core.clock import now
+from controlplane.domains.identity import api_tokens
+from controlplane.domains.identity.api_tokens import TokenScope
+from controlplane.domains.identity.token_repository import TokenCard
 
 
 def issue_token(
     session: Session, ctx: OpContext, principal_id: UUID, *, name: str, expires_at: datetime
-) -> tuple[ApiToken, str]:
-    """Return a new token's row and its secret. Raises: ForbiddenError for a disabled principal."""
-    secret = new_token("rfp")
-    row = ApiToken(
-        id=new_id(),
-        principal_id=principal_id,
-        token_hash=token_hash(secret),
-        expires_at=expires_at,
+) -> tuple[TokenCard, str]:
+    """Return a new token and its secret. Raises: ForbiddenError for a disabled principal."""
+    return api_tokens.create(
+        session, ctx, principal_id, name=name, lifetime=expires_at - now(), scope=TokenScope()
     )
-    created_at = repository.insert_token(session, row)
-    if created_at is None:
-        raise ForbiddenError("this principal is disabled", code="principal-disabled")
-    row.created_at = created_at
-    audit.append(
-        session,
-        ctx,
-        "token.issued",
-        target=f"token/{row.id}",
-        detail={"name": name, "principal": str(principal_id), "expires_at": expires_at.isoformat()},
-    )
-    return row, secret

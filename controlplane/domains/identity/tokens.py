@@ -10,8 +10,9 @@ import hashlib
 import secrets
 from typing import Literal
 
-Kind = Literal["rfp", "rfk", "rfe"]
-"""rfp: a person's API token; rfk: a gateway key; rfe: an agent's enrolment token."""
+Kind = Literal["rfp", "rfs", "rfk", "rfe", "rfb"]
+"""rfp: a person's API token; rfs: a service's; rfk: a gateway key; rfe: an agent's enrolment token;
+rfb: the sealed break-glass secret, and the token that it opens."""
 
 MINIMUM_LENGTH = 40
 

@@ -14,6 +14,7 @@ from controlplane.core.ids import new_id
 from controlplane.tables.identity import (
     GroupMember,
     GuestAssignment,
+    MembershipSource,
     PrincipalGroup,
     RoleAssignment,
 )
@@ -44,11 +45,15 @@ def find_group(session: Session, name: str) -> PrincipalGroup | None:
     return session.scalars(select(PrincipalGroup).where(PrincipalGroup.name == name)).one_or_none()
 
 
-def list_current_members(session: Session, group_id: UUID) -> dict[UUID, GroupMember]:
-    """Return who is in a group now, by principal, whichever source says so."""
+def list_current_members(
+    session: Session, group_id: UUID, source: MembershipSource | None = None
+) -> dict[UUID, GroupMember]:
+    """Return who is in a group now, by principal; `source` None means whatever put them there."""
     statement = select(GroupMember).where(
         GroupMember.group_id == group_id, GroupMember.valid_until.is_(None)
     )
+    if source is not None:
+        statement = statement.where(GroupMember.source == source)
     return {m.principal_id: m for m in session.scalars(statement)}
 
 
@@ -58,18 +63,6 @@ def list_current_groups_of(session: Session, principal_id: UUID | None) -> froze
         GroupMember.principal_id == principal_id, GroupMember.valid_until.is_(None)
     )
     return frozenset(session.scalars(statement))
-
-
-def list_members_of_source(
-    session: Session, group_id: UUID, source: str
-) -> dict[UUID, GroupMember]:
-    """Return whom one source says to be in a group now, by principal."""
-    statement = select(GroupMember).where(
-        GroupMember.group_id == group_id,
-        GroupMember.source == source,
-        GroupMember.valid_until.is_(None),
-    )
-    return {m.principal_id: m for m in session.scalars(statement)}
 
 
 def list_current_assignments(session: Session) -> list[RoleAssignment]:

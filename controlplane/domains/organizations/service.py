@@ -20,11 +20,15 @@ from controlplane.core.actor import OpContext
 from controlplane.core.clock import now
 from controlplane.core.errors import ConflictError, ForbiddenError, NotFoundError
 from controlplane.core.ids import new_id
+from controlplane.domains.approvals import service as approvals
+from controlplane.domains.identity import repository as identity
+from controlplane.domains.identity.principals import PrincipalCard
 from controlplane.domains.organizations import repository
 from controlplane.tables.identity import (
     GroupMember,
     GuestAssignment,
     IdentityProvider,
+    MembershipSource,
     PrincipalGroup,
     RoleAssignment,
     RoleName,
@@ -134,10 +138,10 @@ def ensure_groups(
             session.add(group)
             session.flush()
         ids[name] = group.id
-        set_members(session, ctx, organization_id, group, members, source="file")
+        set_members(session, ctx, organization_id, group, members, source=MembershipSource.FILE)
     for name, group in known.items():
         if name not in wanted:
-            set_members(session, ctx, organization_id, group, set(), source="file")
+            set_members(session, ctx, organization_id, group, set(), source=MembershipSource.FILE)
     return ids
 
 
@@ -145,7 +149,7 @@ def changes_members(session: Session, wanted: Mapping[str, set[UUID]]) -> bool:
     """Tell whether a file with these groups puts somebody into a group or takes somebody out."""
     known = repository.list_groups(session)
     present = {
-        name: set(repository.list_members_of_source(session, group.id, "file"))
+        name: set(repository.list_current_members(session, group.id, MembershipSource.FILE))
         for name, group in known.items()
     }
     names = present.keys() | wanted.keys()
@@ -159,10 +163,13 @@ def set_members(
     group: PrincipalGroup,
     wanted: set[UUID],
     *,
-    source: str,
+    source: MembershipSource,
 ) -> bool:
-    """Bring what one source says about a group to `wanted`; tell whether that changed anything."""
-    current = repository.list_members_of_source(session, group.id, source)
+    """Bring what one source says about a group to `wanted`; tell whether that changed anything.
+
+    Whom another source put there stays: each ends only what it began.
+    """
+    current = repository.list_current_members(session, group.id, source)
     added, removed = wanted - current.keys(), current.keys() - wanted
     for principal_id in added:
         session.add(
@@ -224,27 +231,39 @@ def ensure_roles(
 ) -> None:
     """Bring role assignments to what is wanted; history is kept, never edited."""
     missing, surplus = role_changes(session, wanted)
-    at = now()
     for key in sorted(missing, key=str):
-        row = RoleAssignment(
+        assign_role(session, ctx, organization_id, key, reason=reason)
+    for row in surplus:
+        revoke_role(session, ctx, row, reason=reason)
+
+
+def assign_role(
+    session: Session, ctx: OpContext, organization_id: UUID, wanted: WantedRole, *, reason: str
+) -> None:
+    """Give a role from now on; the caller has checked that it is not there yet."""
+    session.add(
+        RoleAssignment(
             organization_id=organization_id,
             id=new_id(),
-            boundary_id=key.boundary_id,
-            principal_id=key.principal_id,
-            group_id=key.group_id,
-            role=key.role,
-            valid_from=at,
+            boundary_id=wanted.boundary_id,
+            principal_id=wanted.principal_id,
+            group_id=wanted.group_id,
+            role=wanted.role,
+            valid_from=now(),
             granted_by=ctx.actor.principal_id,
             reason=reason,
         )
-        session.add(row)
-        session.flush()
-        _record_role(session, ctx, "role.assigned", organization_id, key)
-    for row in surplus:
-        repository.end_assignment(session, row, at, ctx.actor.principal_id, reason)
-        session.flush()
-        key = WantedRole(row.role, row.principal_id, row.group_id, row.boundary_id)
-        _record_role(session, ctx, "role.revoked", organization_id, key)
+    )
+    session.flush()
+    _record_role(session, ctx, "role.assigned", organization_id, wanted)
+
+
+def revoke_role(session: Session, ctx: OpContext, row: RoleAssignment, *, reason: str) -> None:
+    """Take a role away from now on; what was known stays known."""
+    repository.end_assignment(session, row, now(), ctx.actor.principal_id, reason)
+    session.flush()
+    key = WantedRole(row.role, row.principal_id, row.group_id, row.boundary_id)
+    _record_role(session, ctx, "role.revoked", row.organization_id, key)
 
 
 def _record_role(
@@ -270,12 +289,15 @@ def ensure_guests(
     """Name guests; they are let in at once only by the organization's own administrator."""
     known = {g.principal_id for g in repository.list_guests(session)}
     own_administrator = (
-        ctx.actor.organization_id == organization_id and RoleName.PLATFORM_ADMIN in ctx.roles
+        ctx.actor.organization_id == organization_id
+        and ctx.actor.kind == "human"
+        and RoleName.PLATFORM_ADMIN in ctx.roles
     )
+    cards = identity.get_cards(session, principals)
     for principal_id in principals:
         if principal_id in known:
             continue
-        approved = own_administrator and principal_id != ctx.actor.principal_id
+        approved = own_administrator and not _is_same_person(ctx, cards[principal_id])
         session.add(
             GuestAssignment(
                 organization_id=organization_id,
@@ -295,16 +317,29 @@ def ensure_guests(
         )
 
 
+def _is_same_person(ctx: OpContext, card: PrincipalCard) -> bool:
+    return ctx.actor.is_same_person(card.issuer, card.subject, card.person_key)
+
+
 def approve_guest(session: Session, ctx: OpContext, guest_id: UUID) -> GuestAssignment:
-    """Let a guest in. Raises: NotFoundError; ForbiddenError for oneself or for an outsider."""
+    """Let a guest in, as a person who is neither the guest nor the one who named the guest.
+
+    Raises: NotFoundError; ForbiddenError for oneself, under any identity, or for an outsider.
+    """
     guest = session.scalars(
         select(GuestAssignment).where(GuestAssignment.id == guest_id).with_for_update()
     ).one_or_none()
     organization_id = ctx.scope.organization_id
     if guest is None or organization_id is None:
         raise NotFoundError(f"there is no guest {guest_id}")
-    if guest.principal_id == ctx.actor.principal_id:
-        raise ForbiddenError("you cannot let yourself in", code="four-eyes")
+    approvals.require_person(ctx)
+    cards = identity.get_cards(session, [guest.principal_id, guest.requested_by])
+    if any(_is_same_person(ctx, card) for card in cards.values()):
+        raise ForbiddenError(
+            "you cannot let in yourself, or whom you named yourself",
+            code="four-eyes",
+            fix="ask another approver of the organization",
+        )
     if ctx.actor.organization_id != organization_id:
         raise ForbiddenError(
             "only the organization's own people let guests in",

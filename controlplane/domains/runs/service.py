@@ -25,6 +25,7 @@ from controlplane.core.run_engine.critical_path import (
 from controlplane.core.run_engine.decide import PARKED
 from controlplane.core.run_engine.graph import Node, StepGraph
 from controlplane.core.run_engine.tables import Run, StepRow
+from controlplane.domains.approvals import service as approvals
 from controlplane.domains.runs import repository
 from controlplane.domains.runs.schemas import (
     CriticalPathOut,
@@ -96,14 +97,23 @@ def show_plan(session: Session, run_id: UUID) -> PlanOut:
 
 def approve(session: Session, ctx: OpContext, run_id: UUID, digest: str, reason: str) -> None:
     """Approve the plan by its digest. Raises: ConflictError, ForbiddenError (four eyes)."""
+    _require_second_person(session, ctx, run_id)
     run_engine.approve(session, ctx, run_id, digest)
     _record(session, ctx, run_id, "approved", reason)
 
 
 def deny(session: Session, ctx: OpContext, run_id: UUID, reason: str) -> None:
     """Refuse the plan. Raises: ConflictError, ForbiddenError (four eyes)."""
+    _require_second_person(session, ctx, run_id)
     run_engine.deny(session, ctx, run_id, reason)
     _record(session, ctx, run_id, "denied", reason)
+
+
+def _require_second_person(session: Session, ctx: OpContext, run_id: UUID) -> None:
+    """Compare with who the requester is known to be now; the run keeps who it was at the start."""
+    requested_by = repository.get_run(session, run_id).requested_by
+    if requested_by is not None:
+        approvals.require_second_person(session, ctx, requested_by)
 
 
 def _record(session: Session, ctx: OpContext, run_id: UUID, decision: str, reason: str) -> None:

@@ -21,11 +21,11 @@ Triple = tuple[float | None, float | None, float | None]
 
 @dataclass(frozen=True)
 class People:
-    """Distinct people of one window; None of these is known when there are fewer than five."""
+    """Distinct people of one window; a part of one to four people is withheld (None)."""
 
     active: int
-    with_requests: int
-    with_events: int
+    with_requests: int | None
+    with_events: int | None
 
 
 @dataclass(frozen=True)

@@ -130,10 +130,14 @@ def _add_up(named: Iterable[tuple[str, UsagePeopleRow]]) -> dict[str, People]:
         old = found.get(name, People(0, 0, 0))
         found[name] = People(
             old.active + row.active,
-            old.with_requests + row.with_requests,
-            old.with_events + row.with_events,
+            _known_sum(old.with_requests, row.with_requests),
+            _known_sum(old.with_events, row.with_events),
         )
     return found
+
+
+def _known_sum(left: int | None, right: int | None) -> int | None:
+    return None if left is None or right is None else left + right
 
 
 def _figure(metric: Any, measures: Measures) -> Figure:

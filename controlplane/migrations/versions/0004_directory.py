@@ -89,18 +89,6 @@ def _widen_groups() -> None:
     op.create_check_constraint(
         op.f("ck_principal_group_source"), "principal_group", "source IN ('file', 'scim')"
     )
-    op.execute(
-        "ALTER TABLE group_member ADD COLUMN IF NOT EXISTS source text NOT NULL DEFAULT 'file'"
-    )
-    # One row per source: file, claim and SCIM may each say that a person is in the group.
-    op.drop_index("uq_group_member_current", "group_member")
-    op.create_index(
-        "uq_group_member_current",
-        "group_member",
-        ["organization_id", "group_id", "principal_id", "source"],
-        unique=True,
-        postgresql_where="valid_until IS NULL",
-    )
 
 
 def _make_service_identity() -> None:

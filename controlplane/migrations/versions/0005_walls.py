@@ -13,7 +13,7 @@ depends_on = None
 
 READ_BY_THE_AUDITOR = (
     "role", "blueprint_version", "offered_model", "organization", "boundary",
-    "identity_provider", "principal_group", "group_member", "role_assignment",
+    "identity_provider", "group_member", "role_assignment",
     "guest_assignment", "cloud_account", "connection_verification", "access_grant", "approval",
     "artifact", "model_version", "entitlement", "install", "install_revision", "certificate",
     "agent", "agent_status", "bundle", "verb", "usage_rollup", "audit_chain", "audit_event",
@@ -23,6 +23,7 @@ WITHOUT_SECRETS = {
     "cloud_connection": ("external_id",),
     "gateway_key": ("key_hash",),
     "enrolment_token": ("token_hash",),
+    "principal_group": ("external_id",),
 }
 OWN_CHAIN = (
     "chain_id = coalesce(boundary_id, organization_id, '00000000-0000-0000-0000-000000000000'::uuid)"
@@ -71,6 +72,12 @@ def upgrade() -> None:
     for table, hidden in WITHOUT_SECRETS.items():
         rls.grant_reading(table, *hidden)
     op.execute(f"GRANT EXECUTE ON FUNCTION principals_by_id(uuid[]) TO {rls.AUDITOR}")
+    rls.directory_function(
+        "principal_is_disabled(who uuid)",
+        "boolean",
+        "RETURN (SELECT p.disabled_at IS NOT NULL FROM principal p WHERE p.id = who);",
+        ("ringfence_api",),
+    )
     for table in ("audit_chain", "audit_event"):
         op.create_check_constraint(op.f(f"ck_{table}_own_chain"), table, OWN_CHAIN)
 

@@ -5,7 +5,7 @@ Written as the server's administrator with foreign keys off; checks and not-null
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,10 +34,14 @@ VALUES: dict[str, Any] = {
     "install.drift": "unknown",
     "install.access": "unknown",
     "verb.kind": "close",
+    "usage_bucket.grain": "hour",
+    "usage_export.export": "none",
     "run.state": "planning",
     "step.state": "pending",
     "step.position": 1,
     "role_assignment.principal_id": UUID(int=1),
+    "vendor_session.purpose": "work",
+    "vendor_session.outcome": "opened",
 }
 
 
@@ -89,6 +93,8 @@ def _value(table: Table, column: str, kind: type) -> Any:
         float: 1.0,
         bool: False,
         datetime: datetime.now(UTC),
+        date: datetime.now(UTC).date(),
         object: Jsonb({}),
+        bytes: b"x",
     }
     return made[kind]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 import pytest
 from pydantic import BaseModel
 from starlette.testclient import TestClient
@@ -152,6 +153,27 @@ def test_only_another_person_approves_and_only_by_the_right_digest(
     assert acme("sam").get(f"/v1/runs/{run_id}").json()["state"] == "succeeded"
     again = acme("ana").post(f"/v1/runs/{run_id}/approve", body)
     assert again.status_code == 409
+
+
+def test_the_requesters_other_identity_cannot_approve_even_when_it_is_known_only_later(
+    acme: PersonOf,
+    run_id: str,
+    worker: Database,
+    database: DatabaseUrls,
+) -> None:
+    execute(worker)
+    with psycopg.connect(database.admin) as connection:
+        connection.execute(
+            "UPDATE principal SET person_key = '4711'"
+            " WHERE subject IN ('sam@acme.test', 'ana@acme.test')"
+        )
+    for decision, body in (
+        ("approve", {"digest": DIGEST}),
+        ("deny", {"reason": "too many permissions"}),
+    ):
+        refused = acme("ana").post(f"/v1/runs/{run_id}/{decision}", body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "four-eyes")
+    assert acme("sam").get(f"/v1/runs/{run_id}").json()["state"] == "awaiting-approval"
 
 
 def test_a_refusal_needs_a_reason_and_ends_the_run(
