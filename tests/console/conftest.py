@@ -124,7 +124,12 @@ def sign_in(page: Page, origin: str, name: str, path: str = "/") -> None:
     page.get_by_role("textbox", name="Organization").fill("acme")
     page.get_by_role("button", name="Continue to your identity provider").click()
     page.get_by_role("link", name=f"{name}@acme.test").click()
-    page.on('console', lambda m: print('CON', m.text)); page.on('response', lambda m: print('RES', m.status, m.url)); page.goto(page.url); page.wait_for_timeout(2500); print("AT", page.url, page.content()[:3000]); page.screenshot(path="/tmp/signin.png")
+    page.on("console", lambda m: print("CON", m.text))
+    page.on("response", lambda m: print("RES", m.status, m.url))
+    page.goto(page.url)
+    page.wait_for_timeout(2500)
+    print("AT", page.url, page.content()[:3000])
+    page.screenshot(path="/tmp/signin.png")
     page.get_by_role("button", name=f"Signed in as {name.title()}").wait_for()
 
 
@@ -152,7 +157,9 @@ def open_as(
     """Open a watched page as a persona (None: nobody); at the end it must have behaved."""
     opened: list[tuple[BrowserContext, Watched]] = []
 
-    def open_page(name: str | None, path: str = "/", *, dark: bool = False, narrow: bool = False) -> Watched:
+    def open_page(
+        name: str | None, path: str = "/", *, dark: bool = False, narrow: bool = False
+    ) -> Watched:
         context = browser.new_context(
             storage_state=signed_in(name) if name else None,
             viewport=NARROW if narrow else WIDE,  # type: ignore[arg-type]  # a plain dict
@@ -177,7 +184,9 @@ def open_as(
 
 def _pass(route: Route, watched: Watched) -> None:
     host = urlsplit(route.request.url).netloc
-    if host in (urlsplit(watched.origin).netloc, *watched.allowed) or route.request.url.startswith("blob:"):
+    if host in (urlsplit(watched.origin).netloc, *watched.allowed) or route.request.url.startswith(
+        "blob:"
+    ):
         route.continue_()
     else:
         watched.foreign.append(f"asked another host: {route.request.url}")
