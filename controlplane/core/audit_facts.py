@@ -50,7 +50,7 @@ def _facts(
 
 FACTS: Final[dict[str, EventFacts]] = {
     "access.denied": _facts(
-        1, "failure", "organization or platform", "code layer policies", 6003, 99
+        1, "failure", "organization or platform", "code layer policy", 6003, 99
     ),
     "organization.applied": _facts(2, "success", "organization", "digest boundaries new", 3004, 3),
     "boundary.created": _facts(3, "success", "boundary", "name", 3004, 1),
