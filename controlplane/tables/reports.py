@@ -83,6 +83,7 @@ class ReportFile(Base):
     __tablename__ = "report_file"
     __table_args__ = (
         PrimaryKeyConstraint("organization_id", "report_id", "format"),
+        ForeignKeyConstraint(["organization_id"], ["organization.id"]),
         ForeignKeyConstraint(
             ["organization_id", "report_id"], ["report.organization_id", "report.id"]
         ),
@@ -104,6 +105,7 @@ class ReportPiece(Base):
     __tablename__ = "report_piece"
     __table_args__ = (
         PrimaryKeyConstraint("organization_id", "report_id", "format", "position"),
+        ForeignKeyConstraint(["organization_id"], ["organization.id"]),
         ForeignKeyConstraint(
             ["organization_id", "report_id", "format"],
             ["report_file.organization_id", "report_file.report_id", "report_file.format"],

@@ -97,6 +97,7 @@ def upgrade() -> None:
     sa.Column('size_bytes', sa.BigInteger(), nullable=False),
     sa.CheckConstraint("format IN ('json', 'csv', 'pdf', 'manifest')", name=op.f('ck_report_file_format')),
     sa.ForeignKeyConstraint(['organization_id', 'report_id'], ['report.organization_id', 'report.id'], name=op.f('fk_report_file_organization_id_report_id')),
+    sa.ForeignKeyConstraint(['organization_id'], ['organization.id'], name=op.f('fk_report_file_organization_id')),
     sa.PrimaryKeyConstraint('organization_id', 'report_id', 'format', name=op.f('pk_report_file')),
     info={'tenancy': 'report'}
     )
@@ -110,6 +111,7 @@ def upgrade() -> None:
     sa.Column('data', sa.LargeBinary(), nullable=False),
     sa.CheckConstraint('length(data) <= 8388608', name=op.f('ck_report_piece_bounded')),
     sa.ForeignKeyConstraint(['organization_id', 'report_id', 'format'], ['report_file.organization_id', 'report_file.report_id', 'report_file.format'], name=op.f('fk_report_piece_organization_id_report_id_format')),
+    sa.ForeignKeyConstraint(['organization_id'], ['organization.id'], name=op.f('fk_report_piece_organization_id')),
     sa.PrimaryKeyConstraint('organization_id', 'report_id', 'format', 'position', name=op.f('pk_report_piece')),
     info={'tenancy': 'report'}
     )
