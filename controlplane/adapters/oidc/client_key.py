@@ -34,14 +34,15 @@ class ClientKey:
     def load(cls, path: Path) -> ClientKey:
         """Return the key of a PEM file (RSA or P-256). Raises: ClientKeyError."""
         try:
-            if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise ClientKeyError(f"{path} is readable by others; chmod 600 {path}")
+            is_shared = bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
             pem = path.read_bytes()
             key = load_pem_private_key(pem, None)
         except OSError as error:
             raise ClientKeyError(f"cannot read {path}: {error.strerror}") from error
         except (ValueError, TypeError) as error:
             raise ClientKeyError(f"{path} is no private key in PEM without a passphrase") from error
+        if is_shared:
+            raise ClientKeyError(f"{path} is readable by others; chmod 600 {path}")
         if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
             return cls(RSAKey.import_key(pem), "RS256")
         if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name == "secp256r1":
