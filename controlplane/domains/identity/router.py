@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from controlplane.core.errors import UnauthenticatedError
 from controlplane.core.http import Context, Transaction, TransactionRoute
-from controlplane.domains.identity import service
+from controlplane.domains.identity import break_glass, service
 from controlplane.domains.identity.schemas import MeOut, RoleOut
 
 router = APIRouter(prefix="/v1", tags=["identity"], route_class=TransactionRoute)
@@ -25,6 +25,7 @@ def me_show(session: Transaction, ctx: Context) -> MeOut:
         subject=actor.subject,
         display=actor.display,
         kind=actor.kind,
+        break_glass_open=break_glass.state(session).opened_at is not None,
         roles=[
             RoleOut(
                 role=r.role,
