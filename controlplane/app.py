@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from starlette.concurrency import run_in_threadpool
 
+from controlplane import console
 from controlplane.adapters.aws.accounts import account_directory
 from controlplane.adapters.oidc.client import OidcClient
 from controlplane.adapters.oidc.client_key import ClientKey
@@ -26,6 +27,8 @@ from controlplane.core import logging
 from controlplane.core.db import Database, Scope
 from controlplane.core.http import install_edge
 from controlplane.domains.agents import router as agents
+from controlplane.domains.approvals import router as approvals
+from controlplane.domains.audit import router as audit
 from controlplane.domains.blueprint_registry import router as blueprint_registry
 from controlplane.domains.boundaries import router as boundaries
 from controlplane.domains.catalog import router as catalog
@@ -50,21 +53,23 @@ from controlplane.domains.installs import router as installs
 from controlplane.domains.organizations import router as organizations
 from controlplane.domains.provisioning import discovery_router as scim_discovery
 from controlplane.domains.provisioning import router as scim
+from controlplane.domains.reports import router as reports
 from controlplane.domains.runs import router as runs
 from controlplane.domains.usage import router as usage
 
 VERSION = "0.1.0"
 ROUTERS = (
     identity.router,
-    tokens.router,
     break_glass.router,
     break_glass.open_router,
     sign_in_router.router,
+    tokens.router,
     documents.router,
     organizations.router,
     directory.router,
     services.router,
     boundaries.router,
+    approvals.router,
     catalog.router,
     entitlements.router,
     connections.router,
@@ -75,6 +80,9 @@ ROUTERS = (
     runs.router,
     runs.stream_router,
     usage.router,
+    reports.router,
+    reports.file_router,
+    audit.router,
     agents.people_router,
     agents.enrol_router,
     agents.agent_router,
@@ -82,6 +90,7 @@ ROUTERS = (
     usage.agent_router,
     scim.router,
     scim_discovery.router,
+    audit.agent_router,
 )
 
 health = APIRouter(tags=["health"])
@@ -167,6 +176,7 @@ def make_routes() -> FastAPI:
     app.include_router(health)
     for router in ROUTERS:
         app.include_router(router)
+    console.install(app)
     return app
 
 

@@ -4,9 +4,9 @@ Run once per start by whoever operates the control plane, as the database's owne
 cannot make people or tokens. Idempotent. A person's token is given in a 0600 file and stored as a
 hash only; a changed token replaces the old one.
 
-Files: `--people` a JSON list of `{issuer, subject, display, role, token}`; `--blueprints` a JSON
-list of manifests (`wire.manifest`); `--models` a JSON file `{"artifacts": [{name, kind, digest,
-size, format, base_digest, version?}]}`.
+Files: `--people` a JSON list of `{issuer, subject, display, role, person_key?, token}`;
+`--blueprints` a JSON list of manifests (`wire.manifest`); `--models` a JSON file `{"artifacts":
+[{name, kind, digest, size, format, base_digest, version?}]}`.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class Person(BaseModel):
     subject: str = Field(min_length=1)
     display: str = Field(min_length=1)
     role: RoleName
+    person_key: str | None = None
+    """One value for all identities of one person; None leaves what a sign-in said."""
     token: str = Field(min_length=MINIMUM_LENGTH, repr=False)
 
 
@@ -93,6 +95,8 @@ def register_people(session: Session, ctx: OpContext, people: list[Person]) -> N
             session.flush()
             audit.append(session, ctx, "principal.registered", target=f"principal/{principal.id}")
         principal.display = person.display
+        if person.person_key is not None:
+            principal.person_key = person.person_key
         _set_token(session, principal, person.token)
         _set_platform_role(session, principal, person.role)
 

@@ -17,13 +17,18 @@ from controlplane.adapters.pulumi.recovery import ABSENCE_SECONDS, Recovery
 from controlplane.adapters.pulumi.state import StateStore
 from controlplane.adapters.signing.control_plane_key import ControlPlaneKey
 from controlplane.adapters.signing.countersigner import HttpCountersigner
+from controlplane.adapters.typesetting.report import TypstTypesetter
 from controlplane.core.broker import Job
 from controlplane.core.db import Database
 from controlplane.core.run_engine.executor import EngineSettings
 from controlplane.domains.agents.service import PUBLISH
 from controlplane.domains.agents.tasks import publish_changes
+from controlplane.domains.audit.tasks import CHECKPOINT, sign_checkpoint
 from controlplane.domains.connections.service import VERIFY
 from controlplane.domains.grants.tasks import verify_connection
+from controlplane.domains.reports.service import GENERATE
+from controlplane.domains.reports.session_record import RecordedSessions
+from controlplane.domains.reports.tasks import Maker, generate_report
 from controlplane.reconcilers import access_end
 from controlplane.reconcilers.grants import CLOSE_PARKED, WATCH
 from controlplane.sagas import install_provision
@@ -36,12 +41,21 @@ from proof.keys import decode_public
 def worker_parts(settings: WorkerSettings) -> WorkerParts:
     """Return everything the worker is made of. Raises: SecretFileError, InternalError."""
     ports = provision_ports(settings)
+    maker = Maker(
+        signer=ControlPlaneKey(settings.control_plane_key_file),
+        typesetter=TypstTypesetter(),
+        work_dir=settings.work_dir,
+        vendor_principal=settings.vendor_principal,
+    )
     return WorkerParts(
         database_url=settings.database_url(),
         redis_url=settings.redis_url(),
         definitions={install_provision.DEFINITION.kind: install_provision.DEFINITION},
         ports=ports,
-        jobs=lambda db: jobs(db, ports),
+        jobs=lambda db: {
+            **jobs(db, ports),
+            GENERATE: lambda **ids: generate_report(db, maker, **ids),
+        },
         engine=EngineSettings(
             lease_seconds=settings.lease_seconds, max_parallel_steps=settings.parallel_steps
         ),
@@ -55,6 +69,7 @@ def jobs(db: Database, ports: Ports) -> dict[str, Job]:
     return {
         VERIFY: lambda **ids: verify_connection(db, ports.sessions, **ids),
         PUBLISH: lambda **ids: publish_changes(db, ports.signer, ports.countersigner, **ids),
+        CHECKPOINT: lambda **ids: sign_checkpoint(db, ports.signer, **ids),
         WATCH: lambda **ids: access_end.watch_grant(db, ports.sessions, **ids),
         CLOSE_PARKED: lambda **ids: access_end.close_parked(db, ports.sessions, ports.cloud, **ids),
     }
@@ -62,7 +77,11 @@ def jobs(db: Database, ports: Ports) -> dict[str, Job]:
 
 def provision_ports(settings: WorkerSettings) -> Ports:
     """Return the outside systems of an install."""
-    sessions = StsSessions(settings.aws_credentials_file, settings.aws_endpoint_url)
+    # Every session of a customer's role is recorded, whoever asks for it.
+    sessions = RecordedSessions(
+        StsSessions(settings.aws_credentials_file, settings.aws_endpoint_url),
+        Database.connect(settings.database_url(), pool_size=2),
+    )
     state = StateStore.from_file(settings.state_database_url_file)
     engine = PulumiEngine(
         PulumiSettings(

@@ -1,4 +1,4 @@
-"""The scheduler: one leader that looks after leases, grants and the outbox on a timer.
+"""The scheduler: one leader that looks after leases, grants, checkpoints and outbox on a timer.
 
 Composition root: `python -m controlplane.scheduler`. Any number may run; the one that holds a
 PostgreSQL advisory lock is the leader, the others stand by and take over when its connection ends.
@@ -24,6 +24,7 @@ from controlplane.core.broker import make_celery, make_send
 from controlplane.core.db import Database
 from controlplane.core.logging import configure, get
 from controlplane.core.outbox_relay import Relay
+from controlplane.reconcilers.checkpoints import CheckpointsDue
 from controlplane.reconcilers.grants import GrantWatch, ParkedAccess
 from controlplane.reconcilers.leases import LeaseReaper
 from controlplane.worker_config import SchedulerSettings, settings_problems
@@ -137,6 +138,10 @@ def main() -> int:
             (LeaseReaper(db), settings.reap_seconds),
             (GrantWatch(db), settings.watch_seconds),
             (ParkedAccess(db, settings.parked_access_seconds), settings.watch_seconds),
+            (
+                CheckpointsDue(db, settings.checkpoint_events, settings.checkpoint_seconds),
+                settings.watch_seconds,
+            ),
             (OutboxCleaner(relay), FORGET_SECONDS),
         ),
     )

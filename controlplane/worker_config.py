@@ -20,6 +20,9 @@ class WorkerSettings(DatabaseSettings):
     """File with the `redis://` address of the broker."""
     state_database_url_file: Path
     """File with the address of the database that holds the engine's state."""
+    auditor_database_url_file: Path
+    """File with the address of the control plane's database for the role `ringfence_auditor`, which
+    only reads: what reports are made from."""
     state_passphrase_file: Path
     """Key of the secrets in that state, on the control plane's side (decision 11)."""
     control_plane_key_file: Path
@@ -84,6 +87,10 @@ class SchedulerSettings(DatabaseSettings):
     """How often leases are looked at."""
     watch_seconds: float = Field(default=10.0, gt=0)
     """How often grants and closings are looked at."""
+    checkpoint_seconds: float = Field(default=60.0, gt=0)
+    """How long an audit event waits at most until a signed checkpoint covers it is asked for."""
+    checkpoint_events: int = Field(default=1000, ge=1)
+    """How many events of one chain bring its checkpoint on before that time."""
     parked_access_seconds: float = Field(default=600.0, gt=0)
     """How long a parked run keeps the customer's role open (decision 6)."""
 

@@ -13,13 +13,16 @@ from aiohttp import web
 
 from gateway import errors
 from gateway.errors import ApiError
+from gateway.intake import Intake
 from gateway.metering import Meter, Pseudonymize
+from gateway.policy import PolicyFolder
 from gateway.relay import Relay
 from gateway.routing import Caller
 from gateway.watch import Routes
-from wire.usage import Operation
+from wire.usage import Operation, Origin
 
 MAX_BODY = 4 * 2**20
+SYNTHETIC_HEADER = "X-Ringfence-Synthetic-Person"
 
 
 class Live:
@@ -45,8 +48,16 @@ class Live:
 class Api:
     """The public application; it becomes ready once `open` was called and routes are synced."""
 
-    def __init__(self, routes: Routes, relay: Relay, boundary_id: str) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        relay: Relay,
+        intake: Intake,
+        policy: PolicyFolder,
+        boundary_id: str,
+    ) -> None:
         self._routes, self._relay, self._boundary_id = routes, relay, boundary_id
+        self._intake, self._policy = intake, policy
         self._pseudonym: Pseudonymize | None = None
         self.live = Live()
 
@@ -69,6 +80,7 @@ class Api:
                 web.get("/v1/models", self.list_models),
                 web.get("/v1/models/{model}", self.get_model),
                 web.post("/v1/chat/completions", self.chat),
+                web.post("/usage/v1/events", self.report),
             ]
         )
         return app
@@ -117,17 +129,45 @@ class Api:
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Answer a chat completion."""
         caller = self._caller(request)
-        if self._pseudonym is None:
-            raise errors.unavailable("not_ready", "The gateway is starting.")
+        origin = self._origin(request, caller)
         meter = Meter(
             boundary_id=self._boundary_id,
             caller=caller,
-            subject=self._pseudonym(caller.owner),
+            subject=origin.subject,
+            synthetic=origin.synthetic,
             headers=request.headers,
             operation=Operation.CHAT,
         )
         with self.live:
             return await self._relay.answer(request, meter)
+
+    async def report(self, request: web.Request) -> web.Response:
+        """Take events that a client reports of changes."""
+        origin = self._origin(request, self._caller(request))
+        with self.live:
+            return await self._intake.take(request, origin)
+
+    def _origin(self, request: web.Request, caller: Caller) -> Origin:
+        """Return whose use it is, by the key alone. Raises: ApiError.
+
+        A made-up person is one of the key's owner: nobody can speak for another, and everything
+        under such a subject is marked as synthetic for good.
+        """
+        if self._pseudonym is None:
+            raise errors.unavailable("not_ready", "The gateway is starting.")
+        person, owner = request.headers.get(SYNTHETIC_HEADER), caller.owner
+        if person is not None:
+            if caller.group not in self._policy.read().synthetic_groups:
+                raise errors.synthetic_refused()
+            if not (person.isascii() and person.isdigit() and len(person) <= 6):
+                raise errors.invalid(f"{SYNTHETIC_HEADER} must be a number below 1000000.")
+            owner = f"{caller.owner}\0synthetic\0{int(person)}"
+        return Origin(
+            boundary_id=self._boundary_id,
+            group_id=caller.group,
+            subject=self._pseudonym(owner),
+            synthetic=person is not None,
+        )
 
 
 def _model(name: str) -> dict[str, object]:

@@ -29,7 +29,12 @@ class ApiError(Exception):
 
     def body(self) -> bytes:
         """Return the JSON body."""
-        kinds = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+        kinds = {
+            401: "authentication_error",
+            403: "permission_error",
+            404: "not_found_error",
+            429: "rate_limit_error",
+        }
         default = "invalid_request_error" if self.status < 500 else "server_error"
         detail = {
             "message": self.message,
@@ -60,6 +65,15 @@ def invalid_key() -> ApiError:
 def invalid(message: str, param: str | None = None, status: int = 400) -> ApiError:
     """The request's shape is wrong."""
     return ApiError(status, "invalid_request", message, ErrorType.INVALID_REQUEST, param)
+
+
+def synthetic_refused() -> ApiError:
+    """The customer has not allowed this key's group to report made-up use."""
+    message = (
+        "This key's group may not report synthetic use; the customer allows it in the ConfigMap"
+        " usage-policy, key synthetic-groups."
+    )
+    return ApiError(403, "synthetic_not_allowed", message, ErrorType.INVALID_REQUEST)
 
 
 def model_not_found() -> ApiError:

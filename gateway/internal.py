@@ -12,16 +12,25 @@ from psycopg_pool import PoolTimeout
 
 from gateway.cluster import Cluster, ClusterError
 from gateway.database import Pool
-from gateway.rollup import list_rollups
+from gateway.policy import PolicyFolder
+from gateway.rollup import list_buckets
+from wire.usage import Export, RollupPush
 
-MAX_ROWS = 500
+MAX_BUCKETS = 100
 
 
 class Internal:
     """The internal application."""
 
-    def __init__(self, cluster: Cluster, pool: Pool, boundary_id: str, agent_user: str) -> None:
-        self._cluster, self._pool = cluster, pool
+    def __init__(
+        self,
+        cluster: Cluster,
+        pool: Pool,
+        policy: PolicyFolder,
+        boundary_id: str,
+        agent_user: str,
+    ) -> None:
+        self._cluster, self._pool, self._policy = cluster, pool, policy
         self._boundary_id, self._agent_user = boundary_id, agent_user
 
     def application(self) -> web.Application:
@@ -46,18 +55,23 @@ class Internal:
         return None
 
     async def rollups(self, request: web.Request) -> web.Response:
-        """Return roll-ups changed after `after` (default 0), at most `limit` (default 500)."""
+        """Return buckets changed after `after` (default 0), at most `limit` (default 500).
+
+        Where the customer lets nothing out, only that word is returned, and `after` stays.
+        """
         if (refusal := await self._authorize(request)) is not None:
             return refusal
         try:
             after = int(request.query.get("after", "0"))
-            limit = int(request.query.get("limit", str(MAX_ROWS)))
+            limit = int(request.query.get("limit", str(MAX_BUCKETS)))
         except ValueError:
             return _problem(400, "invalid_request", "after and limit must be whole numbers")
-        if not 0 <= after < 2**53 or not 1 <= limit <= MAX_ROWS:
-            return _problem(400, "invalid_request", f"after >= 0, 1 <= limit <= {MAX_ROWS}")
+        if not 0 <= after < 2**53 or not 1 <= limit <= MAX_BUCKETS:
+            return _problem(400, "invalid_request", f"after >= 0, 1 <= limit <= {MAX_BUCKETS}")
+        if self._policy.read().export is Export.NONE:
+            return web.json_response(RollupPush(export=Export.NONE, sequence=after).to_wire())
         try:
-            push = await list_rollups(self._pool, self._boundary_id, after, limit)
+            push = await list_buckets(self._pool, self._boundary_id, after, limit)
         except (OperationalError, PoolTimeout):
             return _problem(503, "unavailable", "the boundary's database does not answer")
         return web.json_response(push.to_wire())

@@ -7,14 +7,13 @@ deleted only after its events are committed; delivering one twice changes nothin
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
+from psycopg import sql
 
 from gateway.database import Pool
+from gateway.partitions import ensure_partitions
 from gateway.spool import Spool, read_segment
 from wire.usage import UsageEvent
 
@@ -31,13 +30,33 @@ _RENAMED = {
     "gen_ai_usage_input_tokens": "input_tokens",
     "gen_ai_usage_output_tokens": "output_tokens",
 }
-COLUMNS = ("event_id", "occurred_at", "subject_pseudonym", *_RENAMED, *_PLAIN)
+COLUMNS = ("event_id", "occurred_at", "subject_pseudonym", "synthetic", *_RENAMED, *_PLAIN)
+
+_MARK_DAYS = """
+INSERT INTO usage_dirty_day
+SELECT DISTINCT day::date, now() FROM (
+    SELECT DISTINCT (occurred_at AT TIME ZONE 'UTC')::date AS first FROM (
+        SELECT occurred_at FROM staging
+        UNION ALL SELECT c.occurred_at FROM change_event AS c
+        JOIN staging AS s ON c.request_id = s.event_id
+    ) AS moment
+) AS touched, generate_series(first,
+    least(first + 27, greatest(first, (now() AT TIME ZONE 'UTC')::date)), '1 day') AS day
+"""
+"""People are counted over windows, so that a day counts in the 27 after it; and a change that was
+reported before its request arrived here learns its model version now."""
 
 
 def _row(event: UsageEvent) -> Sequence[Any]:
     data = event.data
     fields = [*_RENAMED.values(), *_PLAIN]
-    return [event.id, event.time, event.subject, *(getattr(data, name) for name in fields)]
+    return [
+        event.id,
+        event.time,
+        event.subject,
+        event.synthetic,
+        *(getattr(data, name) for name in fields),
+    ]
 
 
 def events_of(segments: Iterable[Path]) -> list[UsageEvent]:
@@ -65,37 +84,12 @@ def recovered_events(segments: Iterable[Path]) -> list[UsageEvent]:
     return [*ended, *(event for event in begun.values() if event.id not in finished)]
 
 
-async def _ensure_partitions(
-    connection: AsyncConnection[TupleRow], days: Iterable[datetime]
-) -> None:
-    for day in sorted(set(days)):
-        name = f"usage_event_{day:%Y%m%d}"
-        # Asked first, because creating locks the whole table even when there is nothing to do.
-        rows = await connection.execute("SELECT to_regclass(%s)", [name])
-        if (row := await rows.fetchone()) is not None and row[0] is not None:
-            continue
-        await connection.execute(
-            sql.SQL(
-                "CREATE TABLE IF NOT EXISTS {} PARTITION OF usage_event"
-                " FOR VALUES FROM ({}) TO ({})"
-            ).format(
-                sql.Identifier(name),
-                sql.Literal(day.isoformat()),
-                sql.Literal((day + timedelta(days=1)).isoformat()),
-            )
-        )
-
-
-def _day(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
 async def insert_events(pool: Pool, events: Sequence[UsageEvent]) -> int:
     """Insert events and mark their hours, in one transaction; return how many were new."""
     if not events:
         return 0
     async with pool.connection() as connection:
-        await _ensure_partitions(connection, (_day(e.time) for e in events))
+        await ensure_partitions(connection, "usage_event", (e.time for e in events))
         await connection.execute(
             "CREATE TEMP TABLE IF NOT EXISTS staging (LIKE usage_event) ON COMMIT DELETE ROWS"
         )
@@ -104,20 +98,18 @@ async def insert_events(pool: Pool, events: Sequence[UsageEvent]) -> int:
         async with cursor.copy(sql.SQL("COPY staging ({}) FROM STDIN").format(columns)) as copy:
             for event in events:
                 await copy.write_row(_row(event))
-        # DO UPDATE, not DO NOTHING: it takes the row's lock, so that a roll-up which is clearing
-        # the mark at this moment either sees these events or leaves a mark behind.
         result = await connection.execute(
             sql.SQL(
                 "WITH added AS (INSERT INTO usage_event ({columns}) SELECT {columns} FROM staging"
                 " ON CONFLICT DO NOTHING RETURNING occurred_at),"
                 " marked AS (INSERT INTO usage_dirty_hour"
                 " SELECT DISTINCT date_trunc('hour', occurred_at, 'UTC'), now()"
-                " FROM added ORDER BY 1"
-                " ON CONFLICT (hour_start) DO UPDATE SET marked_at = excluded.marked_at)"
+                " FROM added)"
                 " SELECT count(*) FROM added"
             ).format(columns=columns)
         )
         row = await result.fetchone()
+        await connection.execute(_MARK_DAYS)
     return int(row[0]) if row else 0
 
 

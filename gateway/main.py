@@ -24,8 +24,10 @@ from psycopg_pool import PoolTimeout
 from gateway.api import Api
 from gateway.cluster import Cluster, ClusterAddress, ClusterError, in_cluster
 from gateway.database import MigrationError, Pool, migrate, open_pool, pseudonymizer
+from gateway.intake import Intake
 from gateway.internal import Internal
 from gateway.ledger import recover, ship
+from gateway.policy import PolicyFolder
 from gateway.relay import Relay
 from gateway.rollup import delete_old, roll_up
 from gateway.settings import GatewaySettings, GatewaySettingsError, load_settings
@@ -90,8 +92,11 @@ class Gateway:
             retry_seconds=settings.retry_seconds,
             idle_seconds=settings.idle_seconds,
         )
-        self.api = Api(self.routes, self.relay, settings.boundary_id)
-        self.internal = Internal(self.cluster, self.pool, settings.boundary_id, settings.agent_user)
+        policy = PolicyFolder(settings.usage_policy_dir, log)
+        self.api = Api(self.routes, self.relay, Intake(self.pool), policy, settings.boundary_id)
+        self.internal = Internal(
+            self.cluster, self.pool, policy, settings.boundary_id, settings.agent_user
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._runners: list[web.AppRunner] = []
 
@@ -140,7 +145,7 @@ class Gateway:
         settings = self.settings
 
         async def roll() -> None:
-            await roll_up(self.pool, datetime.now(UTC), settings.retention_days)
+            await self._roll_up()
 
         async def prune() -> None:
             await delete_old(self.pool, datetime.now(UTC), settings.retention_days)
@@ -152,6 +157,16 @@ class Gateway:
             group.create_task(_every(settings.ship_seconds, "usage", send))
             group.create_task(_every(settings.rollup_seconds, "roll-up", roll))
             group.create_task(_every(RETENTION_SECONDS, "retention", prune))
+
+    async def _roll_up(self) -> None:
+        settings = self.settings
+        await roll_up(
+            self.pool,
+            settings.boundary_id,
+            datetime.now(UTC),
+            settings.retention_days,
+            settings.shown_ms,
+        )
 
     async def wait(self, stop: asyncio.Event) -> None:
         """Return on a signal; raise when a loop ends, which none ever should."""
@@ -179,7 +194,7 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await ship(self.pool, self.spool)
-            await roll_up(self.pool, datetime.now(UTC), self.settings.retention_days)
+            await self._roll_up()
         except _DATABASE_TROUBLE as error:
             log(f"database: {type(error).__name__}; the last usage stays in the spool")
         await self.relay.close()

@@ -37,6 +37,7 @@ _AGENTS = (
     (re.compile(r"^(?:Async)?OpenAI/Python (\d[\d.]{0,19})"), Client.OPENAI_PYTHON),
     (re.compile(r"^(?:Azure)?OpenAI/JS (\d[\d.]{0,19})"), Client.OPENAI_NODE),
     (re.compile(r"^ringfence-cli/(\d[\d.]{0,19})"), Client.RINGFENCE_CLI),
+    (re.compile(r"^ringfence-usage/(\d[\d.]{0,19})"), Client.RINGFENCE_PYTHON),
     (re.compile(r"^Continue/(\d[\d.]{0,19})"), Client.CONTINUE),
     (re.compile(r"^curl/(\d[\d.]{0,19})"), Client.CURL),
 )
@@ -78,6 +79,7 @@ class Meter:
     subject: str
     headers: Mapping[str, str]
     operation: Operation
+    synthetic: bool = False
     id: UUID = field(default_factory=uuid7)
     accepted_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     target: Target | None = None
@@ -142,6 +144,7 @@ class Meter:
             source=f"/boundaries/{self.boundary_id}/gateway",
             time=self.accepted_at,
             subject=self.subject,
+            synthetic=self.synthetic,
             data=data,
         )
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gateway.settings import PREFIX, GatewaySettings
-from wire.usage import RequestCompleted, RollupPush, UsageEvent, UsageRollup
+from wire.usage import RequestCompleted, RequestRow, RollupPush, UsageEvent
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "usage-events.md"
 _SHARED = {"version": "Version of the message; N and N-1 are accepted."}
@@ -63,7 +63,7 @@ def render(page: str) -> str:
     tables = {
         "envelope": _table(UsageEvent, "Field"),
         "data": _table(RequestCompleted, "Field"),
-        "rollup": _table(UsageRollup, "Field"),
+        "rollup": _table(RequestRow, "Field"),
         "push": _table(RollupPush, "Field"),
         "settings": _table(GatewaySettings, "Variable"),
     }

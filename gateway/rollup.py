@@ -1,148 +1,159 @@
-"""Roll raw events up by hour inside the boundary, serve the result, delete what is old.
+"""Roll raw events up inside the boundary, keep what may leave as snapshots, delete what is old.
 
-Run by `main` as a loop; read by the internal API. Separate from `ledger` because only this output
-may leave the boundary. Every hour is computed anew from its events, so repeating it is harmless; a
-row gets a new sequence number only when its content changed.
+Run by `main` as a loop; the snapshots are read by the internal API. Separate from the writers,
+because only this output may leave the boundary. What is marked is computed anew from its events, so
+repeating it is harmless; a snapshot gets a new sequence number only when its content changed.
 """
 
 from __future__ import annotations
 
-import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, dict_row
+from psycopg.types.json import Jsonb
 
 from gateway.database import Pool
-from wire.usage import HISTOGRAM_BOUNDS_S, RollupPush, UsageRollup
+from gateway.days import roll_up_day
+from gateway.hours import hour_is_final, roll_up_hour
+from gateway.partitions import drop_partitions, midnight
+from wire.usage import DayBucket, Export, HourBucket, RollupPush
 
-OPEN_FOR = timedelta(hours=72)
-"""An hour is final this long after it ended."""
+OPEN_FOR: Final = timedelta(hours=72)
+"""An hour or a day is final this long after it ended."""
+KEEP_PEOPLE_DAYS: Final = 90
 _ROLLUP_LOCK = 0x524F4C4C
 _HOURS_PER_PASS = 24
+_DAYS_PER_PASS = 4
+_ROWS_PER_PUSH = 4000
+"""Rows after which a push ends, so that it stays a few megabytes."""
 
 
-def _buckets(column: str) -> str:
-    """Return SQL for a histogram array; bounds are inclusive, a null is not counted."""
-    bounds = [f"{bound * 1000:g}" for bound in HISTOGRAM_BOUNDS_S]
-    ranges = [
-        f"{column} <= {bounds[0]}",
-        *(f"{column} > {a} AND {column} <= {b}" for a, b in itertools.pairwise(bounds)),
-        f"{column} > {bounds[-1]}",
-    ]
-    counts = ", ".join(f"count(*) FILTER (WHERE {each})" for each in ranges)
-    return f"ARRAY[{counts}]::bigint[]"
+async def _mark_finished(
+    connection: AsyncConnection[TupleRow], now: datetime, oldest: datetime
+) -> None:
+    """Mark what became final, and today when people of earlier days count in its windows."""
+    for table in ("usage_dirty_hour", "usage_dirty_day"):
+        column = "hour_start" if table == "usage_dirty_hour" else "day"
+        # Hours and days whose raw events are gone are never recomputed: that would lose counts.
+        await connection.execute(f"DELETE FROM {table} WHERE {column} < %s", [oldest])  # noqa: S608 - constants
+    await connection.execute(
+        "INSERT INTO usage_dirty_hour SELECT starts_at, now() FROM usage_bucket"
+        " WHERE grain = 'hour' AND NOT is_final AND starts_at >= %s"
+        " AND starts_at + interval '1 hour' <= %s",
+        [oldest, now - OPEN_FOR],
+    )
+    await connection.execute(
+        "INSERT INTO usage_dirty_day SELECT (starts_at AT TIME ZONE 'UTC')::date, now()"
+        " FROM usage_bucket WHERE grain = 'day' AND NOT is_final AND starts_at >= %s"
+        " AND starts_at + interval '1 day' <= %s",
+        [oldest, now - OPEN_FOR],
+    )
+    await connection.execute(
+        "INSERT INTO usage_dirty_day SELECT %(today)s, now()"
+        " WHERE NOT EXISTS (SELECT FROM usage_bucket WHERE grain = 'day' AND starts_at = %(start)s)"
+        " AND EXISTS (SELECT FROM user_daily WHERE day > %(today)s - 28)",
+        {"today": now.astimezone(UTC).date(), "start": midnight(now)},
+    )
 
 
-_AGGREGATE = f"""
-WITH event AS (
-    SELECT *, coalesce(adapter_id, '') AS adapter FROM usage_event
-    WHERE occurred_at >= %(hour)s AND occurred_at < %(hour)s + interval '1 hour'
-),
-error AS (
-    SELECT boundary_id, group_id, model_version, adapter, feature,
-           jsonb_object_agg(error_type, n) AS errors
-    FROM (
-        SELECT boundary_id, group_id, model_version, adapter, feature, error_type, count(*) AS n
-        FROM event WHERE error_type <> 'none' GROUP BY 1, 2, 3, 4, 5, 6
-    ) AS counted GROUP BY 1, 2, 3, 4, 5
-),
-total AS (
-    SELECT boundary_id, group_id, model_version, adapter, feature, count(*) AS requests,
-           sum(gen_ai_usage_input_tokens)::bigint AS input_tokens,
-           sum(gen_ai_usage_output_tokens)::bigint AS output_tokens,
-           {_buckets("ttft_ms")} AS ttft_buckets,
-           {_buckets("duration_ms")} AS duration_buckets,
-           coalesce(sum(ttft_ms), 0) AS ttft_sum_ms,
-           sum(duration_ms) AS duration_sum_ms
-    FROM event GROUP BY 1, 2, 3, 4, 5
-)
-INSERT INTO usage_hourly AS old
-SELECT boundary_id, %(hour)s, group_id, model_version, adapter, feature,
-       nextval('usage_rollup_sequence'), requests, input_tokens, output_tokens,
-       coalesce(errors, '{{}}'), ttft_buckets, duration_buckets, ttft_sum_ms, duration_sum_ms,
-       now(), %(final)s
-FROM total LEFT JOIN error USING (boundary_id, group_id, model_version, adapter, feature)
-ORDER BY 1, 3, 4, 5, 6
-ON CONFLICT (boundary_id, hour_start, group_id, model_version, adapter_id, feature) DO UPDATE SET
-    sequence = excluded.sequence, requests = excluded.requests,
-    input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,
-    errors = excluded.errors, ttft_buckets = excluded.ttft_buckets,
-    duration_buckets = excluded.duration_buckets, ttft_sum_ms = excluded.ttft_sum_ms,
-    duration_sum_ms = excluded.duration_sum_ms, as_of = excluded.as_of,
-    is_final = excluded.is_final
-WHERE (old.requests, old.input_tokens, old.output_tokens, old.errors, old.duration_buckets,
-       old.is_final)
-   IS DISTINCT FROM (excluded.requests, excluded.input_tokens, excluded.output_tokens,
-       excluded.errors, excluded.duration_buckets, excluded.is_final)
-"""  # noqa: S608 - only constants of this module are interpolated
+async def _take(
+    connection: AsyncConnection[TupleRow], table: str, column: str, limit: int
+) -> list[Any]:
+    """Take the oldest marks that are visible; a mark of a writer still at work stays."""
+    rows = await connection.execute(
+        f"DELETE FROM {table} WHERE {column} IN"  # noqa: S608 - constants
+        f" (SELECT DISTINCT {column} FROM {table} ORDER BY {column} LIMIT %s) RETURNING {column}",
+        [limit],
+    )
+    return sorted({row[0] for row in await rows.fetchall()})
 
 
-async def roll_up(pool: Pool, now: datetime, retention_days: int) -> int:
-    """Recompute hours with new events and hours that became final; return how many.
+async def _keep(
+    connection: AsyncConnection[TupleRow],
+    grain: str,
+    starts_at: datetime,
+    document: dict[str, Any],
+    *,
+    final: bool,
+) -> None:
+    """Store a snapshot; only a changed one gets a new sequence number."""
+    rows = len(document["rows"]) + len(document.get("people", ()))
+    await connection.execute(
+        "INSERT INTO usage_bucket AS old"
+        " VALUES (%s, %s, nextval('usage_rollup_sequence'), %s, %s, now(), %s)"
+        " ON CONFLICT (grain, starts_at) DO UPDATE SET sequence = excluded.sequence,"
+        " row_count = excluded.row_count, document = excluded.document, as_of = excluded.as_of,"
+        " is_final = excluded.is_final"
+        " WHERE (old.document, old.is_final) IS DISTINCT FROM"
+        " (excluded.document, excluded.is_final)",
+        [grain, starts_at, rows, Jsonb(document), final],
+    )
+
+
+async def roll_up(
+    pool: Pool, boundary_id: str, now: datetime, retention_days: int, shown_ms: int
+) -> int:
+    """Recompute what is marked or became final; return how many hours and days.
 
     One transaction under an advisory lock: sequence numbers commit in their own order, so a reader
     that asks for what is after N misses nothing.
     """
-    oldest = _midnight(now) - timedelta(days=retention_days)
+    oldest = midnight(now) - timedelta(days=retention_days)
     async with pool.connection() as connection:
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ROLLUP_LOCK])
-        # Hours whose raw events are gone are never recomputed: that would lose counts.
-        await connection.execute("DELETE FROM usage_dirty_hour WHERE hour_start < %s", [oldest])
-        await connection.execute(
-            "INSERT INTO usage_dirty_hour SELECT DISTINCT hour_start, now() FROM usage_hourly"
-            " WHERE NOT is_final AND hour_start + interval '1 hour' <= %s AND hour_start >= %s"
-            " ORDER BY 1 ON CONFLICT DO NOTHING",
-            [now - OPEN_FOR, oldest],
-        )
-        rows = await connection.execute(
-            "DELETE FROM usage_dirty_hour WHERE hour_start IN"
-            " (SELECT hour_start FROM usage_dirty_hour ORDER BY hour_start LIMIT %s)"
-            " RETURNING hour_start",
-            [_HOURS_PER_PASS],
-        )
-        hours = sorted(row[0] for row in await rows.fetchall())
+        await _mark_finished(connection, now, oldest)
+        hours = await _take(connection, "usage_dirty_hour", "hour_start", _HOURS_PER_PASS)
         for hour in hours:
-            final = hour + timedelta(hours=1) <= now - OPEN_FOR
-            await connection.execute(_AGGREGATE, {"hour": hour, "final": final})
-    return len(hours)
+            final = hour_is_final(hour, now, OPEN_FOR)
+            document = await roll_up_hour(connection, boundary_id, hour, final=final)
+            await _keep(connection, "hour", hour, document, final=final)
+        days: list[date] = await _take(connection, "usage_dirty_day", "day", _DAYS_PER_PASS)
+        for day in days:
+            start = datetime.combine(day, time(), UTC)
+            document = await roll_up_day(connection, day, shown_ms)
+            final = start + timedelta(days=1) <= now - OPEN_FOR
+            await _keep(connection, "day", start, document, final=final)
+    return len(hours) + len(days)
 
 
-async def list_rollups(pool: Pool, boundary_id: str, after: int, limit: int) -> RollupPush:
-    """Return the rows changed after a sequence number, oldest change first."""
+async def list_buckets(pool: Pool, boundary_id: str, after: int, limit: int) -> RollupPush:
+    """Return the snapshots changed after a sequence number, oldest change first."""
     async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
-            "SELECT * FROM usage_hourly WHERE boundary_id = %s AND sequence > %s"
-            " ORDER BY sequence LIMIT %s",
-            [boundary_id, after, limit],
+            "SELECT * FROM (SELECT *, sum(row_count) OVER (ORDER BY sequence) - row_count AS before"
+            " FROM usage_bucket WHERE sequence > %s ORDER BY sequence LIMIT %s) AS changed"
+            " WHERE before < %s ORDER BY sequence",
+            [after, limit, _ROWS_PER_PUSH],
         )
         rows = await cursor.fetchall()
-    rollups = tuple(
-        UsageRollup.model_validate({**row, "adapter_id": row["adapter_id"] or None}) for row in rows
+    hours: list[HourBucket] = []
+    days: list[DayBucket] = []
+    for row in rows:
+        shared = {name: row[name] for name in ("sequence", "as_of", "is_final")}
+        document = {"boundary_id": boundary_id, **shared, **row["document"]}
+        if row["grain"] == "hour":
+            hours.append(HourBucket.model_validate(document))
+        else:
+            days.append(DayBucket.model_validate(document))
+    return RollupPush(
+        export=Export.AGGREGATE,
+        hours=tuple(hours),
+        days=tuple(days),
+        sequence=rows[-1]["sequence"] if rows else after,
     )
-    return RollupPush(rollups=rollups, sequence=rollups[-1].sequence if rollups else after)
-
-
-async def _partitions(connection: AsyncConnection[TupleRow]) -> list[str]:
-    rows = await connection.execute(
-        "SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid"
-        " WHERE i.inhparent = 'usage_event'::regclass"
-    )
-    return [str(row[0]) for row in await rows.fetchall()]
 
 
 async def delete_old(pool: Pool, now: datetime, retention_days: int) -> int:
-    """Drop the days of raw events past retention; return how many. Roll-ups stay."""
-    oldest = _midnight(now) - timedelta(days=retention_days)
-    dropped = 0
+    """Drop the days of raw events past retention; return how many. Roll-ups stay.
+
+    Rows per person and day go after 90 days.
+    """
     async with pool.connection() as connection:
         await connection.execute("SET LOCAL lock_timeout = '5s'")
-        for name in await _partitions(connection):
-            if name < f"usage_event_{oldest:%Y%m%d}":
-                await connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
-                dropped += 1
-    return dropped
-
-
-def _midnight(now: datetime) -> datetime:
-    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        await connection.execute(
+            "DELETE FROM user_daily WHERE day < %s",
+            [(midnight(now) - timedelta(days=KEEP_PEOPLE_DAYS)).date()],
+        )
+        return await drop_partitions(connection, midnight(now) - timedelta(days=retention_days))

@@ -35,6 +35,8 @@ class GatewaySettings(BaseModel):
     """File with the PostgreSQL URL of the boundary's own database (mode 0600 or a Secret mount)."""
     spool_dir: Path
     """Folder of the usage spool; on a persistent volume, or a lost node loses what is in it."""
+    usage_policy_dir: Path | None = None
+    """Mounted ConfigMap `usage-policy` of the customer; without it roll-ups leave as aggregates."""
     host: str = "0.0.0.0"  # noqa: S104 - a pod's own address; network policy decides who reaches it
     """Address to listen on, for both ports."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
@@ -57,6 +59,8 @@ class GatewaySettings(BaseModel):
     """How often spooled usage is written to the database."""
     rollup_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
     """How often hours with new events are rolled up."""
+    shown_ms: Annotated[int, Field(ge=0, le=60_000)] = 750
+    """How long a change must have been visible to count as shown; written beside each result."""
     retention_days: Annotated[int, Field(ge=4, le=3660)] = 30
     """Age at which raw events are deleted; at least 4, because hours stay open for 3 days."""
 

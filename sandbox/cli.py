@@ -22,6 +22,7 @@ import httpx2
 import typer
 from rich.console import Console
 
+from sandbox.customer_trail import copy_trail
 from sandbox.home import Home, HomeError, write_private
 from sandbox.host_packages import missing_commands
 from sandbox.isolation import namespaces_available
@@ -165,6 +166,7 @@ def write_context(home: Home, record: dict[str, Any]) -> None:
     context = {
         "api_url": facts["api_url"],
         "default_person": PEOPLE[0].subject,
+        "organization": "acme",
         "people": {
             person.subject: {"token": home.secret(token_name(person.subject)), "role": person.role}
             for person in PEOPLE
@@ -269,6 +271,8 @@ def status(as_json: bool = typer.Option(False, "--json", help="as JSON")) -> Non
         typer.echo(json.dumps(record, indent=2))
         return
     _print_parts(record)
+    if password := record["facts"].get("identity_provider_password_file"):
+        typer.echo(f"{'':<14} password {password}")
     for cluster in _clusters(record):
         state = "running" if cluster["running"] else "starting"
         where = home.data / "aws" / "clusters" / cluster["name"] / "logs"
@@ -301,6 +305,32 @@ def _print_parts(record: dict[str, Any]) -> None:
         typer.echo(line.rstrip())
         if part["restarts"] or part["state"] in ("restarting", "failed"):
             typer.echo(f"{'':<14} log {part['log']}")
+
+
+@app.command()
+def trail(
+    folder: Path = typer.Argument(help="where to put the files"),
+    account: str = typer.Option("111122223333", help="the emulated account"),
+    region: str = typer.Option("eu-central-1", help="region of the trail's bucket"),
+) -> None:
+    """Copy the emulated account's CloudTrail files, as the customer's auditor."""
+    home = Home.current()
+    record = home.read_record()
+    if record is None or not alive(home, record.get("pid")):
+        err.print("no sandbox is running; start it: ringfence up")
+        raise typer.Exit(1)
+    count = copy_trail(
+        folder,
+        endpoint_url=record["facts"]["aws_endpoint_url"],
+        credentials_file=home.secrets / "aws" / "customer-auditor.json",
+        account=account,
+        region=region,
+    )
+    err.print(
+        f"{count} files in {folder}; hand them over: ringfence report upload-trail {folder}"
+        " --boundary BOUNDARY",
+        markup=False,
+    )
 
 
 @app.command()

@@ -11,7 +11,12 @@ from sandbox.home import Home
 def main() -> int:
     """Make roles and database with the home's generated passwords."""
     home = Home.current()
-    roles = (postgres.OWNER, *postgres.PROCESS_ROLES, postgres.STATE_ROLE)
+    roles = (
+        postgres.OWNER,
+        *postgres.PROCESS_ROLES,
+        postgres.AUDITOR_ROLE,
+        postgres.STATE_ROLE,
+    )
     passwords = {role: home.secret(f"database-{role}") for role in roles}
     url = (home.secrets / "database-url-postgres").read_text().strip()
     postgres.ensure_roles(url, passwords)

@@ -20,6 +20,7 @@ import random
 import secrets
 import socket
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,18 @@ def free_port() -> int:
         return found
 
 
-def port_is_free(port: int) -> bool:
-    """Tell whether a listener could bind this loopback port now."""
+def _candidates() -> Iterator[int]:
+    """Yield ports that are free on the usual loopback address, some of them."""
+    for _ in range(20):
+        yield free_port()
+
+
+def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Tell whether a listener could bind this port of a loopback address now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
@@ -158,13 +165,15 @@ class Home:
             write_private(path, secrets.token_urlsafe(32))
         return path.read_text().strip()
 
-    def port(self, part: str, preferred: int | None = None) -> int:
+    def port(self, part: str, preferred: int | None = None, host: str = "127.0.0.1") -> int:
         """Return the port of a part: the one it had, unless something else has taken it."""
         path = self.root / "ports.json"
         ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
         port = ports.get(part, preferred)
-        if port is None or not port_is_free(port):
-            port = free_port()
+        if port is None or not port_is_free(port, host):
+            port = next((p for p in _candidates() if port_is_free(p, host)), None)
+        if port is None:
+            raise HomeError(f"no port of {host} is free")
         ports[part] = port
         write_private(path, json.dumps(ports, indent=2, sort_keys=True))
         return port

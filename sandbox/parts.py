@@ -24,6 +24,9 @@ from sandbox.aws_provider.install import install
 from sandbox.cluster import stop_clusters
 from sandbox.customer import write_policy
 from sandbox.home import Home, write_private
+from sandbox.identity_provider import settings as identity_provider
+from sandbox.identity_provider.install import FOLDER as PROVIDER_FOLDER
+from sandbox.identity_provider.install import find_node
 from sandbox.isolation import dies_with_parent, hiding, namespaces_available
 from sandbox.node.images import references
 from sandbox.part import Part
@@ -70,12 +73,15 @@ class PartsBuilder:
         self.redis_port = home.port("redis")
         self.aws_port = home.port("aws")
         self.countersigner_port = home.port("countersigner")
+        identity_port = home.port("identity", host=identity_provider.HOST)
         self.api_listener = home.listener("api", CONSOLE_PORT)
         self.api_port: int = self.api_listener.getsockname()[1]
         self.api_socket = home.run / "api.sock"
         self.gate_socket = home.run / "gate.sock"
         self.aws_url = f"http://127.0.0.1:{self.aws_port}"
         self.api_url = f"http://127.0.0.1:{self.api_port}"
+        self.identity_url = identity_provider.address(identity_port)
+        self.sign_in = identity_provider.write_files(home, identity_port, self.api_url)
         self.python = sys.executable
 
     def secret_file(self, name: str, text: str) -> Path:
@@ -106,6 +112,7 @@ class PartsBuilder:
             self._migrate(),
             self._countersigner(),
             self._bootstrap(),
+            self._identity(),
             self._api(),
             self._edge(),
             self._worker(),
@@ -115,8 +122,10 @@ class PartsBuilder:
             "api_url": self.api_url,
             "aws_endpoint_url": self.aws_url,
             "customer_account": CUSTOMER_ACCOUNT,
+            "identity_provider_url": self.identity_url,
+            "identity_provider_password_file": str(self.sign_in.password),
             "time_scale": float(self.time_scale),
-            "emulated": "AWS account",
+            "emulated": "AWS account, the organization's identity provider",
             "customer_key_hidden": namespaces_available(),
             "real": "Pulumi engine, Kubernetes API, PostgreSQL, Redis, model engine",
         }
@@ -271,13 +280,29 @@ class PartsBuilder:
             "RINGFENCE_CUSTOMER_PUBLIC_KEY": encode_public(customer),
         }
 
+    def _identity(self) -> Part:
+        program = PROVIDER_FOLDER / "server.mjs"
+        return Part(
+            "identity",
+            dies_with_parent([str(find_node()), str(program), str(self.sign_in.config)]),
+            base_environment(),
+            ready=http_ok(f"{self.identity_url}/.well-known/openid-configuration"),
+            address=self.identity_url,
+            emulated=True,
+        )
+
     def _api(self) -> Part:
         return Part(
             "api",
             self._without_customer_key(
                 [self.python, "-m", "sandbox.api", str(self.api_listener.fileno())]
             ),
-            self._common("ringfence_api"),
+            {
+                **self._common("ringfence_api"),
+                "RINGFENCE_PUBLIC_URL": self.api_url,
+                "RINGFENCE_SIGN_IN_KEY_FILE": str(self.sign_in.client_key),
+                "RINGFENCE_SIGN_IN_PROVIDERS_FILE": str(self.sign_in.providers),
+            },
             ready=http_ok(f"{self.api_url}/healthz"),
             address=self.api_url,
             timeout_seconds=90,
@@ -304,6 +329,9 @@ class PartsBuilder:
         return {
             **self._common("ringfence_worker"),
             "RINGFENCE_STATE_DATABASE_URL_FILE": str(state),
+            "RINGFENCE_AUDITOR_DATABASE_URL_FILE": str(
+                self.database_url_file(postgres.AUDITOR_ROLE)
+            ),
             "RINGFENCE_CONTROL_PLANE_KEY_FILE": str(self.key("control-plane-key.pem")),
             "RINGFENCE_COUNTERSIGNER_URL": f"http://127.0.0.1:{self.countersigner_port}",
             "RINGFENCE_COUNTERSIGNER_TOKEN_FILE": str(self._home.secrets / "countersigner-token"),

@@ -19,6 +19,8 @@ from psycopg import sql
 DATABASE = "ringfence"
 OWNER = "ringfence_owner"
 PROCESS_ROLES = ("ringfence_api", "ringfence_worker", "ringfence_scheduler")
+AUDITOR_ROLE = "ringfence_auditor"
+"""Reads what reports need and writes nothing; used by reports only."""
 STATE_ROLE = "ringfence_state"
 """Role of the engine's state; sees none of the control plane's tables."""
 STATE_DATABASE = "ringfence_state"
@@ -118,7 +120,14 @@ def ensure_roles(admin_url: str, passwords: dict[str, str]) -> None:
                     sql.SQL(verb), sql.Identifier(role), sql.Literal(password)
                 )
             )
-        _ensure_database(connection, DATABASE, OWNER, PROCESS_ROLES)
+        if AUDITOR_ROLE in passwords:
+            # Its rights are SELECT only; this makes a slip in them harmless too.
+            connection.execute(
+                sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(
+                    sql.Identifier(AUDITOR_ROLE)
+                )
+            )
+        _ensure_database(connection, DATABASE, OWNER, (*PROCESS_ROLES, AUDITOR_ROLE))
         _ensure_database(connection, STATE_DATABASE, STATE_ROLE, ())
 
 

@@ -57,6 +57,7 @@ class DatabaseUrls:
     api: str
     worker: str
     scheduler: str
+    auditor: str
 
     def empty(self) -> None:
         """Remove all rows that a test left.
@@ -78,7 +79,9 @@ class DatabaseUrls:
 class ServerProcess:
     """Starts and stops the server; keeps its files in a short folder of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        """`durable` keeps what survives a power cut, as production does; for benchmarks."""
+        self._durable = durable
         self.folder = Path(tempfile.mkdtemp(prefix="rf-pg-"))
         self.password = secrets.token_urlsafe(16)
         self.port = free_port()
@@ -88,10 +91,16 @@ class ServerProcess:
         """Initialise and start; return once it answers."""
         data = self.folder / "data"
         embedded.initialise(data, self.password)
-        argv = [
-            *embedded.server_argv(data, self.port, self.folder),
-            *("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"),
-        ]
+        argv = embedded.server_argv(data, self.port, self.folder)
+        if not self._durable:
+            argv += [
+                "-c",
+                "fsync=off",
+                "-c",
+                "synchronous_commit=off",
+                "-c",
+                "full_page_writes=off",
+            ]
         with (self.folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         server = PostgresServer(self.port, self.password)
@@ -102,7 +111,12 @@ class ServerProcess:
                 self.stop()
                 raise RuntimeError(f"the test PostgreSQL did not start:\n{log_text}")
             time.sleep(0.05)
-        roles = (embedded.OWNER, *embedded.PROCESS_ROLES, embedded.STATE_ROLE)
+        roles = (
+            embedded.OWNER,
+            *embedded.PROCESS_ROLES,
+            embedded.AUDITOR_ROLE,
+            embedded.STATE_ROLE,
+        )
         embedded.ensure_roles(server.url(), dict.fromkeys(roles, self.password))
         return server
 
@@ -124,7 +138,7 @@ def migrated(server: PostgresServer) -> DatabaseUrls:
 
     name = server.create_database()
     with psycopg.connect(server.url(), autocommit=True) as connection:
-        for role in embedded.PROCESS_ROLES:
+        for role in (*embedded.PROCESS_ROLES, embedded.AUDITOR_ROLE):
             connection.execute(
                 sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
                     sql.Identifier(name), sql.Identifier(role)
@@ -136,6 +150,7 @@ def migrated(server: PostgresServer) -> DatabaseUrls:
         api=server.url("ringfence_api", name),
         worker=server.url("ringfence_worker", name),
         scheduler=server.url("ringfence_scheduler", name),
+        auditor=server.url(embedded.AUDITOR_ROLE, name),
     )
     upgrade(urls.owner)
     return urls

@@ -1,37 +1,32 @@
 """Append to the audit chains, in the transaction of the change: no record, no change.
 
 Called by every service that changes something. A chain is one boundary, one organization, or the
-platform; its sequence has no gaps and each event's hash covers the one before. Reading is
-`domains/audit`; checkpoints and Merkle tree come on top of the same rows.
-Source: access.md 6, decision 17.
+platform; its sequence has no gaps and each event's hash covers the one before. Reading and
+checkpoints are `domains/audit`; what a hash covers is `proof.audit_chain`.
+Source: access.md 6, decision 17, ADR 0019.
 """
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    ForeignKeyConstraint,
-    Index,
-    func,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from controlplane.core.actor import OpContext
 from controlplane.core.audit_codes import CODES
 from controlplane.core.db import Base
-from proof.canonical import digest
+from proof.audit_chain import hash_template
 
 PLATFORM_CHAIN = UUID(int=0)
-GENESIS = "sha256:" + "0" * 64
+CHAIN_OF_ROW = f"chain_id = coalesce(boundary_id, organization_id, '{PLATFORM_CHAIN}'::uuid)"
+"""A check of both tables: a foreign-key check sees every chain, so that the key alone would let a
+tenant's row take a place in another's sequence."""
+MAX_EXACT = 2**53 - 1
+"""The largest number that JSON readers agree on (RFC 8785, RFC 7493)."""
 
 
 class AuditChain(Base):
@@ -40,6 +35,7 @@ class AuditChain(Base):
     __tablename__ = "audit_chain"
     __table_args__ = (
         CheckConstraint("boundary_id IS NULL OR organization_id IS NOT NULL", name="layers"),
+        CheckConstraint(CHAIN_OF_ROW, name="own_chain"),
         ForeignKeyConstraint(["organization_id"], ["organization.id"]),
         ForeignKeyConstraint(
             ["organization_id", "boundary_id"], ["boundary.organization_id", "boundary.id"]
@@ -61,6 +57,7 @@ class AuditEvent(Base):
     __tablename__ = "audit_event"
     __table_args__ = (
         CheckConstraint("boundary_id IS NULL OR organization_id IS NOT NULL", name="layers"),
+        CheckConstraint(CHAIN_OF_ROW, name="own_chain"),
         ForeignKeyConstraint(["chain_id"], ["audit_chain.chain_id"]),
         ForeignKeyConstraint(
             ["organization_id", "boundary_id"], ["boundary.organization_id", "boundary.id"]
@@ -96,37 +93,45 @@ def append(
 ) -> int:
     """Add one event to the chain of the boundary, else the organization, else the platform.
 
-    Shapes: `detail` holds JSON values only, and never a secret. Returns the sequence number.
-    Raises: KeyError for a code that `audit_codes` does not document.
+    One statement: the function `audit_append` of the migrations locks the chain's head until the
+    transaction's end, takes the server's time under that lock, hashes, inserts and moves the head.
+    So append last in a transaction. Shapes: `detail` holds JSON values only, and never a secret.
+    Returns the sequence number.
+    Raises: KeyError for a code that `audit_codes` does not document; ValueError for a detail that
+    would not be read back as it was hashed.
     """
     if code not in CODES:
         raise KeyError(f"audit code {code!r} is not documented in core/audit_codes.py")
     organization = organization_id or ctx.scope.organization_id
-    chain_id = boundary_id or organization or PLATFORM_CHAIN
-    head_seq, head_hash, at = _lock_head(session, chain_id, organization, boundary_id)
-    seq = head_seq + 1
-    values: dict[str, Any] = {
-        "chain_id": chain_id,
-        "seq": seq,
-        "organization_id": organization,
-        "boundary_id": boundary_id,
-        "at": at,
+    event: dict[str, Any] = {
+        "chain_id": str(boundary_id or organization or PLATFORM_CHAIN),
+        "organization_id": str(organization) if organization else None,
+        "boundary_id": str(boundary_id) if boundary_id else None,
         "code": code,
         "actor": actor_record(ctx),
         "request_id": ctx.request_id,
         "target": target,
         "detail": detail or {},
-        "prev_hash": head_hash,
     }
-    values["hash"] = event_hash(values)
-    session.execute(insert(AuditEvent).values(values))
-    session.execute(
-        update(AuditChain)
-        .where(AuditChain.chain_id == chain_id)
-        .values(head_seq=seq, head_hash=values["hash"])
-        .execution_options(synchronize_session=False)
-    )
+    _check_storable(event)
+    parts = hash_template(event)
+    seq: int = session.execute(
+        _APPEND,
+        {
+            **event,
+            "actor": json.dumps(event["actor"]),
+            "detail": json.dumps(event["detail"]),
+            **{f"part{number}": part for number, part in enumerate(parts, start=1)},
+        },
+    ).scalar_one()
     return seq
+
+
+_APPEND = text(
+    "SELECT audit_append(CAST(:chain_id AS uuid), CAST(:organization_id AS uuid),"
+    " CAST(:boundary_id AS uuid), :code, CAST(:actor AS jsonb), :request_id, :target,"
+    " CAST(:detail AS jsonb), :part1, :part2, :part3, :part4)"
+)
 
 
 def actor_record(ctx: OpContext) -> dict[str, Any]:
@@ -140,58 +145,34 @@ def actor_record(ctx: OpContext) -> dict[str, Any]:
     }
 
 
-def event_hash(values: dict[str, Any]) -> str:
-    """Return the hash of an event over everything in it, the earlier hash included."""
-    document = {
-        key: _plain(value) for key, value in values.items() if key not in ("hash", "chain_id")
+def record(event: AuditEvent) -> dict[str, Any]:
+    """Return an event as it is hashed and exported (`wire.audit.AuditRecord`)."""
+    return {
+        "seq": event.seq,
+        "chain_id": str(event.chain_id),
+        "organization_id": str(event.organization_id) if event.organization_id else None,
+        "boundary_id": str(event.boundary_id) if event.boundary_id else None,
+        "at": event.at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "code": event.code,
+        "actor": event.actor,
+        "request_id": event.request_id,
+        "target": event.target,
+        "detail": event.detail,
+        "prev_hash": event.prev_hash,
+        "hash": event.hash,
     }
-    return digest({"chain": str(values["chain_id"]), **document})
 
 
-def first_bad_sequence(events: list[dict[str, Any]]) -> int | None:
-    """Return the first sequence number at which a chain from its start does not hold, or None.
-
-    Shapes: `events` are the columns of `AuditEvent`, in order of `seq`, complete from 1.
-    """
-    previous = GENESIS
-    for expected, event in enumerate(events, start=1):
-        if event["seq"] != expected:
-            return expected
-        if event["prev_hash"] != previous or event_hash(event) != event["hash"]:
-            return expected
-        previous = event["hash"]
-    return None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
-    return value
-
-
-def _lock_head(
-    session: Session, chain_id: UUID, organization_id: UUID | None, boundary_id: UUID | None
-) -> tuple[int, str, datetime]:
-    """Lock the chain's head until commit; the time is the server's, taken under the lock."""
-    session.execute(
-        pg_insert(AuditChain)
-        .values(
-            chain_id=chain_id,
-            organization_id=organization_id,
-            boundary_id=boundary_id,
-            head_seq=0,
-            head_hash=GENESIS,
-        )
-        .on_conflict_do_nothing()
-    )
-    session.execute(
-        select(AuditChain.chain_id).where(AuditChain.chain_id == chain_id).with_for_update()
-    )
-    row = session.execute(
-        select(AuditChain.head_seq, AuditChain.head_hash, func.clock_timestamp()).where(
-            AuditChain.chain_id == chain_id
-        )
-    ).one()
-    return row[0], row[1], row[2]
+def _check_storable(value: Any) -> None:
+    """Refuse what JSONB gives back in another form than it was hashed in. Raises: ValueError."""
+    if isinstance(value, float) and abs(value) > MAX_EXACT:
+        raise ValueError(f"audit detail: {value!r} is beyond what JSON numbers keep exactly")
+    if isinstance(value, str) and "\x00" in value:
+        raise ValueError("audit detail: a text holds a zero byte, which PostgreSQL cannot keep")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_storable(key)
+            _check_storable(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_storable(item)

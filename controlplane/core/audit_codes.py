@@ -1,7 +1,8 @@
 """The stable codes of audit events, each with what it means; documented from this table.
 
 Used by `core.audit.append`, which refuses a code that is not here. Add a code, never rename one:
-exports and reports of earlier years carry the old name.
+exports and reports of earlier years carry the old name. Each code also needs its row in
+`audit_facts`, which has its short id, its OCSF class and the fields of its detail.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 CODES: Final[dict[str, str]] = {
-    "access.denied": "A known caller was refused a route.",
+    "access.denied": "A known caller was refused a route; detail has the layer and the policy.",
+    "access.explained": "Somebody asked what decides on another's access.",
     "organization.applied": "An organization's document was applied; detail says what changed.",
     "boundary.created": "A security boundary was created.",
     "boundary.updated": "A security boundary's document changed.",
@@ -29,6 +31,7 @@ CODES: Final[dict[str, str]] = {
     "role.assigned": "A role was given.",
     "role.revoked": "A role was taken away.",
     "group.changed": "A group's members changed.",
+    "token.issued": "An API token was made; only its hash is kept.",
     "token.revoked": "An API token was revoked.",
     "service.created": "A service identity was made.",
     "service.disabled": "A service identity was disabled; its tokens ended with it.",
@@ -76,6 +79,11 @@ CODES: Final[dict[str, str]] = {
     "sign-out": "A person ended their own session.",
     "session.ended": "A session ended by itself; detail says why.",
     "session.refused": "A request with a session's cookie was refused; detail names the reason.",
-    "token.issued": "An API token was made; only its hash is kept.",
-    "audit.read": "Audit events were read.",
+    "report.requested": "A report was asked for; detail has its kind and parameters.",
+    "report.generated": "A report was made and signed; detail has its root and row count.",
+    "report.failed": "A report could not be made.",
+    "report.downloaded": "A file of a report was handed out, or its rows were read.",
+    "trail.uploaded": "A file of the customer's trail was handed over for reconciliation.",
+    "audit.read": "Audit events were read; detail says which, and how many.",
+    "audit.exported": "A whole chain was exported; this event is the last of the export.",
 }

@@ -66,6 +66,19 @@ class ForbiddenError(RingfenceError):
     code = "forbidden"
     http_status = 403
 
+    def __init__(
+        self,
+        public_message: str,
+        *,
+        code: str | None = None,
+        field: str | None = None,
+        fix: str | None = None,
+        decided: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(public_message, code=code, field=field, fix=fix)
+        self.decided = decided or {}
+        """The layer and the policy that decided, for the audit."""
+
 
 class NotFoundError(RingfenceError):
     """Not there, or not for the caller to know."""

@@ -26,7 +26,6 @@ def create() -> None:
     for signature in (
         "authenticate_token(text)",
         "principal_roles(uuid)",
-        "issue_api_token(uuid, uuid, text, timestamptz)",
     ):
         op.execute(f"DROP FUNCTION {signature}")
     _authentication()

@@ -13,12 +13,15 @@ the owner's own sessions (migrations) are held by the same rules as everyone's.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from alembic import op
 
 PROCESS_ROLES = ("ringfence_api", "ringfence_worker", "ringfence_scheduler")
 OWNER = "ringfence_owner"
+AUDITOR = "ringfence_auditor"
+"""Reads what reports need, under the same rules; the role exists before the first migration."""
 
 ORGANIZATION_ROOT_RULE = "id = (SELECT app_organization())"
 BOUNDARY_ROOT_RULE = (
@@ -75,7 +78,19 @@ def _secure(table: str, rule: str) -> None:
     _secured[table] = rule
     roles = ", ".join(PROCESS_ROLES)
     op.execute(f'CREATE POLICY tenant ON "{table}" TO {roles} USING ({rule}) WITH CHECK ({rule})')
-    op.execute(f'CREATE POLICY owner ON "{table}" TO {OWNER} USING ({rule}) WITH CHECK ({rule})')
+    op.execute(f'CREATE POLICY auditor ON "{table}" FOR SELECT TO {AUDITOR} USING ({rule})')
+    held = _checked_per_row(rule)
+    op.execute(f'CREATE POLICY owner ON "{table}" TO {OWNER} USING ({held}) WITH CHECK ({held})')
+
+
+def _checked_per_row(rule: str) -> str:
+    """Return a rule without sub-selects, for the owner's policies.
+
+    A sub-select is evaluated once per statement, which is what processes need. When two statements
+    meet on one row, PostgreSQL checks the row again (EvalPlanQual) and evaluates every sub-select
+    then, needed or not: inside a directory function, where there is no scope, that would raise.
+    """
+    return re.sub(r"\(SELECT (app_\w+\(\))\)", r"\1", rule)
 
 
 def secure_boundary_table(table: str) -> None:
@@ -92,7 +107,8 @@ def secure_platform_table(table: str, *, readable: bool = False) -> None:
     """Give a platform table its policy; `readable` opens SELECT to every scope."""
     _secure(table, PLATFORM_RULE)
     if readable:
-        op.execute(f'ALTER POLICY tenant ON "{table}" USING (true)')
+        for policy in ("tenant", "auditor"):
+            op.execute(f'ALTER POLICY {policy} ON "{table}" USING (true)')
 
 
 def secure_with(table: str, rule: str) -> None:
@@ -109,7 +125,7 @@ def directory_policy(
     with CASE and not two: the alternatives of several policies are evaluated in no fixed order,
     and the tenant rule raises without a scope.
     """
-    rule = rule or _secured[table]
+    rule = _checked_per_row(rule or _secured[table])
     opened = f"CASE WHEN current_setting('app.directory', true) = 'on' THEN true ELSE {rule} END"
     check = opened if command == "ALL" else rule
     op.execute(f'ALTER POLICY owner ON "{table}" USING ({opened}) WITH CHECK ({check})')
@@ -135,3 +151,22 @@ def grant(table: str, rights: str, *roles: str) -> None:
     """Grant `rights` (`SELECT, INSERT`) on a table to process roles; no role has more."""
     for role in roles or PROCESS_ROLES:
         op.execute(f'GRANT {rights} ON "{table}" TO {role}')
+
+
+def grant_reading(table: str, *hidden: str) -> None:
+    """Let the auditor read a table but for its `hidden` columns.
+
+    By column, so that a column of a later migration stays closed until that migration opens it.
+    """
+    secret = ", ".join(f"'{column}'" for column in ("", *hidden))
+    op.execute(
+        f"""
+        DO $grant$ BEGIN EXECUTE (
+          SELECT format('GRANT SELECT (%s) ON {table} TO {AUDITOR}',
+                        string_agg(quote_ident(attname), ', ' ORDER BY attnum))
+          FROM pg_attribute
+          WHERE attrelid = '{table}'::regclass AND attnum > 0 AND NOT attisdropped
+            AND attname NOT IN ({secret})
+        ); END $grant$
+        """  # noqa: S608 - names from the migration's own text
+    )

@@ -93,11 +93,9 @@ class ParkedAccess:
 
 def enqueue_once(session: Session, task: str, row: Any, **ids: UUID) -> bool:
     """Enqueue a job about one thing unless the last one is not done yet; say whether it was."""
-    args = {
-        "organization_id": str(row.organization_id),
-        "boundary_id": str(row.boundary_id),
-        **{key: str(value) for key, value in ids.items()},
-    }
+    place = {"organization_id": row.organization_id, "boundary_id": row.boundary_id}
+    # An organization's chain has no boundary, and the platform's neither.
+    args = {key: str(value) for key, value in {**place, **ids}.items() if value is not None}
     open_job = session.execute(
         select(Outbox.id).where(
             Outbox.task == task, Outbox.done_at.is_(None), Outbox.args.contains(args)

@@ -15,18 +15,34 @@ from controlplane.tables import (
     agents,
     break_glass,
     catalog,
+    checkpoints,
     identity,
     installs,
     organizations,
     provisioning,
+    reports,
     services,
     sign_in,
+    usage,
 )
 
 LOADED = (
-    *(audit, outbox, run_engine),
-    *(access, agents, break_glass, catalog, identity, installs, organizations, provisioning),
-    *(services, sign_in),
+    audit,
+    outbox,
+    access,
+    agents,
+    break_glass,
+    catalog,
+    checkpoints,
+    identity,
+    installs,
+    organizations,
+    provisioning,
+    reports,
+    run_engine,
+    services,
+    sign_in,
+    usage,
 )
 """Modules that define tables; being imported here is what puts them into the metadata."""
 

@@ -1,4 +1,4 @@
-"""Agents: enrolment, status, signed bundles, narrowing verbs, and the usage they push."""
+"""Agents: enrolment, status, signed bundles and narrowing verbs."""
 
 from __future__ import annotations
 
@@ -102,34 +102,3 @@ class VerbRow(BoundaryScoped, Base):
     issued_at: Mapped[datetime] = mapped_column(server_default=func.now())
     result: Mapped[dict[str, Any] | None]
     answered_at: Mapped[datetime | None]
-
-
-class UsageRollupRow(BoundaryScoped, Base):
-    """Counts of one hour of one (group, model version, adapter, feature); the highest wins."""
-
-    __tablename__ = "usage_rollup"
-    __table_args__ = boundary_table(
-        UniqueConstraint(
-            "boundary_id",
-            "hour_start",
-            "group_name",
-            "model_version",
-            "adapter",
-            "feature",
-            name="uq_usage_rollup_key",
-        ),
-    )
-
-    hour_start: Mapped[datetime]
-    group_name: Mapped[str]
-    model_version: Mapped[str]
-    adapter: Mapped[str]
-    """Empty for the base model."""
-    feature: Mapped[str]
-    sequence: Mapped[int] = mapped_column(BigInteger)
-    requests: Mapped[int] = mapped_column(BigInteger)
-    input_tokens: Mapped[int] = mapped_column(BigInteger)
-    output_tokens: Mapped[int] = mapped_column(BigInteger)
-    rollup: Mapped[dict[str, Any]]
-    """The whole `wire.usage.UsageRollup`, with histograms and errors."""
-    received_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -17,21 +17,24 @@ from typer.exceptions import TyperException
 
 from ringfence.cli import (
     access,
+    audit,
     certificates,
     installs,
     models,
     organizations,
+    reports,
     runs,
     services,
+    sign_in,
     tokens,
 )
 from ringfence.cli.output import CommandError, Exit, code_for, describe, err, print_json
 from ringfence.client import ApiError
 
 ORDER = (
-    *("up", "status", "logs", "down", "reset"),
-    *("organization", "connect", "grant", "install", "run", "certificate"),
-    *("key", "chat", "usage", "token", "service", "version"),
+    *("up", "status", "logs", "down", "reset", "login", "logout"),
+    *("organization", "connect", "grant", "install", "run", "certificate", "report", "audit"),
+    *("key", "chat", "usage", "token", "service", "trail", "version"),
 )
 """Commands in the order of the main job, which the help keeps."""
 
@@ -59,9 +62,13 @@ app.add_typer(access.grant_app, name="grant")
 app.add_typer(installs.app, name="install")
 app.add_typer(runs.app, name="run")
 app.add_typer(certificates.app, name="certificate")
+app.add_typer(reports.app, name="report")
+app.add_typer(audit.app, name="audit")
 app.add_typer(models.key_app, name="key")
 app.add_typer(tokens.token_app, name="token")
 app.add_typer(services.app, name="service")
+app.command("login")(sign_in.login)
+app.command("logout")(sign_in.logout)
 app.command("chat")(models.chat)
 app.command("usage")(models.usage)
 

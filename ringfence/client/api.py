@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -61,7 +62,8 @@ class Api:
         try:
             self._client = httpx2.Client(
                 base_url=context.api_url,
-                headers={"Authorization": f"Bearer {context.token}"},
+                # Without a token only what is open to anybody can be asked for.
+                headers={"Authorization": f"Bearer {context.token}"} if context.token else {},
                 timeout=TIMEOUT,
                 # No connection outlives its call: nothing is left to close, and a restarted API
                 # is never spoken to through a dead one.
@@ -84,6 +86,35 @@ class Api:
     def put(self, path: str, body: Any) -> Any:
         return self._call("PUT", path, json=body)
 
+    def post_gzip(self, path: str, data: bytes, **params: Any) -> Any:
+        return self._call(
+            "POST",
+            path,
+            content=data,
+            params=params,
+            headers={"Content-Type": "application/gzip"},
+        )
+
+    def download(self, path: str, target: Path) -> None:
+        """Write what a path answers into a file, in little memory. Raises: ApiError, OSError.
+
+        The file appears whole or not at all.
+        """
+        part = target.with_name(target.name + ".part")
+        try:
+            with self._client.stream("GET", path) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _error(answer)
+                with part.open("wb") as file:
+                    for data in answer.iter_bytes():
+                        file.write(data)
+            part.replace(target)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+        finally:
+            part.unlink(missing_ok=True)
+
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         try:
             answer = self._client.request(method, path, **arguments)
@@ -100,6 +131,25 @@ class Api:
                 f"what answers at {self.context.api_url} is not a control plane",
                 {"fix": "correct RINGFENCE_API_URL"},
             ) from error
+
+    def lines(self, path: str, **params: Any) -> Iterator[bytes]:
+        """Yield the lines of a document that is too large to hold, as they arrive.
+
+        Raises: ApiError, also when the answer breaks off.
+        """
+        try:
+            with self._client.stream("GET", path, params=params or None) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _error(answer)
+                rest = b""
+                for chunk in answer.iter_bytes():
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    yield from whole
+                if rest:
+                    yield rest
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> ApiError:
         return ApiError(

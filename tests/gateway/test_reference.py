@@ -96,7 +96,7 @@ def test_an_unknown_field_is_refused() -> None:
 
 
 def test_a_push_of_another_version_is_refused_by_name() -> None:
-    push = RollupPush(rollups=(), sequence=0).to_wire()
+    push = RollupPush(sequence=0).to_wire()
     assert RollupPush.from_wire(push).sequence == 0
     with pytest.raises(ValueError, match="version 99 is not accepted"):
         RollupPush.from_wire({**push, "version": 99})

@@ -15,7 +15,7 @@ import pytest
 from gateway.spool import read_segment
 from tests.engine.parts import Engine
 from tests.gateway.parts import AGENT, Boundary, until
-from wire.usage import RollupPush
+from wire.usage import SUPPRESSED, RollupPush
 
 
 def rollups(boundary: Boundary, after: int = 0, token: str = "agent-token") -> httpx2.Response:
@@ -31,7 +31,7 @@ def pushed(boundary: Boundary, requests: int) -> RollupPush:
 
     def enough() -> RollupPush | None:
         push = RollupPush.from_wire(rollups(boundary).json())
-        return push if sum(r.requests for r in push.rollups) >= requests else None
+        return push if sum(r.requests for h in push.hours for r in h.rows) >= requests else None
 
     boundary.api.tokens["agent-token"] = AGENT
     result = until(enough)
@@ -49,17 +49,21 @@ def test_each_request_is_one_event_and_the_roll_up_adds_them_up(boundary: Bounda
     assert len(events) == 6
     assert len({subject for *_, subject, _ in events}) == 2
     push = pushed(boundary, 6)
-    rows = {(r.group_id, r.model_version, r.adapter_id): r for r in push.rollups}
-    base = rows["payments-engineers", "tiny-coder", None]
-    own = rows["payments-engineers", "tiny-coder", "payments-style"]
-    foreign = rows["payments-engineers", "unknown", None]
-    assert (base.requests, own.requests, foreign.requests) == (3, 1, 1)
-    assert foreign.errors == {"model_not_found": 1}
-    assert sum(r.output_tokens for r in push.rollups) == sum(event[3] for event in events)
-    assert sum(r.input_tokens for r in push.rollups) == sum(event[2] for event in events)
-    assert base.boundary_id == "b-payments"
-    assert sum(base.ttft_buckets) == 3
-    assert rollups(boundary, after=push.sequence).json()["rollups"] == []
+    columns = "group_id, model_version, adapter_id, requests, errors, output_tokens, input_tokens"
+    rows = {row[:3]: row[3:] for row in boundary.rows(f"SELECT {columns} FROM usage_hourly")}
+    assert rows["payments-engineers", "tiny-coder", ""][0] == 3
+    assert rows["payments-engineers", "tiny-coder", "payments-style"][0] == 1
+    assert rows["payments-engineers", "unknown", ""][:2] == (1, {"model_not_found": 1})
+    assert sum(row[2] for row in rows.values()) == sum(event[3] for event in events)
+    assert sum(row[3] for row in rows.values()) == sum(event[2] for event in events)
+    # Two people are too few for a cell: what leaves is the whole of the boundary, unnamed.
+    (whole,) = [row for hour in push.hours for row in hour.rows]
+    assert {whole.group_id, whole.model_version, whole.feature} == {SUPPRESSED}
+    assert (whole.requests, sum(whole.errors.values())) == (6, 1)
+    assert whole.output_tokens == sum(event[3] for event in events)
+    assert {h.boundary_id for h in push.hours} == {"b-payments"}
+    assert sum(whole.ttft_buckets) == 5
+    assert rollups(boundary, after=push.sequence).json()["hours"] == []
 
 
 def test_only_the_agents_token_reads_roll_ups(boundary: Boundary) -> None:
@@ -96,7 +100,10 @@ def test_a_killed_gateway_loses_no_answered_request_and_counts_none_twice(
     boundary.start()
     boundary.chat("payments-style")
     assert len(boundary.events(answered + 1)) == answered + 1
-    assert sum(r.requests for r in pushed(boundary, answered + 1).rollups) == answered + 1
+    assert (
+        sum(r.requests for h in pushed(boundary, answered + 1).hours for r in h.rows)
+        == answered + 1
+    )
 
 
 def test_every_answer_seen_whole_is_in_the_database_after_a_kill_under_load(
@@ -129,7 +136,8 @@ def test_every_answer_seen_whole_is_in_the_database_after_a_kill_under_load(
     assert len(seen) == len(set(seen)) > 40
     assert {stored.get(each) for each in seen} == {"none"}
     assert len(seen) <= len(stored) <= len(sent)
-    assert sum(r.requests for r in pushed(boundary, len(stored)).rollups) == len(stored)
+    push = pushed(boundary, len(stored))
+    assert sum(r.requests for h in push.hours for r in h.rows) == len(stored)
 
 
 def test_a_request_under_way_when_the_gateway_is_killed_is_reported_as_interrupted(
@@ -334,8 +342,8 @@ def test_hours_become_final_and_old_raw_events_are_dropped(boundary: Boundary) -
                 [moment],
             )
     push = pushed(boundary, 2)
-    assert sorted(r.is_final for r in push.rollups) == [False, True]
+    assert sorted(h.is_final for h in push.hours) == [False, True]
     boundary.stop()
     boundary.start()
     until(lambda: boundary.rows("SELECT count(*) FROM usage_event") == [(2,)])
-    assert sum(r.requests for r in pushed(boundary, 2).rollups) == 2
+    assert sum(r.requests for h in pushed(boundary, 2).hours for r in h.rows) == 2

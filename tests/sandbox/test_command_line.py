@@ -91,7 +91,7 @@ def test_a_host_without_a_base_command_is_told_its_name(
     assert "lacks nsenter; run: make prepare" in shown.output
 
 
-def test_a_toolchain_that_is_not_built_is_one_message_without_a_traceback(home: Home) -> None:
+def test_what_was_not_prepared_is_one_message_without_a_traceback(home: Home) -> None:
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": os.environ["HOME"],
@@ -111,7 +111,7 @@ def test_a_toolchain_that_is_not_built_is_one_message_without_a_traceback(home: 
         check=False,
     )
     assert done.returncode == 1
-    assert "is not built; run: make prepare" in done.stderr
+    assert "; run: make prepare" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 

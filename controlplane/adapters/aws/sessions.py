@@ -25,6 +25,8 @@ from controlplane.core.clock import now
 from controlplane.core.errors import InternalError
 
 SESSION_SECONDS = 900
+PROBE_NAME = "ringfence-probe"
+"""Session name and source identity of a probe, which is thrown away."""
 _NAME = re.compile(r"[^\w+=,.@-]")
 
 
@@ -37,6 +39,8 @@ class Credentials:
     session_token: str | None = None
     expires_at: datetime | None = None
     principal_arn: str = ""
+    request_id: str = ""
+    """STS's id of the call that made them, by which the customer's trail names it."""
 
     def __repr__(self) -> str:
         return f"Credentials(of={self.principal_arn!r}, expires_at={self.expires_at})"
@@ -75,6 +79,7 @@ class ProbeResult:
     allowed: bool
     error_code: str | None
     at: datetime
+    request_id: str = ""
 
 
 class RoleSessions(Protocol):
@@ -160,8 +165,8 @@ class StsSessions:
                 RoleArn=target.role_arn,
                 ExternalId=target.external_id,
                 DurationSeconds=SESSION_SECONDS,
-                RoleSessionName=_name(run),
-                SourceIdentity=_name(person),
+                RoleSessionName=session_name(run),
+                SourceIdentity=session_name(person),
                 Tags=[
                     {"Key": "ringfence:boundary", "Value": target.boundary},
                     {"Key": "ringfence:run", "Value": run},
@@ -174,6 +179,7 @@ class StsSessions:
             session_token=keys["SessionToken"],
             expires_at=keys["Expiration"].astimezone(UTC),
             principal_arn=answer["AssumedRoleUser"]["Arn"],
+            request_id=_request_id(answer),
         )
 
     def probe(self, role_arn: str, external_id: str | None, *, region: str) -> ProbeResult:
@@ -183,26 +189,31 @@ class StsSessions:
         """
         parameters: dict[str, Any] = {
             "RoleArn": role_arn,
-            "RoleSessionName": "ringfence-probe",
-            "SourceIdentity": "ringfence-probe",
+            "RoleSessionName": PROBE_NAME,
+            "SourceIdentity": PROBE_NAME,
             "DurationSeconds": SESSION_SECONDS,
         }
         if external_id is not None:
             parameters["ExternalId"] = external_id
         with translated("sts:AssumeRole"):
             try:
-                self._sts(region).assume_role(**parameters)
+                answer = self._sts(region).assume_role(**parameters)
             except ClientError as error:
                 code = error_code(error)
                 if code not in DENIED:
                     raise
-                return ProbeResult(False, code, now())
-        return ProbeResult(True, None, now())
+                return ProbeResult(False, code, now(), _request_id(error.response))
+        return ProbeResult(True, None, now(), _request_id(answer))
 
     def _sts(self, region: str) -> Any:
         return client("sts", self._vendor, region=region, endpoint_url=self._endpoint_url)
 
 
-def _name(text: str) -> str:
+def _request_id(answer: Any) -> str:
+    return str(answer.get("ResponseMetadata", {}).get("RequestId", ""))
+
+
+def session_name(text: str) -> str:
+    """Return a session's or person's name as STS takes it and the customer's trail shows it."""
     # STS takes 2 to 64 characters of [\w+=,.@-] for both names.
     return _NAME.sub("-", text)[:64].ljust(2, "-")

@@ -1,4 +1,4 @@
-"""The control-plane key: signs bundles, verbs and certificates (decision 13).
+"""The control-plane key: signs what the control plane answers for (decision 13).
 
 Made by the worker's composition root only; API and scheduler never hold it. Separate so that the
 private half has one holder, which signs messages of known types and shows nothing of itself.
@@ -11,15 +11,21 @@ from pathlib import Path
 from controlplane.core.errors import InternalError
 from proof.dsse import seal
 from proof.keys import KeyFileError, encode_public, fingerprint, load_private_key
+from wire.audit import CHECKPOINT_TYPE, Checkpoint
 from wire.bundle import BUNDLE_TYPE, VERB_TYPE, Bundle, Verb
 from wire.certificate import CERTIFICATE_TYPE, InstallCertificate
 from wire.envelope import Envelope
+from wire.report import MANIFEST_TYPE, STATEMENT_TYPE, ReportManifest, ReportStatement
 
+Signable = Bundle | Verb | InstallCertificate | Checkpoint | ReportStatement | ReportManifest
 # Each payload type of its own: a signature over one can never pass for another.
-_TYPES: dict[type[Bundle | Verb | InstallCertificate], str] = {
+_TYPES: dict[type[Signable], str] = {
     Bundle: BUNDLE_TYPE,
     Verb: VERB_TYPE,
     InstallCertificate: CERTIFICATE_TYPE,
+    Checkpoint: CHECKPOINT_TYPE,
+    ReportStatement: STATEMENT_TYPE,
+    ReportManifest: MANIFEST_TYPE,
 }
 
 
@@ -45,6 +51,6 @@ class ControlPlaneKey:
         """Return what the customer's template pins."""
         return fingerprint(self._key)
 
-    def sign(self, message: Bundle | Verb | InstallCertificate) -> Envelope:
+    def sign(self, message: Signable) -> Envelope:
         """Return the message in an envelope with our signature."""
         return seal(self._key, _TYPES[type(message)], message.to_wire())

@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1", tags=["entitlements"], route_class=TransactionR
 
 @router.get("/boundaries/{boundary}/entitlements", operation_id="entitlement_list")
 def entitlement_list(boundary: str, session: Transaction, ctx: Context) -> EntitlementsOut:
-    """List which groups may use which model versions now."""
+    """List which groups may use which model versions now; an engineer sees the own groups'."""
     found = get_boundary(session, boundary)
     names = repository.group_names(session)
     return EntitlementsOut(
@@ -40,16 +40,16 @@ def entitlement_list(boundary: str, session: Transaction, ctx: Context) -> Entit
                 valid_from=e.valid_from,
                 reason=e.reason,
             )
-            for e in repository.list_current(session, found.id)
+            for e in service.list_entitlements(session, ctx, found.id)
         ]
     )
 
 
 @router.get("/boundaries/{boundary}/gateway-keys", operation_id="gateway_key_list")
 def gateway_key_list(boundary: str, session: Transaction, ctx: Context) -> GatewayKeysOut:
-    """List the gateway keys of a boundary, without their secrets."""
+    """List the gateway keys of a boundary without their secrets; an engineer sees the own."""
     found = get_boundary(session, boundary)
-    keys = repository.list_keys(session, found.id, only_valid=False)
+    keys = service.list_keys(session, ctx, found.id)
     names = repository.group_names(session)
     cards = identity.get_cards(session, [k.owner_id for k in keys])
     return GatewayKeysOut(keys=[GatewayKeyOut(**_fields(k, names, cards)) for k in keys])

@@ -17,10 +17,16 @@ from sqlalchemy.orm import Session
 from controlplane.core import audit, outbox
 from controlplane.core.actor import OpContext
 from controlplane.core.clock import now
-from controlplane.core.errors import ConflictError, ForbiddenError, InvalidRequestError
+from controlplane.core.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+)
 from controlplane.core.ids import new_id
 from controlplane.domains.entitlements import repository
 from controlplane.domains.identity import repository as identity
+from controlplane.domains.identity.reach import reach_of
 from controlplane.domains.identity.tokens import new_token, token_hash
 from controlplane.domains.organizations import repository as organizations
 from controlplane.tables.catalog import Entitlement, GatewayKey
@@ -30,6 +36,7 @@ KEY_LIFETIME = timedelta(days=90)
 PUBLISH = "bundle.publish"
 """Task that signs and publishes a boundary's desired state again."""
 _MANAGERS = frozenset({RoleName.PLATFORM_ADMIN, RoleName.BOUNDARY_ADMIN})
+_REVOKERS = _MANAGERS | {RoleName.APPROVER}
 
 
 def ensure_entitlements(
@@ -163,9 +170,36 @@ def _owner(session: Session, ctx: OpContext, group: PrincipalGroup, subject: str
     return owners[0]
 
 
+def own_groups(session: Session, ctx: OpContext, boundary_id: UUID) -> frozenset[UUID] | None:
+    """Return the groups to which an engineer's view is cut; None for those who see all."""
+    if reach_of(session, ctx).may("GET", "/v1/boundaries/{boundary}/connection", boundary_id):
+        return None
+    return organizations.list_current_groups_of(session, ctx.actor.principal_id)
+
+
+def list_entitlements(session: Session, ctx: OpContext, boundary_id: UUID) -> list[Entitlement]:
+    """Return the entitlements that hold now; to an engineer only those of the own groups."""
+    mine = own_groups(session, ctx, boundary_id)
+    found = repository.list_current(session, boundary_id)
+    return [e for e in found if mine is None or e.group_id in mine]
+
+
+def list_keys(session: Session, ctx: OpContext, boundary_id: UUID) -> list[GatewayKey]:
+    """Return the gateway keys of a boundary; to an engineer only the own ones."""
+    found = repository.list_keys(session, boundary_id, only_valid=False)
+    if own_groups(session, ctx, boundary_id) is None:
+        return found
+    return [k for k in found if k.owner_id == ctx.actor.principal_id]
+
+
 def revoke_key(session: Session, ctx: OpContext, boundary_id: UUID, key_id: UUID) -> GatewayKey:
-    """Revoke a key; the next bundle no longer has it. Raises: ConflictError when it ended."""
+    """Revoke a key; the next bundle no longer has it.
+
+    Raises: ConflictError when it ended; NotFoundError for an engineer and another person's key.
+    """
     row = repository.get_key(session, boundary_id, key_id)
+    if not (ctx.roles & _REVOKERS) and row.owner_id != ctx.actor.principal_id:
+        raise NotFoundError(f"there is no gateway key {key_id} of yours in this boundary")
     if row.revoked_at is not None:
         raise ConflictError("this key is revoked already")
     row.revoked_at = now()

@@ -49,14 +49,25 @@ class PeopleAuthorizer:
                 return service.decide(session, caller, rule, named, identifier)
             except ForbiddenError as error:
                 denial = error
-        self._record(caller, identifier, method, path, denial)
+        self._record(caller, identifier, method, path, named, denial)
         raise denial
 
     def _record(
-        self, caller: Caller, identifier: str, method: str, path: str, denial: ForbiddenError
+        self,
+        caller: Caller,
+        identifier: str,
+        method: str,
+        path: str,
+        named: str | None,
+        denial: ForbiddenError,
     ) -> None:
-        organizations = {r.organization_id for r in caller.roles if r.organization_id}
-        # With one organization the denial belongs to its chain; otherwise to the platform's.
+        # The denial belongs to the chain of the organization that was named, or of the caller's
+        # only one; otherwise to the platform's. Never to one in which the caller has no role.
+        organizations = {
+            r.organization_id
+            for r in caller.roles
+            if r.organization_id and named in (None, r.organization_name)
+        }
         scope = Scope(organizations.pop()) if len(organizations) == 1 else Scope.platform()
         context = OpContext(caller.actor, identifier, scope)
         with self._database.transaction(scope) as session:
@@ -65,5 +76,5 @@ class PeopleAuthorizer:
                 context,
                 "access.denied",
                 target=f"route/{method} {path}",
-                detail={"code": denial.stable_code},
+                detail={"code": denial.stable_code, **denial.decided},
             )

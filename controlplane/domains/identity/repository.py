@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from controlplane.core.actor import Actor, Restriction
 from controlplane.core.ids import new_id
 from controlplane.domains.identity.principals import FoundSession, HeldRole, PrincipalCard
+from controlplane.tables.identity import IdentityProvider
+from controlplane.tables.organizations import Boundary
 
 
 def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
@@ -147,3 +149,23 @@ def list_ids_by_subject(session: Session, subject: str) -> list[UUID]:
         text("SELECT * FROM principals_by_subject(CAST(:s AS text[]))"), {"s": [subject]}
     )
     return [r.id for r in rows]
+
+
+def is_disabled(session: Session, principal_id: UUID) -> bool:
+    """Tell whether a principal is disabled."""
+    found: bool = session.execute(
+        text("SELECT principal_is_disabled(:who)"), {"who": principal_id}
+    ).scalar_one()
+    return found
+
+
+def find_home(session: Session, issuer: str) -> UUID | None:
+    """Return the organization in scope whose identity provider the issuer is, or None."""
+    return session.scalars(
+        select(IdentityProvider.organization_id).where(IdentityProvider.issuer == issuer)
+    ).one_or_none()
+
+
+def find_boundary_id_in_scope(session: Session, name: str) -> UUID | None:
+    """Return the id of a boundary in scope by its name, or None."""
+    return session.scalars(select(Boundary.id).where(Boundary.name == name)).one_or_none()

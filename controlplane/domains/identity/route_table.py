@@ -1,6 +1,7 @@
 """Which role may call which route: deny by default, every route must stand here.
 
-Read by the authorizer on each request and by an architecture test. The layer says where the role
+Read by the authorizer on each request; the permits of `policies/routes.cedar` and the published
+table are written from it by `controlplane.authorization_table`. The layer says where the role
 must be held: an organization's role counts for all of its boundaries, a boundary's role for that
 boundary only, and the transaction's scope is cut to the boundaries in which the caller may do
 *this*, so that anything else is not found.
@@ -8,7 +9,7 @@ boundary only, and the transaction's scope is cut to the boundaries in which the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from controlplane.tables.identity import RoleName as R
@@ -24,6 +25,8 @@ class Rule:
 
     layer: Layer
     roles: frozenset[R] = frozenset()
+    action: str = ""
+    """The route as policies name it, `METHOD /path`; set by `find_rule`."""
 
 
 def _at(layer: Layer, *roles: R) -> Rule:
@@ -43,6 +46,12 @@ STAFF: Final = (
     R.AUDITOR,
 )
 """All who see how a boundary is built and run; engineers only use its models."""
+REPORT_READERS: Final = (R.AUDITOR, R.PLATFORM_ADMIN, R.APPROVER, R.BOUNDARY_ADMIN)
+"""Who asks for evidence; a whole organization's only at the organization's layer, by the first two.
+"""
+
+AUDIT_READERS: Final = (R.PLATFORM_ADMIN, R.APPROVER, R.BOUNDARY_ADMIN, R.AUDITOR)
+"""Who reads audit chains: each those of where the role is held, and nothing outward."""
 KEEPERS: Final = (R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN)
 """Who looks after service identities: all of them, or those of the own boundary."""
 
@@ -50,6 +59,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/healthz"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/v1/openapi.json"): PUBLIC,
+    ("GET", "/{path}"): PUBLIC,  # the console's files and page (`controlplane.console`)
     ("GET", "/v1/me"): AUTHENTICATED,
     ("GET", "/v1/session"): PUBLIC,  # tells a browser about its own cookie
     ("GET", "/v1/sign-in/start"): PUBLIC,
@@ -65,6 +75,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/tokens"): AUTHENTICATED,
     ("POST", "/v1/tokens/{token_id}/revoke"): AUTHENTICATED,
     ("GET", "/v1/blueprints"): AUTHENTICATED,
+    ("POST", "/v1/access/explain"): _at("organization", R.PLATFORM_ADMIN, R.AUDITOR),
     ("POST", "/v1/organizations:validate"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
     ("PUT", "/v1/organizations/{name}"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
     ("GET", "/v1/organizations/{name}"): _at("organization", *STAFF),
@@ -74,6 +85,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/organizations/{name}/guests/{guest_id}/approve"): _at(
         "organization", R.PLATFORM_ADMIN, R.APPROVER
     ),
+    ("GET", "/v1/approvals"): _at("boundary", *STAFF),
     ("GET", "/v1/organizations/{name}/people"): _at("boundary", *STAFF),
     ("GET", "/v1/organizations/{name}/groups"): _at("boundary", *STAFF),
     ("GET", "/v1/organizations/{name}/services"): _at("boundary", *STAFF),
@@ -84,18 +96,25 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/boundaries/{boundary}"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/models"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/connection"): _at("boundary", *STAFF),
-    ("GET", "/v1/boundaries/{boundary}/entitlements"): _at("boundary", *STAFF),
+    # An engineer sees what the own groups may use, and the own keys.
+    ("GET", "/v1/boundaries/{boundary}/entitlements"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/agent"): _at("boundary", *EVERYONE),
     ("GET", "/v1/boundaries/{boundary}/usage"): _at("boundary", *STAFF),
+    ("GET", "/v1/boundaries/{boundary}/usage/summary"): _at("boundary", *STAFF),
+    ("GET", "/v1/boundaries/{boundary}/usage/export"): _at("boundary", *STAFF),
     ("GET", "/v1/boundaries/{boundary}/audit"): _at(
         "boundary", R.PLATFORM_ADMIN, R.APPROVER, R.AUDITOR
     ),
-    ("GET", "/v1/boundaries/{boundary}/gateway-keys"): _at("boundary", *STAFF),
+    ("GET", "/v1/audit/chains"): _at("boundary", *AUDIT_READERS),
+    ("GET", "/v1/audit/events"): _at("boundary", *AUDIT_READERS),
+    ("GET", "/v1/audit/checkpoints"): _at("boundary", *AUDIT_READERS),
+    ("GET", "/v1/audit/export"): _at("boundary", *AUDIT_READERS),
+    ("GET", "/v1/boundaries/{boundary}/gateway-keys"): _at("boundary", *EVERYONE),
     ("POST", "/v1/boundaries/{boundary}/gateway-keys"): _at(
         "boundary", R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN, R.ENGINEER
     ),
     ("POST", "/v1/boundaries/{boundary}/gateway-keys/{key_id}/revoke"): _at(
-        "boundary", R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN, R.APPROVER
+        "boundary", R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN, R.APPROVER, R.ENGINEER
     ),
     ("GET", "/v1/connections/{connection_id}/template"): _at("boundary", *STAFF),
     ("POST", "/v1/connections/{connection_id}/verifications"): _at(
@@ -119,6 +138,13 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/runs/{run_id}/deny"): _at("boundary", R.APPROVER),
     ("POST", "/v1/runs/{run_id}/cancel"): _at("boundary", R.SOLUTION_ARCHITECT, R.APPROVER),
     ("POST", "/v1/runs/{run_id}/retry"): _at("boundary", R.SOLUTION_ARCHITECT),
+    ("POST", "/v1/reports"): _at("boundary", *REPORT_READERS),
+    ("GET", "/v1/reports"): _at("boundary", *REPORT_READERS),
+    ("GET", "/v1/reports/{report_id}"): _at("boundary", *REPORT_READERS),
+    ("GET", "/v1/reports/{report_id}/rows"): _at("boundary", *REPORT_READERS),
+    ("GET", "/v1/reports/{report_id}/files/{format}"): _at("boundary", *REPORT_READERS),
+    ("POST", "/v1/boundaries/{boundary}/trail-extracts"): _at("boundary", *REPORT_READERS),
+    ("GET", "/v1/boundaries/{boundary}/trail-extracts"): _at("boundary", *REPORT_READERS),
     **{
         (method, f"/scim/v2/{kind}"): _at("organization", R.PROVISIONER)
         for kind in ("Users", "Groups")
@@ -143,9 +169,12 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/agent/v1/status"): AGENT,
     ("POST", "/agent/v1/usage"): AGENT,
     ("POST", "/agent/v1/verb-results"): AGENT,
+    ("GET", "/agent/v1/checkpoints"): AGENT,
+    ("POST", "/agent/v1/checkpoints"): AGENT,
 }
 
 
 def find_rule(method: str, path: str) -> Rule | None:
     """Return the rule of a route; None means that nobody may call it."""
-    return ROUTES.get((method, path))
+    rule = ROUTES.get((method, path))
+    return None if rule is None else replace(rule, action=f"{method} {path}")

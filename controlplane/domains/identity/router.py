@@ -1,4 +1,4 @@
-"""`GET /v1/me`."""
+"""`GET /v1/me`, and what decided on somebody's access."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from fastapi import APIRouter
 
 from controlplane.core.errors import UnauthenticatedError
 from controlplane.core.http import Context, Transaction, TransactionRoute
-from controlplane.domains.identity import break_glass, service
-from controlplane.domains.identity.schemas import MeOut, RoleOut
+from controlplane.domains.identity import break_glass, explanation, service
+from controlplane.domains.identity.principals import HeldRole
+from controlplane.domains.identity.schemas import (
+    ExplainIn,
+    ExplanationOut,
+    MeOut,
+    PolicyOut,
+    RoleOut,
+    person_out,
+)
 
 router = APIRouter(prefix="/v1", tags=["identity"], route_class=TransactionRoute)
 
@@ -26,13 +34,36 @@ def me_show(session: Transaction, ctx: Context) -> MeOut:
         display=actor.display,
         kind=actor.kind,
         break_glass_open=break_glass.state(session).opened_at is not None,
-        roles=[
-            RoleOut(
-                role=r.role,
-                organization=r.organization_name,
-                boundary_id=r.boundary_id,
-                pending_guest=r.is_pending_guest,
-            )
-            for r in roles
+        roles=[_role(r) for r in roles],
+    )
+
+
+@router.post("/access/explain", operation_id="access_explain")
+def access_explain(session: Transaction, ctx: Context, body: ExplainIn) -> ExplanationOut:
+    """Say whether somebody may use a route, and which policy at which layer decides it."""
+    question = explanation.Question(
+        body.subject, body.issuer, body.method, body.path, body.boundary
+    )
+    found = explanation.explain(session, ctx, question)
+    return ExplanationOut(
+        person=person_out(found.principal),
+        route=found.rule.action,
+        route_layer=found.rule.layer,
+        allowed=found.is_allowed,
+        status=found.status,
+        deciding_layer=found.layer,
+        policies=[
+            PolicyOut(id=p.id, effect=p.effect, layer=p.layer, message=p.message)
+            for p in found.policies
         ],
+        roles=[_role(r) for r in found.roles],
+    )
+
+
+def _role(held: HeldRole) -> RoleOut:
+    return RoleOut(
+        role=held.role,
+        organization=held.organization_name,
+        boundary_id=held.boundary_id,
+        pending_guest=held.is_pending_guest,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from controlplane.domains.identity.principals import PrincipalCard
 
@@ -41,4 +41,38 @@ class MeOut(BaseModel):
     kind: str
     break_glass_open: bool
     """True while the break-glass administrator is open: something is out of the ordinary."""
+    roles: list[RoleOut]
+
+
+class ExplainIn(BaseModel):
+    """Whose access to which route is asked about."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str = Field(min_length=1, max_length=300)
+    issuer: str | None = Field(default=None, max_length=300)
+    method: str = Field(pattern="^(GET|POST|PUT|PATCH|DELETE)$")
+    path: str = Field(min_length=1, max_length=300, description="A route, or a path it matches")
+    boundary: str | None = Field(default=None, max_length=100)
+
+
+class PolicyOut(BaseModel):
+    """A policy that decided."""
+
+    id: str
+    effect: str
+    layer: str
+    message: str | None
+
+
+class ExplanationOut(BaseModel):
+    """A decision on access, and what it rests on."""
+
+    person: PersonOut
+    route: str
+    route_layer: str
+    allowed: bool
+    status: int
+    deciding_layer: str
+    policies: list[PolicyOut]
     roles: list[RoleOut]

@@ -1,7 +1,7 @@
 """Authenticate a token and decide on a route; the only place where roles become a scope.
 
-Called by the authorizer of the HTTP edge. No FastAPI here: the decision is a plain function of the
-caller, the rule, and the organization that was named.
+Called by the authorizer of the HTTP edge. No FastAPI here. What is allowed where is the policies'
+decision (`decision.py`); this turns it into the rows that the transaction may see.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from controlplane.core.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from controlplane.domains.identity import repository
+from controlplane.core.policy import Verdict
+from controlplane.domains.identity import decision, repository
+from controlplane.domains.identity.decision import Asker, Place
 from controlplane.domains.identity.principals import HeldRole
-from controlplane.domains.identity.route_table import Rule
+from controlplane.domains.identity.route_table import STAFF, Rule
 from controlplane.domains.identity.tokens import MINIMUM_LENGTH, token_hash
 
 ORGANIZATION_HEADER = "Ringfence-Organization"
+DENY_BY_DEFAULT = "deny-by-default"
+"""Named where no policy decided: nothing permits it."""
 
 
 @dataclass(frozen=True)
@@ -94,26 +98,41 @@ def decide(
     InvalidRequestError when several organizations are possible and none is named.
     """
     if rule.layer == "authenticated":
+        _require(caller, rule, [Place()])
         return OpContext(caller.actor, request_id, Scope(None), caller.platform_roles())
     if rule.layer == "document":
         return _decide_document(session, caller, rule, organization, request_id)
     organization_id = _organization_of(caller, organization)
     held = caller.in_organization(organization_id)
-    _refuse_pending_guest(caller, organization_id, held)
-    allowed = [r for r in held if r.role in rule.roles]
-    if rule.layer == "organization":
-        allowed = [r for r in allowed if r.boundary_id is None]
-    if not allowed:
-        raise _forbidden(rule)
-    boundaries = frozenset(r.boundary_id for r in allowed if r.boundary_id is not None)
-    if any(r.boundary_id is None for r in allowed):
-        boundaries = repository.list_boundary_ids(session, organization_id)
-    return OpContext(
-        caller.actor,
-        request_id,
-        Scope(organization_id, boundaries),
-        frozenset(r.role for r in allowed),
+    whole = _ask(caller, rule, [Place(organization_id)])[0]
+    inner = {} if rule.layer == "organization" else _by_boundary(caller, rule, held)
+    if whole.is_allowed:
+        # No policy names a place, so only where the caller holds a role can an inner layer narrow.
+        refused = {i for i, verdict in inner.items() if not verdict.is_allowed}
+        boundaries = repository.list_boundary_ids(session, organization_id) - refused
+    elif whole.policies:
+        # A forbid for the organization wins over what a boundary would permit.
+        raise _forbidden(caller, rule, whole)
+    else:
+        boundaries = frozenset(i for i, verdict in inner.items() if verdict.is_allowed)
+        if not boundaries:
+            raise _forbidden(caller, rule, next((v for v in inner.values() if v.policies), whole))
+    allowed = frozenset(
+        r.role
+        for r in held
+        if r.role in rule.roles and (r.boundary_id is None or r.boundary_id in boundaries)
     )
+    return OpContext(caller.actor, request_id, Scope(organization_id, boundaries), allowed)
+
+
+def _by_boundary(caller: Caller, rule: Rule, held: list[HeldRole]) -> dict[UUID, Verdict]:
+    """Return the verdict on each boundary in which the caller holds a role."""
+    places = sorted(
+        {(r.organization_id, r.boundary_id) for r in held if r.boundary_id is not None},
+        key=lambda pair: str(pair[1]),
+    )
+    verdicts = _ask(caller, rule, [Place(*pair) for pair in places])
+    return {pair[1]: v for pair, v in zip(places, verdicts, strict=True) if pair[1] is not None}
 
 
 def _decide_document(
@@ -122,19 +141,36 @@ def _decide_document(
     """Decide on applying a file: a new organization by platform role, a known one by its own."""
     organization_id = repository.find_organization_id(session, name) if name else None
     if organization_id is None:
-        roles = caller.platform_roles() & {str(r) for r in rule.roles}
+        places = [Place()]
         if name is None:
-            roles |= {r.role for r in caller.roles if r.role in rule.roles}
-        if not roles:
-            raise _forbidden(rule)
-        return OpContext(caller.actor, request_id, Scope(None), frozenset(roles))
+            known = {r.organization_id for r in caller.roles if r.organization_id is not None}
+            places += [Place(i) for i in sorted(known)]
+        allowed = _require(caller, rule, places)
+        roles = frozenset(
+            r.role
+            for r in caller.roles
+            if r.role in rule.roles and Place(r.organization_id) in allowed
+        )
+        return OpContext(caller.actor, request_id, Scope(None), roles)
+    _require(caller, rule, [Place(organization_id)])
     held = caller.in_organization(organization_id)
-    _refuse_pending_guest(caller, organization_id, held)
     roles = frozenset(r.role for r in held if r.boundary_id is None and r.role in rule.roles)
-    if not roles:
-        raise _forbidden(rule)
     scope = Scope(organization_id, repository.list_boundary_ids(session, organization_id))
     return OpContext(caller.actor, request_id, scope, roles)
+
+
+def _ask(caller: Caller, rule: Rule, places: list[Place]) -> list[Verdict]:
+    asker = Asker.of(caller.actor, caller.roles)
+    return decision.decide(asker, rule.action, places)
+
+
+def _require(caller: Caller, rule: Rule, places: list[Place]) -> list[Place]:
+    """Return the places that are allowed. Raises: ForbiddenError when none is."""
+    verdicts = _ask(caller, rule, places)
+    allowed = [p for p, v in zip(places, verdicts, strict=True) if v.is_allowed]
+    if not allowed:
+        raise _forbidden(caller, rule, next((v for v in verdicts if v.policies), verdicts[0]))
+    return allowed
 
 
 def _organization_of(caller: Caller, name: str | None) -> UUID:
@@ -161,21 +197,18 @@ def _organization_of(caller: Caller, name: str | None) -> UUID:
     return ids.pop()
 
 
-def _refuse_pending_guest(caller: Caller, organization_id: UUID, held: list[HeldRole]) -> None:
-    pending = [
-        r for r in caller.roles if r.organization_id == organization_id and r.is_pending_guest
-    ]
-    if pending and not held:
-        raise ForbiddenError(
-            "you are a guest here and the organization has not let you in yet",
-            code="guest-pending",
-            fix="ask an approver of the organization to approve your guest assignment",
-        )
+def _forbidden(caller: Caller, rule: Rule, verdict: Verdict) -> ForbiddenError:
+    """Return the refusal; the policy that decided is for the record, and for staff to read.
 
-
-def _forbidden(rule: Rule) -> ForbiddenError:
+    It names no thing that was asked about, so it tells nobody that one exists.
+    """
     roles = ", ".join(sorted(str(r) for r in rule.roles))
-    return ForbiddenError(
-        f"this needs one of the roles {roles}",
-        fix="ask somebody who has it, or ask an administrator for the role",
-    )
+    message, code = f"this needs one of the roles {roles}", None
+    fix = "ask somebody who has it, or ask an administrator for the role"
+    policy = verdict.policies[0] if verdict.policies else None
+    if policy is not None and policy.message is not None:
+        message, code, fix = policy.message, policy.code, policy.fix or fix
+    decided = {"layer": verdict.layer, "policy": policy.id if policy else DENY_BY_DEFAULT}
+    if any(r.role in STAFF for r in caller.roles):
+        fix = f"{fix} (decided at layer {decided['layer']} by policy {decided['policy']})"
+    return ForbiddenError(message, code=code, fix=fix, decided=decided)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from controlplane.core.errors import NotFoundError
 from controlplane.core.run_engine.tables import Run
 from controlplane.tables.catalog import BlueprintVersion
 from controlplane.tables.installs import Install, InstallRevision
+from controlplane.tables.organizations import Boundary
 
 
 def get_install(session: Session, install_id: UUID) -> Install:
@@ -48,10 +50,32 @@ def list_revisions(
     return [(revision, version) for revision, version in rows]
 
 
-def list_run_ids(session: Session, install_id: UUID) -> list[UUID]:
-    """Return the runs of an install, newest first."""
+def list_revisions_of(
+    session: Session, install_ids: Collection[UUID]
+) -> list[tuple[InstallRevision, BlueprintVersion]]:
+    """Return the revisions of many installs with their blueprint versions, newest first."""
+    rows = session.execute(
+        select(InstallRevision, BlueprintVersion)
+        .join(BlueprintVersion, BlueprintVersion.id == InstallRevision.blueprint_version_id)
+        .where(InstallRevision.install_id.in_(install_ids))
+        .order_by(InstallRevision.number.desc())
+    )
+    return [(revision, version) for revision, version in rows]
+
+
+def list_runs_of(session: Session, install_ids: Collection[UUID]) -> list[Run]:
+    """Return the runs of many installs, newest first."""
     return list(
         session.scalars(
-            select(Run.id).where(Run.install_id == install_id).order_by(Run.created_at.desc())
+            select(Run)
+            .where(Run.install_id.in_(install_ids))
+            .order_by(Run.created_at.desc())
+            .options(defer(Run.plan), defer(Run.params))  # large, and shown by the run itself
         )
     )
+
+
+def boundary_names(session: Session, boundary_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the names of boundaries by id."""
+    rows = session.execute(select(Boundary.id, Boundary.name).where(Boundary.id.in_(boundary_ids)))
+    return {row.id: row.name for row in rows}

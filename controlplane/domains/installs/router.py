@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -10,16 +11,19 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controlplane.core.http import Context, Transaction, TransactionRoute
+from controlplane.core.run_engine.tables import Run
 from controlplane.domains.boundaries.repository import get_boundary
 from controlplane.domains.installs import repository, service
 from controlplane.domains.installs.schemas import (
     InstallCreatedOut,
     InstallIn,
     InstallOut,
+    InstallRunOut,
     InstallsOut,
     RevisionOut,
 )
-from controlplane.tables.installs import Install
+from controlplane.tables.catalog import BlueprintVersion
+from controlplane.tables.installs import Install, InstallRevision
 from controlplane.tables.organizations import Organization
 
 router = APIRouter(prefix="/v1", tags=["installs"], route_class=TransactionRoute)
@@ -58,38 +62,68 @@ def install_request(
 @router.get("/installs", operation_id="install_list")
 def install_list(session: Transaction, ctx: Context) -> InstallsOut:
     """List installs, newest first."""
-    return InstallsOut(installs=[_out(session, i) for i in repository.list_installs(session)])
+    return InstallsOut(installs=_shown(session, repository.list_installs(session)))
 
 
 @router.get("/installs/{install_id}", operation_id="install_show")
 def install_show(install_id: UUID, session: Transaction, ctx: Context) -> InstallOut:
     """Show an install with its revisions and runs."""
-    return _out(session, repository.get_install(session, install_id))
+    (shown,) = _shown(session, [repository.get_install(session, install_id)])
+    return shown
 
 
-def _out(session: Session, install: Install) -> InstallOut:
-    return InstallOut(
-        id=install.id,
-        boundary_id=install.boundary_id,
-        name=install.name,
-        lifecycle=install.lifecycle,
-        health=install.health,
-        drift=install.drift,
-        access=install.access,
-        created_at=install.created_at,
-        updated_at=install.updated_at,
-        revisions=[
-            RevisionOut(
-                number=revision.number,
-                blueprint=version.name,
-                blueprint_version=version.version,
-                blueprint_digest=version.digest,
-                inputs=revision.inputs,
-                inputs_digest=revision.inputs_digest,
-                grant_id=revision.grant_id,
-                created_at=revision.created_at,
-            )
-            for revision, version in repository.list_revisions(session, install.id)
-        ],
-        run_ids=repository.list_run_ids(session, install.id),
+def _shown(session: Session, installs: Sequence[Install]) -> list[InstallOut]:
+    """Return installs with revisions and runs: three queries, however many installs there are."""
+    ids = [install.id for install in installs]
+    revisions: dict[UUID, list[RevisionOut]] = {i: [] for i in ids}
+    runs: dict[UUID, list[InstallRunOut]] = {i: [] for i in ids}
+    for revision, version in repository.list_revisions_of(session, ids):
+        revisions[revision.install_id].append(_revision(revision, version))
+    for run in repository.list_runs_of(session, ids):
+        if run.install_id is not None:
+            runs[run.install_id].append(_run(run))
+    names = repository.boundary_names(session, {i.boundary_id for i in installs})
+    return [
+        InstallOut(
+            id=install.id,
+            boundary_id=install.boundary_id,
+            boundary=names[install.boundary_id],
+            name=install.name,
+            lifecycle=install.lifecycle,
+            health=install.health,
+            drift=install.drift,
+            access=install.access,
+            created_at=install.created_at,
+            updated_at=install.updated_at,
+            revisions=revisions[install.id],
+            run_ids=[run.id for run in runs[install.id]],
+            runs=runs[install.id],
+        )
+        for install in installs
+    ]
+
+
+def _revision(revision: InstallRevision, version: BlueprintVersion) -> RevisionOut:
+    return RevisionOut(
+        number=revision.number,
+        blueprint=version.name,
+        blueprint_version=version.version,
+        blueprint_digest=version.digest,
+        inputs=revision.inputs,
+        inputs_digest=revision.inputs_digest,
+        grant_id=revision.grant_id,
+        created_at=revision.created_at,
+    )
+
+
+def _run(run: Run) -> InstallRunOut:
+    return InstallRunOut(
+        id=run.id,
+        kind=run.kind,
+        state=run.state,
+        outcome=run.outcome,
+        requested_by_name=run.actor["display"],
+        created_at=run.created_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
     )

@@ -44,11 +44,26 @@ class RevisionOut(BaseModel):
     created_at: datetime
 
 
+class InstallRunOut(BaseModel):
+    """A run of an install in one line; `GET /v1/runs/{run_id}` has its steps."""
+
+    id: UUID
+    kind: str
+    state: str
+    outcome: str | None
+    requested_by_name: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
 class InstallOut(BaseModel):
     """One install with its four status axes."""
 
     id: UUID
     boundary_id: UUID
+    boundary: str
+    """The boundary's name."""
     name: str
     lifecycle: str
     health: str
@@ -58,6 +73,8 @@ class InstallOut(BaseModel):
     updated_at: datetime
     revisions: list[RevisionOut]
     run_ids: list[UUID]
+    """Newest first."""
+    runs: list[InstallRunOut]
     """Newest first."""
 
 

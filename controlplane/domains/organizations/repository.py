@@ -65,6 +65,14 @@ def list_memberships_of(session: Session, principal_id: UUID) -> list[GroupMembe
     return list(session.scalars(statement))
 
 
+def list_current_groups_of(session: Session, principal_id: UUID | None) -> frozenset[UUID]:
+    """Return the groups that a principal is in now."""
+    statement = select(GroupMember.group_id).where(
+        GroupMember.principal_id == principal_id, GroupMember.valid_until.is_(None)
+    )
+    return frozenset(session.scalars(statement))
+
+
 def list_current_assignments(session: Session) -> list[RoleAssignment]:
     """Return all role assignments of the organization that hold now, as we know it now."""
     statement = select(RoleAssignment).where(

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from datetime import date
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Query, Response
 
 from controlplane.core.http import Context, Transaction, TransactionRoute
 from controlplane.core.messages import parse_message
 from controlplane.domains.boundaries.repository import get_boundary
 from controlplane.domains.identity.agent_edge import AgentRoute, CallingAgent
-from controlplane.domains.usage import service
-from controlplane.domains.usage.schemas import UsageOut, UsageRow
+from controlplane.domains.usage import files, service, summary
+from controlplane.domains.usage.repository import cell_of
+from controlplane.domains.usage.schemas import By, UsageOut, UsageRow, UsageSummaryOut
 from wire.usage import RollupPush
 
 router = APIRouter(prefix="/v1", tags=["usage"], route_class=TransactionRoute)
 agent_router = APIRouter(prefix="/agent/v1", tags=["agent"], route_class=AgentRoute)
 
 Raw = Annotated[dict[str, Any], Body()]
+First = Annotated[date | None, Query(alias="from", description="first day, UTC")]
+Last = Annotated[date | None, Query(alias="to", description="last day, UTC, included")]
 
 
 @agent_router.post("/usage", operation_id="agent_usage", status_code=204)
@@ -33,17 +37,14 @@ def usage_list(
     ctx: Context,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> UsageOut:
-    """List a boundary's usage by hour: aggregates, with how fresh they are."""
+    """List a boundary's requests by hour: aggregates, with how fresh they are."""
     found = get_boundary(session, boundary)
     rows = service.list_rollups(session, found.id, limit)
     return UsageOut(
         items=[
             UsageRow(
                 hour=row.hour_start,
-                group_id=row.group_name,
-                model_version=row.model_version,
-                adapter_id=row.adapter or None,
-                feature=row.feature,
+                **cell_of(row),
                 requests=row.requests,
                 input_tokens=row.input_tokens,
                 output_tokens=row.output_tokens,
@@ -53,3 +54,43 @@ def usage_list(
             for row in rows
         ]
     )
+
+
+@router.get("/boundaries/{boundary}/usage/summary", operation_id="usage_summary")
+def usage_summary(
+    boundary: str,
+    session: Transaction,
+    ctx: Context,
+    first: First = None,
+    last: Last = None,
+    by: By = By.NONE,
+) -> UsageSummaryOut:
+    """Sum up a boundary's use over a window of days (the last 28 unless given)."""
+    found = get_boundary(session, boundary)
+    return summary.summarize(session, found.id, summary.make_window(first, last), by)
+
+
+@router.get(
+    "/boundaries/{boundary}/usage/export",
+    operation_id="usage_export",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {}, "application/x-ndjson": {}}}},
+)
+def usage_export(
+    boundary: str,
+    session: Transaction,
+    ctx: Context,
+    first: First = None,
+    last: Last = None,
+    format: Literal["csv", "ndjson"] = "csv",
+) -> Response:
+    """Download what a boundary let out in a window, cell by cell."""
+    found = get_boundary(session, boundary)
+    window = summary.make_window(first, last)
+    name = f"usage-{found.name}-{window.first}-{window.last}.{format}"
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    if format == "csv":
+        text, media = files.as_csv(session, found.id, window), "text/csv; charset=utf-8"
+    else:
+        text, media = files.as_ndjson(session, found.id, window), "application/x-ndjson"
+    return Response(text, media_type=media, headers=disposition)

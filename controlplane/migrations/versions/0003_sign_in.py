@@ -26,8 +26,6 @@ def upgrade() -> None:
         rls.grant(table, "SELECT, INSERT, UPDATE", *API)
     rls.grant("sign_in_attempt", "DELETE", *API)
     rls.directory_policy("session")
-    # A token is made for a person before there is a scope, as it is looked up before there is one.
-    rls.directory_policy("api_token", "ALL", rls.PLATFORM_RULE)
     _functions()
 
 
@@ -133,19 +131,6 @@ def _functions() -> None:
         )
         SELECT b.disabled_at IS NULL, key IS NOT NULL AND b.person_key IS DISTINCT FROM key
         FROM before b LEFT JOIN written w ON w.id = b.id;
-        """,
-        API,
-    )
-    rls.directory_function(
-        "issue_api_token(new_id uuid, who uuid, hash text, until timestamptz)",
-        "timestamptz",
-        """
-        IF NOT EXISTS (SELECT 1 FROM principal p WHERE p.id = who AND p.disabled_at IS NULL) THEN
-          RETURN NULL;
-        END IF;
-        INSERT INTO api_token (id, principal_id, token_hash, expires_at)
-        VALUES (new_id, who, hash, until);
-        RETURN now();
         """,
         API,
     )

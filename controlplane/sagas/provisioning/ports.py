@@ -21,6 +21,7 @@ from controlplane.adapters.pulumi.engine import EngineRun, InfrastructureEngine
 from controlplane.adapters.pulumi.recovery import RecoveryReport
 from controlplane.adapters.signing.countersigner import Countersigner
 from wire.agent import DeniedAttempt
+from wire.audit import Checkpoint
 from wire.bundle import Bundle, Verb
 from wire.certificate import InstallCertificate, ResidueItem
 from wire.envelope import Envelope
@@ -50,7 +51,10 @@ class Signer(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def sign(self, message: Bundle | Verb | InstallCertificate) -> Envelope: ...
+    @property
+    def public(self) -> str: ...
+
+    def sign(self, message: Bundle | Verb | InstallCertificate | Checkpoint) -> Envelope: ...
 
 
 class Cloud(Protocol):

@@ -13,8 +13,12 @@ from controlplane.app import build_app
 from controlplane.config import ApiSettings
 from controlplane.core.db import Database
 from proof.keys import encode_public, fingerprint
+from tests.integration.api.agents import agent, boundary
 from tests.integration.api.people import Person, organization, register, token_of
 from tests.postgres import DatabaseUrls
+
+__all__ = ["agent", "boundary"]
+"""Fixtures of `agents`, which pytest finds here."""
 
 PersonOf = Callable[[str], Person]
 

@@ -20,7 +20,9 @@ PEOPLE = {
     "ana@acme.test": "approver",
     "omar@acme.test": "auditor",
     "max@acme.test": "platform-admin",
+    "bea@acme.test": "boundary-admin",
     "pia@acme.test": "engineer",
+    "ren@acme.test": "boundary-admin",
     "rui@acme.test": "engineer",
 }
 ADMINS = {"bea@acme.test": "payments", "ren@acme.test": "research"}
@@ -92,6 +94,11 @@ class Person:
     def post(self, path: str, body: Any = None) -> Any:
         """POST a JSON body."""
         return self._client.post(path, json=body if body is not None else {}, headers=self._headers)
+
+    def post_bytes(self, path: str, data: bytes) -> Any:
+        """POST a gzip file."""
+        headers = {**self._headers, "Content-Type": "application/gzip"}
+        return self._client.post(path, content=data, headers=headers)
 
     def put(self, path: str, body: Any) -> Any:
         """PUT a JSON body."""

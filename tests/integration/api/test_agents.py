@@ -1,4 +1,4 @@
-"""Agents over the API: one-time enrolment, signed requests, bundles, verbs, usage."""
+"""Agents over the API: one-time enrolment, signed requests, bundles, verbs."""
 
 from __future__ import annotations
 
@@ -7,187 +7,24 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import psycopg
-import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from starlette.testclient import TestClient
 
-from controlplane.core.actor import OpContext, system_actor
-from controlplane.core.db import Database, Scope
-from controlplane.core.ids import new_id
-from controlplane.domains.agents import bundles, enrolment, service
-from controlplane.domains.agents.tasks import publish_changes
-from proof.dsse import countersign, open_envelope, seal
+from controlplane.core.db import Database
+from controlplane.domains.agents import service
+from proof.dsse import open_envelope
 from proof.keys import encode_public
 from proof.request_signing import HEADER, sign_request
+from tests.integration.api.agents import AgentClient, Boundary
 from tests.integration.api.conftest import PersonOf
-from tests.postgres import DatabaseUrls
 from wire.agent import AgentStatus, CloseReport, EnrolRequest, VerbResult
-from wire.bundle import BUNDLE_TYPE, VERB_TYPE, Bundle, CloseVerb, Verb
+from wire.bundle import BUNDLE_TYPE, Bundle, CloseVerb, Verb
 from wire.envelope import Envelope
 from wire.resources import parse_spec
-from wire.usage import Feature, RollupPush, UsageRollup
-
-PLACEMENT = bundles.Placement(
-    bucket="ringfence-payments-111122223333-artifacts",
-    region="eu-central-1",
-    engine_image="ringfence/engine-llamacpp@sha256:" + "e" * 64,
-    object_keys={"sha256:" + c * 64: f"artifacts/{c}" for c in "ab"},
-)
-
-
-class Signer:
-    """The worker's control-plane key."""
-
-    def __init__(self, key: Ed25519PrivateKey) -> None:
-        self._key = key
-
-    def sign(self, message: Bundle | Verb) -> Envelope:
-        """Seal a bundle or a verb."""
-        kind = BUNDLE_TYPE if isinstance(message, Bundle) else VERB_TYPE
-        return seal(self._key, kind, message.to_wire())
-
-
-class Customer:
-    """The customer's key."""
-
-    def __init__(self) -> None:
-        self.key = Ed25519PrivateKey.generate()
-
-    def countersign(self, envelope: Envelope) -> Envelope:
-        """Add the customer's signature."""
-        return countersign(envelope, self.key)
-
-
-@dataclass
-class Boundary:
-    """The boundary payments with an install, as worker and agent see it."""
-
-    organization_id: UUID
-    boundary_id: UUID
-    install_id: UUID
-    worker: Database
-    signer: Signer
-    customer: Customer
-
-    @property
-    def scope(self) -> Scope:
-        """Return the boundary's scope."""
-        return Scope.boundary(self.organization_id, self.boundary_id)
-
-    @property
-    def context(self) -> OpContext:
-        """Return the worker's context."""
-        return OpContext(system_actor("worker"), "run/1", self.scope)
-
-    def token(self) -> str:
-        """Issue an enrolment token as the saga does."""
-        with self.worker.transaction(self.scope) as session:
-            return enrolment.issue_token(
-                session, self.context, self.organization_id, self.boundary_id, self.install_id
-            ).token
-
-    def publish(self) -> Bundle:
-        """Publish the first bundle as the saga does."""
-        with self.worker.transaction(self.scope) as session:
-            bundle = bundles.build_bundle(session, self.boundary_id, PLACEMENT)
-            envelope = self.customer.countersign(self.signer.sign(bundle))
-            service.publish_bundle(
-                session,
-                self.context,
-                self.organization_id,
-                self.boundary_id,
-                bundle.sequence,
-                envelope,
-            )
-        return bundle
-
-    def republish(self) -> None:
-        """Do the worker's task after a change."""
-        publish_changes(
-            self.worker,
-            self.signer,
-            self.customer,
-            organization_id=str(self.organization_id),
-            boundary_id=str(self.boundary_id),
-        )
-
-
-class AgentClient:
-    """An agent with its own key."""
-
-    def __init__(self, client: TestClient) -> None:
-        self._client = client
-        self.key = Ed25519PrivateKey.generate()
-        self.id: UUID | None = None
-
-    def enrol(self, token: str) -> Any:
-        """Present a one-time token with proof of the key."""
-        proof = self.key.sign(hashlib.sha256(token.encode()).digest())
-        request = EnrolRequest(
-            token=token,
-            public_key=encode_public(self.key),
-            proof_of_possession=base64.b64encode(proof).decode(),
-            agent_version="0.1.0",
-        )
-        answer = self._client.post("/agent/v1/enrol", json=request.to_wire())
-        if answer.status_code == 200:
-            self.id = UUID(answer.json()["agent_id"])
-        return answer
-
-    def call(
-        self, method: str, target: str, document: Any = None, *, at: datetime | None = None
-    ) -> Any:
-        """Send a signed request."""
-        assert self.id is not None
-        body = json.dumps(document).encode() if document is not None else b""
-        header = sign_request(self.key, self.id, method, target, body, at or datetime.now(UTC))
-        return self._client.request(
-            method,
-            target,
-            content=body,
-            headers={HEADER: header, "content-type": "application/json"},
-        )
-
-
-@pytest.fixture
-def boundary(
-    acme: PersonOf, database: DatabaseUrls, control_plane_key: Ed25519PrivateKey
-) -> Iterator[Boundary]:
-    """Boundary payments of the demo's organization, with an install."""
-    found = acme("sam").get("/v1/boundaries/payments").json()
-    install = new_id()
-    with psycopg.connect(database.admin) as connection:
-        connection.execute(
-            "INSERT INTO install (organization_id, boundary_id, id, name, lifecycle, health, drift,"
-            " access, created_by) VALUES (%s, %s, %s, 'x', 'installing', 'unknown', 'unknown',"
-            " 'open', %s)",
-            (found["organization_id"], found["id"], install, new_id()),
-        )
-    worker = Database.connect(database.worker, pool_size=2)
-    yield Boundary(
-        UUID(found["organization_id"]),
-        UUID(found["id"]),
-        install,
-        worker,
-        Signer(control_plane_key),
-        Customer(),
-    )
-    worker.close()
-
-
-@pytest.fixture
-def agent(client: TestClient, boundary: Boundary) -> AgentClient:
-    """An enrolled agent of boundary payments."""
-    made = AgentClient(client)
-    assert made.enrol(boundary.token()).status_code == 200
-    return made
 
 
 def status(sequence: int, at: datetime | None = None) -> dict[str, Any]:
@@ -201,30 +38,6 @@ def status(sequence: int, at: datetime | None = None) -> dict[str, Any]:
         smoke=(),
         observed_at=at or datetime.now(UTC),
     ).to_wire()
-
-
-def rollup(boundary: Boundary, sequence: int, requests: int) -> UsageRollup:
-    """Return an hour's counts."""
-    buckets = (requests, *([0] * 14))
-    return UsageRollup(
-        boundary_id=str(boundary.boundary_id),
-        hour_start=datetime(2026, 11, 22, 14, tzinfo=UTC),
-        group_id="payments-engineers",
-        model_version="tiny-coder",
-        adapter_id="payments-style",
-        feature=Feature.CHAT_ASK,
-        sequence=sequence,
-        requests=requests,
-        input_tokens=10 * requests,
-        output_tokens=41 * requests,
-        errors={},
-        ttft_buckets=buckets,
-        duration_buckets=buckets,
-        ttft_sum_ms=38.0,
-        duration_sum_ms=400.0,
-        as_of=datetime.now(UTC),
-        is_final=False,
-    )
 
 
 def test_a_token_enrols_one_key_and_only_that_key_may_ask_again(
@@ -414,30 +227,6 @@ def test_a_late_older_status_does_not_replace_a_newer_one(
     shown = acme("pia").get("/v1/boundaries/payments/agent").json()
     assert shown["applied_sequence"] == 3
     assert shown["gateway_url"] == "http://127.88.0.1:8080"
-
-
-def test_usage_is_counted_once_under_repeats_and_reordering(
-    agent: AgentClient, boundary: Boundary, acme: PersonOf
-) -> None:
-    early, late = rollup(boundary, 1, 1), rollup(boundary, 2, 3)
-    for row in (early, late, early, late):
-        push = RollupPush(rollups=(row,), sequence=row.sequence)
-        sent = agent.call("POST", "/agent/v1/usage", push.model_dump(mode="json"))
-        assert sent.status_code == 204, sent.text
-    items = acme("max").get("/v1/boundaries/payments/usage").json()["items"]
-    assert [(i["requests"], i["output_tokens"], i["adapter_id"]) for i in items] == [
-        (3, 123, "payments-style")
-    ]
-
-
-def test_an_agent_reports_no_usage_of_another_boundary(
-    agent: AgentClient, boundary: Boundary, acme: PersonOf
-) -> None:
-    research = acme("max").get("/v1/boundaries/research").json()["id"]
-    foreign = rollup(boundary, 1, 1).model_copy(update={"boundary_id": research})
-    push = RollupPush(rollups=(foreign,), sequence=1).model_dump(mode="json")
-    assert agent.call("POST", "/agent/v1/usage", push).status_code == 403
-    assert acme("max").get("/v1/boundaries/research/usage").json()["items"] == []
 
 
 def test_a_message_of_an_unknown_version_says_which_side_to_upgrade(agent: AgentClient) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from controlplane import bootstrap
 from controlplane.core.errors import ConflictError
-from tests.integration.api.people import ISSUER, manifest, register
+from tests.integration.api.people import ISSUER, PEOPLE, manifest, register
 from tests.postgres import DatabaseUrls
 
 
@@ -33,7 +33,7 @@ def test_registering_twice_makes_nothing_twice(database: DatabaseUrls, tmp_path:
             for table in ("principal", "api_token", "blueprint_version", "offered_model")
         ]
         platform = connection.execute("SELECT role FROM platform_role ORDER BY role").fetchall()
-    assert counts == [(8,), (8,), (1,), (3,)]
+    assert counts == [(len(PEOPLE),), (len(PEOPLE),), (1,), (3,)]
     assert platform == [("platform-admin",), ("solution-architect",)]
 
 

@@ -1,11 +1,11 @@
-"""One row per boundary table, made from the metadata: so that a new table is covered at once.
+"""One row per tenant table, made from the metadata: so that a new table is covered at once.
 
 Written as the server's administrator with foreign keys off; checks and not-null still hold.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,9 +34,14 @@ VALUES: dict[str, Any] = {
     "install.drift": "unknown",
     "install.access": "unknown",
     "verb.kind": "close",
+    "usage_bucket.grain": "hour",
+    "usage_export.export": "none",
     "run.state": "planning",
     "step.state": "pending",
     "step.position": 1,
+    "role_assignment.principal_id": UUID(int=1),
+    "vendor_session.purpose": "work",
+    "vendor_session.outcome": "opened",
 }
 
 
@@ -46,13 +51,25 @@ def boundary_tables() -> list[Table]:
 
 
 def insert_row(urls: DatabaseUrls, table: Table, organization_id: UUID, boundary_id: UUID) -> None:
-    """Write one row of a table for a boundary."""
+    """Write one row of a table for a boundary, or for its organization."""
     values = {
         column.name: _value(table, column.name, column.type.python_type)
         for column in table.columns
-        if not column.nullable and column.server_default is None
+        if (not column.nullable and column.server_default is None)
+        or f"{table.name}.{column.name}" in VALUES
     }
-    values |= {"organization_id": organization_id, "boundary_id": boundary_id}
+    places = {
+        "organization_id": organization_id,
+        "boundary_id": boundary_id,
+        "chain_id": boundary_id,
+        "issuer": str(organization_id),
+    }
+    nullable = table.info.get("tenancy") == "organization"
+    values |= {
+        name: value
+        for name, value in places.items()
+        if name in table.columns and not (nullable and name == "boundary_id")
+    }
     if "requested_by" in values and "decided_by" in table.columns:
         values["requested_by"] = new_id()
     statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
@@ -76,6 +93,8 @@ def _value(table: Table, column: str, kind: type) -> Any:
         float: 1.0,
         bool: False,
         datetime: datetime.now(UTC),
+        date: datetime.now(UTC).date(),
         object: Jsonb({}),
+        bytes: b"x",
     }
     return made[kind]

@@ -1,0 +1,56 @@
+"""Queries on what waits for a decision; the transaction's scope decides which are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controlplane.core.run_engine.tables import Run
+from controlplane.tables.access import AccessGrant, GrantState
+from controlplane.tables.identity import GuestAssignment
+from controlplane.tables.installs import Install
+from controlplane.tables.organizations import Boundary
+
+
+def list_requested_grants(session: Session) -> list[tuple[AccessGrant, Boundary]]:
+    """Return the grants that nobody decided on yet, with their boundaries."""
+    rows = session.execute(
+        select(AccessGrant, Boundary)
+        .join(Boundary, Boundary.id == AccessGrant.boundary_id)
+        .where(AccessGrant.state == GrantState.REQUESTED)
+    )
+    return [(grant, boundary) for grant, boundary in rows]
+
+
+def list_waiting_plans(session: Session) -> list[tuple[Run, Boundary, str | None]]:
+    """Return the runs whose plan waits, with their boundaries and the names of their installs."""
+    rows = session.execute(
+        select(Run, Boundary, Install.name)
+        .join(Boundary, Boundary.id == Run.boundary_id)
+        .outerjoin(Install, Install.id == Run.install_id)
+        .where(Run.state == "awaiting-approval")
+    )
+    return [(run, boundary, name) for run, boundary, name in rows]
+
+
+def list_waiting_guests(session: Session) -> list[GuestAssignment]:
+    """Return the guests that the organization has not let in."""
+    return list(
+        session.scalars(select(GuestAssignment).where(GuestAssignment.approved_at.is_(None)))
+    )
+
+
+def grant_ends(session: Session, boundary_ids: Collection[UUID]) -> dict[UUID, datetime]:
+    """Return when the open access of these boundaries ends."""
+    rows = session.execute(
+        select(AccessGrant.boundary_id, AccessGrant.grant_until).where(
+            AccessGrant.boundary_id.in_(boundary_ids),
+            AccessGrant.state == GrantState.ACTIVE,
+            AccessGrant.grant_until.is_not(None),
+        )
+    )
+    return {row.boundary_id: row.grant_until for row in rows}

@@ -1,0 +1,278 @@
+"""R1, the entitlement snapshot: who can do what at T, as known at K.
+
+Called by the task inside its read-only snapshot. Rows stream from one query; nothing here holds
+more than one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from controlplane.domains.reports.actions import PRIVILEGED, legend, policy_version, summary
+from controlplane.domains.reports.definition import Definition, FindingLog, Moments, Row, Subject
+from controlplane.domains.reports.entitlement_query import INDEPENDENT, QUERY, TEMPLATE
+from wire.report import Cell, Column, Freshness
+
+FETCH_ROWS = 2000
+"""Rows that one fetch of the server's cursor brings."""
+_WHO, _WHAT, _GIVEN, _WHEN, _STATE = "Principal", "May do", "Given by", "Valid (UTC)", "Standing"
+CELLS = (
+    Cell(title=_WHO, width=2.4),
+    Cell(title=_WHAT, width=3.0),
+    Cell(title=_GIVEN, width=2.6),
+    Cell(title=_WHEN, width=1.7),
+    Cell(title=_STATE, width=1.9),
+)
+COLUMNS = (
+    Column(key="principal", title="Principal", cell=_WHO),
+    Column(key="display", title="Name", cell=_WHO),
+    Column(key="identity_type", title="Identity type", cell=_WHO),
+    Column(key="idp_source", title="Identity provider", cell=_WHO),
+    Column(key="group_path", title="Group", cell=_WHO),
+    Column(key="role", title="Role", cell=_WHAT),
+    Column(key="resource", title="On", cell=_WHAT),
+    Column(key="actions", title="Actions", cell=_WHAT),
+    Column(key="layer", title="Layer", cell=_WHAT),
+    Column(key="source", title="As", cell=_GIVEN),
+    Column(key="granted_by", title="Granted by", cell=_GIVEN),
+    Column(key="approved_by", title="Approved by", cell=_GIVEN),
+    Column(key="ticket", title="Ticket", cell=_GIVEN),
+    Column(key="reason", title="Reason", cell=_GIVEN),
+    Column(key="given_as", title="Grant", cell=_GIVEN),
+    Column(key="valid_from", title="From", cell=_WHEN),
+    Column(key="expires", title="Expires", cell=_WHEN),
+    Column(key="last_used", title="Last act", cell=_WHEN),
+    Column(key="in_force", title="In force", cell=_STATE),
+    Column(key="privileged", title="Privileged", cell=_STATE),
+    Column(key="mfa", title="MFA", cell=_STATE),
+    Column(key="policy_version", title="Policy version", cell=_STATE),
+)
+METHOD = (
+    "Role assignments and entitlements are bitemporal: a row counts when it was valid at T and "
+    "recorded, and not yet superseded, at K.",
+    "A role or entitlement of a group is listed once per member at T; a group without members is "
+    "listed once, as not in force.",
+    "Gateway keys, access grants of the vendor, agents, guests, roles at the platform layer, and "
+    "service and break-glass identities without any role are rows of their own.",
+    "Last act is the newest audit event of the identity, up to T, in the chains listed under "
+    "completeness; a request to a model is counted in the boundary and is not one.",
+    "All rows, counts and chain heads come from one read-only snapshot of the database.",
+)
+GAPS = (
+    "Group membership has no recorded time: a removal is written into the row. A membership is "
+    "therefore given as known when the report was made, also when K is earlier; the audit event "
+    "group.changed has the history.",
+    "MFA is unknown where the identity provider does not say how a person signed in.",
+    "Roles and entitlements that came with the organization's file carry no approver of their own.",
+    "Whether a gateway key was used is counted inside the boundary and not per key.",
+)
+EXCLUSIONS = (
+    "People inside the customer's own cloud account and cluster: they hold no role of this system.",
+    "Operators of the database and hosts of the control plane.",
+)
+
+
+def define(session: Session, subject: Subject, moments: Moments) -> Definition:
+    """Return R1 for a subject; its rows are read when they are asked for."""
+    values = {
+        "organization": subject.organization_id,
+        "organization_name": subject.organization,
+        "boundary": subject.boundary_id,
+        "at": moments.at,
+        "known": moments.known_at,
+        "chains": [str(chain) for chain in subject.chains()],
+        "vendor": subject.vendor_principal,
+    }
+    return Definition(
+        kind="R1",
+        title="Entitlement snapshot",
+        question="Who could do what at this moment, who gave it, and until when?",
+        template=TEMPLATE,
+        parameters={"at": moments.at.isoformat(), "known_at": moments.known_at.isoformat()},
+        method=METHOD,
+        query=QUERY,
+        columns=COLUMNS,
+        cells=CELLS,
+        legend=legend(),
+        principal_column="principal",
+        totals=("source", "identity_type", "layer", "role", "privileged", "in_force"),
+        population=_population(session, subject),
+        exclusions=EXCLUSIONS,
+        known_gaps=GAPS,
+        freshness=_freshness(session),
+        independent_count=_independent(session, subject, moments),
+        independent_method="one count per kind of row, written in another form over single tables, "
+        "and lists of guests and of identities counted outside the database",
+        rows=_stream(session, values),
+        inspect=_inspect,
+    )
+
+
+def _stream(session: Session, values: dict[str, Any]) -> Iterator[Row]:
+    options = {"stream_results": True, "yield_per": FETCH_ROWS}
+    keys = [column.key for column in COLUMNS if column.key not in _ADDED]
+    for found in session.execute(text(QUERY), values, execution_options=options).mappings():
+        row: Row = {key: found[key] or "" for key in keys}
+        row["actions"] = summary(row["role"])
+        row["mfa"] = "unknown" if row["identity_type"] == "human" else "does not apply"
+        row["privileged"] = "yes" if _is_privileged(row) else "no"
+        if found["policy_version"] is None:
+            row["policy_version"] = policy_version()
+        yield row
+
+
+_ADDED = frozenset({"actions", "mfa", "privileged"})
+
+
+def _is_privileged(row: Row) -> bool:
+    return (
+        row["role"] in PRIVILEGED
+        or row["source"] in ("platform role", "vendor grant")
+        or row["identity_type"] == "break-glass"
+    )
+
+
+def _inspect(log: FindingLog, number: int, row: Row) -> None:
+    if row["in_force"] == "no: the identity was disabled" and row["privileged"] == "yes":
+        log.add(
+            "finding",
+            "disabled-privileged",
+            "A disabled identity still holds a privileged role; it would have it again if enabled.",
+            number,
+        )
+    if row["in_force"].startswith("yes: the key works"):
+        log.add(
+            "finding",
+            "key-of-a-leaver",
+            "A gateway key works although its owner is no longer in the group that it stands for.",
+            number,
+        )
+    if row["in_force"] == "no: a guest whom the organization has not let in":
+        log.add("note", "guest-waiting", "A guest's role waits for the organization.", number)
+    if row["in_force"] == "no: the group has no members":
+        log.add("note", "empty-group", "A group holds something and has no members.", number)
+    if row["source"] == "vendor grant" and row["in_force"] == "yes":
+        log.add("note", "vendor-open", "The vendor's role in a customer account was open.", number)
+    if row["identity_type"] == "break-glass":
+        log.add("note", "break-glass", "A break-glass identity exists.", number)
+
+
+def _independent(session: Session, subject: Subject, moments: Moments) -> int:
+    """Count the rows a second time, by other means."""
+    values = {
+        "at": moments.at,
+        "known": moments.known_at,
+        "boundaries": [str(boundary) for boundary in subject.boundaries],
+    }
+    total = sum(
+        int(session.execute(text(query), values).scalar_one()) for query in INDEPENDENT.values()
+    )
+    return total + _guests(session, subject, values) + _idle_identities(session, subject, values)
+
+
+def _guests(session: Session, subject: Subject, values: dict[str, Any]) -> int:
+    guests = set(
+        session.execute(
+            text("SELECT principal_id FROM guest_assignment WHERE requested_at <= :at"), values
+        ).scalars()
+    )
+    if subject.boundary_id is None:
+        return len(guests)
+    return len(guests & _role_holders(session, values))
+
+
+def _role_holders(session: Session, values: dict[str, Any]) -> set[Any]:
+    """Return who holds a role, direct or by a group, in the boundaries in question."""
+    held = session.execute(
+        text(
+            "SELECT principal_id, group_id FROM role_assignment WHERE NOT (valid_from > :at"
+            " OR COALESCE(valid_until, 'infinity') <= :at) AND NOT (recorded_at > :known"
+            " OR COALESCE(superseded_at, 'infinity') <= :known)"
+            " AND (boundary_id IS NULL OR boundary_id = ANY (CAST(:boundaries AS uuid[])))"
+        ),
+        values,
+    ).all()
+    groups = {row.group_id for row in held}
+    members = session.execute(
+        text(
+            "SELECT principal_id, group_id FROM group_member WHERE NOT (valid_from > :at"
+            " OR COALESCE(valid_until, 'infinity') <= :at)"
+        ),
+        values,
+    ).all()
+    inherited = {row.principal_id for row in members if row.group_id in groups}
+    return {row.principal_id for row in held if row.principal_id} | inherited
+
+
+def _idle_identities(session: Session, subject: Subject, values: dict[str, Any]) -> int:
+    """Count service and break-glass identities of the organization that hold nothing at all."""
+    if subject.boundary_id is not None:
+        return 0
+    machines = set(
+        session.execute(
+            text(
+                "SELECT id FROM report_principals(CAST(:organization AS uuid))"
+                " WHERE is_own AND kind <> 'human' AND created_at <= :at"
+            ),
+            {**values, "organization": subject.organization_id},
+        ).scalars()
+    )
+    if not machines:
+        return 0
+    holders = _role_holders(session, values)
+    for query in (
+        "SELECT principal_id FROM report_platform_roles() WHERE valid_from <= :at"
+        " AND COALESCE(valid_until, 'infinity') > :at",
+        "SELECT principal_id FROM guest_assignment WHERE requested_at <= :at",
+        "SELECT owner_id FROM gateway_key WHERE created_at <= :at AND expires_at > :at"
+        " AND COALESCE(revoked_at, 'infinity') > :at",
+        "SELECT m.principal_id FROM group_member m JOIN entitlement e ON e.group_id = m.group_id"
+        " WHERE NOT (m.valid_from > :at OR COALESCE(m.valid_until, 'infinity') <= :at)"
+        " AND NOT (e.valid_from > :at OR COALESCE(e.valid_until, 'infinity') <= :at)"
+        " AND NOT (e.recorded_at > :known OR COALESCE(e.superseded_at, 'infinity') <= :known)",
+    ):
+        holders |= set(session.execute(text(query), values).scalars())
+    return len(machines - holders)
+
+
+def _population(session: Session, subject: Subject) -> str:
+    known, disabled = session.execute(
+        text(
+            "SELECT count(*), count(disabled_at)"
+            " FROM report_principals(CAST(:organization AS uuid))"
+        ),
+        {"organization": subject.organization_id},
+    ).one()
+    return (
+        "Who has signed in or is mapped: this system keeps no copy of the organization's "
+        f"directory. It knows {known} identities of this organization, its guests and the "
+        f"vendor's staff, {disabled} of them disabled. Somebody of the directory who is in no "
+        "group of the organization's file and has never signed in can do nothing here, and is "
+        "not listed."
+    )
+
+
+def _freshness(session: Session) -> tuple[Freshness, ...]:
+    sources = {
+        "role assignments": ("role_assignment", "recorded_at", "newest recorded change"),
+        "group members": ("group_member", "GREATEST(valid_from, valid_until)", "newest change"),
+        "entitlements": ("entitlement", "recorded_at", "newest recorded change"),
+        "gateway keys": ("gateway_key", "GREATEST(created_at, revoked_at)", "newest change"),
+        "guests": ("guest_assignment", "GREATEST(requested_at, approved_at)", "newest change"),
+        "access grants": (
+            "access_grant",
+            "GREATEST(requested_at, decided_at, activated_at, ended_at)",
+            "newest change",
+        ),
+    }
+    found = []
+    for source, (table, moment, note) in sources.items():
+        query = f"SELECT max({moment}) FROM {table}"  # noqa: S608 - both names stand above
+        found.append(
+            Freshness(source=source, as_of=session.execute(text(query)).scalar_one(), note=note)
+        )
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""The sandbox's identity provider: a strict OpenID Connect provider with the demo's people."""

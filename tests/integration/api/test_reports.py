@@ -1,0 +1,377 @@
+"""Reports end to end: who may ask, what R1 says about a moment, and what a file proves."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from controlplane.core.ids import new_id
+from proof.keys import fingerprint
+from proof.pdf_attachments import attachments
+from proof.reports import ReportError, verify_report
+from proof.row_tree import leaf_hash, row_bytes
+from tests.integration.api.conftest import PersonOf
+from tests.integration.api.people import organization
+from tests.integration.api.reporting import Reporting, make_maker
+from tests.postgres import DatabaseUrls
+
+
+@pytest.fixture
+def reporting(
+    database: DatabaseUrls, control_plane_key: Ed25519PrivateKey, tmp_path: Path
+) -> Reporting:
+    """Reports on the demo's database, made by the worker's own role."""
+    return Reporting(database, make_maker(control_plane_key, tmp_path))
+
+
+@pytest.fixture
+def pin(control_plane_key: Ed25519PrivateKey) -> str:
+    """The fingerprint that a reader would have from the role template."""
+    return fingerprint(control_plane_key)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def test_a_snapshot_lists_who_holds_what_and_by_which_layer(
+    acme: PersonOf, reporting: Reporting
+) -> None:
+    report = reporting.make(acme("omar"), {"kind": "R1"})
+    assert report["state"] == "ready", report["error"]
+    rows = reporting.rows(acme("omar"), report)
+    assert len(rows) == report["row_count"] > 10
+    ana = [row for row in rows if row["principal"] == "ana@acme.test"]
+    assert {(row["role"], row["layer"], row["privileged"]) for row in ana} >= {
+        ("approver", "organization", "yes")
+    }
+    assert all(row["mfa"] == "unknown" for row in ana)
+    models = {row["resource"] for row in rows if row["source"] == "entitlement"}
+    assert any(name.startswith("boundary/payments/model/") for name in models)
+    assert [row["row"] for row in rows] == [str(n) for n in range(1, len(rows) + 1)]
+
+
+def test_the_independent_count_is_the_row_count_for_the_whole_and_for_one_boundary(
+    acme: PersonOf, reporting: Reporting
+) -> None:
+    for body in ({"kind": "R1"}, {"kind": "R1", "boundary": "payments"}):
+        files = reporting.files(acme("omar"), reporting.make(acme("omar"), body))
+        stated = json.loads(files["json"])["statement"]["completeness"]
+        assert stated["independent_count"] == stated["row_count"] > 0
+        for counts in stated["control_totals"].values():
+            assert sum(counts.values()) == stated["row_count"]
+
+
+def test_a_role_that_was_taken_away_is_there_at_the_moment_before(
+    acme: PersonOf, reporting: Reporting
+) -> None:
+    before = now()
+    document = organization()
+    engineers = next(g for g in document["groups"] if "pia@acme.test" in json.dumps(g))
+    gone = json.loads(json.dumps(document))
+    for group in gone["groups"]:
+        if group["name"] == engineers["name"]:
+            group["members"] = []
+    assert acme("sam").put("/v1/organizations/acme", gone).status_code == 200
+    held = [
+        {
+            row["group_path"]
+            for row in reporting.rows(acme("omar"), reporting.make(acme("omar"), body))
+            if row["principal"] == "pia@acme.test"
+        }
+        for body in ({"kind": "R1", "at": before.isoformat()}, {"kind": "R1"})
+    ]
+    assert engineers["name"] in held[0]
+    assert engineers["name"] not in held[1]
+
+
+def test_what_was_recorded_later_is_unknown_to_an_earlier_moment_of_knowledge(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls
+) -> None:
+    with psycopg.connect(database.admin) as connection:
+        row = connection.execute(
+            "SELECT a.organization_id, p.id FROM role_assignment a, principal p"
+            " WHERE p.subject = 'rui@acme.test' LIMIT 1"
+        ).fetchone()
+    assert row is not None
+    learnt, since = now(), now() - timedelta(days=30)
+    reporting.execute(
+        "INSERT INTO role_assignment (organization_id, id, principal_id, role, valid_from,"
+        " recorded_at, reason) VALUES (%s, %s, %s, 'auditor', %s, %s, 'entered late')",
+        *(row[0], new_id(), row[1], since, learnt),
+    )
+
+    def late(**moments: str) -> list[str]:
+        report = reporting.make(acme("omar"), {"kind": "R1", **moments})
+        return [
+            r["valid_from"]
+            for r in reporting.rows(acme("omar"), report)
+            if r["reason"] == "entered late"
+        ]
+
+    week_ago = (learnt - timedelta(days=7)).isoformat()
+    assert late(at=week_ago) == [since.strftime("%Y-%m-%dT%H:%M:%SZ")]
+    assert late(at=week_ago, known_at=week_ago) == []
+    assert late(at=(since - timedelta(days=1)).isoformat()) == []
+
+
+def test_disabled_privileged_and_service_identities_are_in_scope(
+    acme: PersonOf, reporting: Reporting
+) -> None:
+    reporting.execute("UPDATE principal SET disabled_at = now() WHERE subject = 'ana@acme.test'")
+    reporting.execute(
+        "INSERT INTO principal (id, issuer, subject, kind, display)"
+        " SELECT %s, issuer, 'ci-robot', 'service', 'CI' FROM identity_provider LIMIT 1",
+        new_id(),
+    )
+    report = reporting.make(acme("omar"), {"kind": "R1"})
+    rows = reporting.rows(acme("omar"), report)
+    ana = [row for row in rows if row["principal"] == "ana@acme.test"]
+    assert {row["in_force"] for row in ana} == {"no: the identity was disabled"}
+    robot = [row for row in rows if row["principal"] == "ci-robot"]
+    assert [(r["source"], r["identity_type"], r["in_force"]) for r in robot] == [
+        ("identity", "service", "no: no role")
+    ]
+    statement = json.loads(reporting.files(acme("omar"), report)["json"])["statement"]
+    (finding,) = [f for f in statement["findings"] if f["code"] == "disabled-privileged"]
+    assert {rows[n - 1]["principal"] for n in finding["rows"]} == {"ana@acme.test"}
+    assert report["findings"] >= 1
+    stated = statement["completeness"]
+    assert stated["independent_count"] == stated["row_count"]
+
+
+def test_the_vendors_open_grant_and_gateway_keys_are_rows(
+    acme: PersonOf, reporting: Reporting
+) -> None:
+    asked = acme("sam").post(
+        "/v1/boundaries/payments/grants",
+        {"purpose": "first install", "ticket": "CHG-7", "reason": "go live"},
+    )
+    assert asked.status_code == 201, asked.text
+    assert acme("ana").post(f"/v1/grants/{asked.json()['id']}/approve", {}).status_code == 200
+    key = acme("pia").post(
+        "/v1/boundaries/payments/gateway-keys",
+        {"group": "payments-engineers", "owner": "pia@acme.test"},
+    )
+    assert key.status_code == 201, key.text
+    rows = reporting.rows(acme("omar"), reporting.make(acme("omar"), {"kind": "R1"}))
+    (grant,) = [row for row in rows if row["source"] == "vendor grant"]
+    assert grant["principal"].startswith("arn:")
+    assert (grant["granted_by"], grant["approved_by"], grant["ticket"]) == (
+        "sam@acme.test",
+        "ana@acme.test",
+        "CHG-7",
+    )
+    assert grant["in_force"] == "no: approved by us, not seen open by the customer"
+    assert grant["policy_version"].startswith("sha256:")
+    (held,) = [row for row in rows if row["source"] == "gateway key"]
+    assert (held["principal"], held["layer"]) == ("pia@acme.test", "boundary")
+    report = reporting.make(acme("omar"), {"kind": "R1"})
+    stated = json.loads(reporting.files(acme("omar"), report)["json"])["statement"]["completeness"]
+    assert stated["independent_count"] == stated["row_count"]
+
+
+def test_a_boundarys_report_contains_nothing_of_another(
+    acme: PersonOf, reporting: Reporting
+) -> None:
+    report = reporting.make(acme("ana"), {"kind": "R1", "boundary": "payments"})
+    files = reporting.files(acme("ana"), report)
+    for name in ("json", "csv", "pdf", "manifest"):
+        assert b"payments" in files["json"]
+        for canary in (b"research", b"rui@acme.test"):
+            assert canary not in files[name], name
+    assert b"research" not in b"".join(attachments(files["pdf"]).values())
+
+
+def test_only_the_organizations_own_auditors_ask_for_the_whole(
+    acme: PersonOf, reporting: Reporting
+) -> None:
+    refused = acme("ana").post("/v1/reports", {"kind": "R1"})
+    assert refused.status_code == 403
+    assert refused.json()["error"]["field"] == "boundary"
+    whole = reporting.make(acme("omar"), {"kind": "R1"})
+    for path in ("", "/rows", "/files/pdf"):
+        assert acme("ana").get(f"/v1/reports/{whole['id']}{path}").status_code == 403
+    listed = acme("ana").get("/v1/reports").json()["reports"]
+    assert whole["id"] not in [row["id"] for row in listed]
+    assert acme("pia").post("/v1/reports", {"kind": "R1"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"kind": "R1", "from": "2026-01-01T00:00:00Z"}, "from"),
+        ({"kind": "R1", "at": "2999-01-01T00:00:00Z"}, "at"),
+        ({"kind": "R1", "boundary": "nowhere"}, None),
+    ],
+)
+def test_a_report_that_cannot_be_made_is_refused_before_anything_is_written(
+    body: dict[str, Any], field: str | None, acme: PersonOf
+) -> None:
+    answer = acme("omar").post("/v1/reports", body)
+    assert answer.status_code in (400, 404)
+    assert answer.json()["error"].get("field") == field
+    assert acme("omar").get("/v1/reports").json()["reports"] == []
+
+
+def test_request_making_and_download_are_audit_events(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls
+) -> None:
+    report = reporting.make(acme("omar"), {"kind": "R1", "boundary": "payments"})
+    acme("omar").get(f"/v1/reports/{report['id']}/files/csv")
+    with psycopg.connect(database.admin) as connection:
+        found = connection.execute(
+            "SELECT code, actor->>'subject' FROM audit_event WHERE target = %s ORDER BY seq",
+            (f"report/{report['id']}",),
+        ).fetchall()
+    assert found == [
+        ("report.requested", "omar@acme.test"),
+        ("report.generated", "worker"),
+        ("report.downloaded", "omar@acme.test"),
+    ]
+
+
+def test_making_a_report_twice_keeps_the_first_result(acme: PersonOf, reporting: Reporting) -> None:
+    report = reporting.make(acme("omar"), {"kind": "R1"})
+    first = reporting.files(acme("omar"), report)
+    reporting.work(report["id"])
+    assert reporting.files(acme("omar"), report) == first
+
+
+def test_files_of_an_unfinished_report_are_refused_with_what_to_do(acme: PersonOf) -> None:
+    asked = acme("omar").post("/v1/reports", {"kind": "R1"}).json()
+    answer = acme("omar").get(f"/v1/reports/{asked['id']}/files/pdf")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "report-not-ready")
+
+
+class TestVerification:
+    """One report's files, taken away from their server."""
+
+    @pytest.fixture
+    def files(self, acme: PersonOf, reporting: Reporting) -> dict[str, bytes]:
+        return reporting.files(acme("omar"), reporting.make(acme("omar"), {"kind": "R1"}))
+
+    @pytest.mark.parametrize("form", ["json", "csv", "pdf"])
+    def test_an_untouched_file_holds(self, form: str, files: dict[str, bytes], pin: str) -> None:
+        verdict = verify_report(files[form], pin, now=now(), manifest=files["manifest"])
+        assert verdict.integrity.problems == []
+        assert verdict.completeness.verdict == "complete-with-gaps"
+        assert verdict.freshness.verdict == "fresh"
+
+    def test_one_edited_cell_of_the_json_names_its_row(
+        self, files: dict[str, bytes], pin: str
+    ) -> None:
+        document = json.loads(files["json"])
+        document["rows"][4]["role"] = "platform-admin"
+        verdict = verify_report(json.dumps(document).encode(), pin, now=now())
+        assert verdict.integrity.rows == [5]
+        assert not verdict.holds
+
+    def test_an_edited_cell_with_its_hash_made_anew_is_found_too(
+        self, files: dict[str, bytes], pin: str
+    ) -> None:
+        document = json.loads(files["json"])
+        row = document["rows"][4]
+        row["role"] = "platform-admin"
+        del row["hash"]
+        row["hash"] = leaf_hash(row_bytes(row)).hex()
+        verdict = verify_report(json.dumps(document).encode(), pin, now=now())
+        assert any("hash included" in problem for problem in verdict.integrity.problems)
+
+    def test_one_edited_cell_of_the_csv_names_its_row(
+        self, files: dict[str, bytes], pin: str
+    ) -> None:
+        lines = list(csv.reader(io.StringIO(files["csv"].decode(), newline="")))
+        lines[3][lines[0].index("reason")] = "because"
+        edited = io.StringIO(newline="")
+        csv.writer(edited).writerows(lines)
+        verdict = verify_report(
+            edited.getvalue().encode(), pin, now=now(), manifest=files["manifest"]
+        )
+        assert verdict.integrity.rows == [3]
+
+    def test_one_edited_cell_inside_the_pdf_names_its_row(
+        self, files: dict[str, bytes], pin: str
+    ) -> None:
+        inner = attachments(files["pdf"])["report.json"]
+        document = json.loads(inner)
+        old = row_bytes(document["rows"][1])
+        assert old in inner
+        start = files["pdf"].find(inner[:2000])
+        assert start < 0 or old in files["pdf"], "typst stores it packed or as it is"
+        edited = repacked(files["pdf"], inner, inner.replace(b"ana@acme.test", b"eve@acme.test"))
+        verdict = verify_report(edited, pin, now=now(), manifest=files["manifest"])
+        touched = [
+            number
+            for number, row in enumerate(document["rows"], start=1)
+            if "ana@acme.test" in row.values()
+        ]
+        assert verdict.integrity.rows == touched
+        assert any("PDF's bytes" in problem for problem in verdict.integrity.problems)
+
+    def test_a_page_edited_in_the_pdf_is_found_by_the_manifest(
+        self, files: dict[str, bytes], pin: str
+    ) -> None:
+        edited = files["pdf"].replace(b"/MediaBox[0 0 595", b"/MediaBox[0 0 596", 1)
+        assert edited != files["pdf"]
+        assert verify_report(edited, pin, now=now(), manifest=files["manifest"]).integrity.problems
+        assert verify_report(files["pdf"], pin, now=now()).integrity.problems == [
+            "the printed pages cannot be checked without the manifest; give it with the PDF"
+        ]
+
+    def test_a_row_that_was_left_out_breaks_integrity_and_completeness(
+        self, files: dict[str, bytes], pin: str
+    ) -> None:
+        document = json.loads(files["json"])
+        del document["rows"][-1]
+        verdict = verify_report(json.dumps(document).encode(), pin, now=now())
+        assert not verdict.integrity.holds
+        assert verdict.completeness.verdict == "incomplete"
+
+    def test_an_edited_statement_is_found_beside_its_signature(
+        self, files: dict[str, bytes], pin: str
+    ) -> None:
+        document = json.loads(files["json"])
+        document["statement"]["completeness"]["known_gaps"] = []
+        verdict = verify_report(json.dumps(document).encode(), pin, now=now())
+        assert verdict.integrity.problems == [
+            "the readable statement is not the signed one; differing: completeness"
+        ]
+
+    def test_a_report_signed_by_another_key_is_not_judged_at_all(
+        self, files: dict[str, bytes]
+    ) -> None:
+        with pytest.raises(ReportError, match="not signed by the pinned key"):
+            verify_report(files["json"], fingerprint(Ed25519PrivateKey.generate()), now=now())
+
+    def test_age_is_a_verdict_of_its_own(self, files: dict[str, bytes], pin: str) -> None:
+        later = now() + timedelta(days=40)
+        verdict = verify_report(files["json"], pin, now=later, max_age=timedelta(days=31))
+        assert verdict.freshness.verdict == "stale"
+        assert verdict.integrity.holds
+
+
+def repacked(pdf: bytes, inner: bytes, edited: bytes) -> bytes:
+    """Return a PDF with an attachment replaced by text of the same length."""
+    import re
+    import zlib
+
+    assert len(inner) == len(edited)
+    if inner in pdf:
+        return pdf.replace(inner, edited)
+    for match in re.finditer(rb"<</Length (\d+)/Type/EmbeddedFile[^>]*?/FlateDecode", pdf):
+        begin = pdf.index(b"stream\n", match.start()) + len(b"stream\n")
+        packed = pdf[begin : begin + int(match.group(1))]
+        if zlib.decompress(packed) == inner:
+            anew = zlib.compress(edited, 9)
+            head = pdf[match.start() : begin].replace(match.group(1), b"%d" % len(anew), 1)
+            return pdf[: match.start()] + head + anew + pdf[begin + len(packed) :]
+    raise AssertionError("the attachment is not in the PDF")

@@ -1,0 +1,226 @@
+/** What pages read, as query options: a loader awaits them, a page reads them from the cache. */
+import { queryOptions } from "@tanstack/react-query";
+import { api, carryCsrf, carryOrganization, unwrap } from "./client";
+import { pending } from "./pending";
+
+const LIVE_MS = 10_000;
+/** How often lists of what changes by itself are asked for again while a page shows them. */
+
+export const sessionQuery = queryOptions({
+  queryKey: ["session"],
+  staleTime: 60_000,
+  queryFn: async () => {
+    const session = await pending.session();
+    carryCsrf(session.csrf_token);
+    return session;
+  },
+});
+
+export const meQuery = queryOptions({
+  queryKey: ["me"],
+  staleTime: 300_000,
+  queryFn: async () => {
+    const me = await unwrap(api.GET("/v1/me"));
+    carryOrganization(chosenOrganization(organizationsOf(me)));
+    return me;
+  },
+});
+
+export const boundariesQuery = queryOptions({
+  queryKey: ["boundaries"],
+  refetchInterval: LIVE_MS,
+  queryFn: async () => (await unwrap(api.GET("/v1/boundaries"))).boundaries,
+});
+
+export const boundaryQuery = (boundary: string) =>
+  queryOptions({
+    queryKey: ["boundaries", boundary],
+    refetchInterval: LIVE_MS,
+    queryFn: () =>
+      unwrap(api.GET("/v1/boundaries/{boundary}", { params: { path: { boundary } } })),
+  });
+
+export const approvalsQuery = queryOptions({
+  queryKey: ["approvals"],
+  refetchInterval: LIVE_MS,
+  queryFn: async () => (await unwrap(api.GET("/v1/approvals"))).approvals,
+});
+
+export const installsQuery = queryOptions({
+  queryKey: ["installs"],
+  refetchInterval: LIVE_MS,
+  queryFn: async () => (await unwrap(api.GET("/v1/installs"))).installs,
+});
+
+export const installQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["installs", id],
+    queryFn: () =>
+      unwrap(api.GET("/v1/installs/{install_id}", { params: { path: { install_id: id } } })),
+  });
+
+export const runQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["runs", id],
+    queryFn: () => unwrap(api.GET("/v1/runs/{run_id}", { params: { path: { run_id: id } } })),
+  });
+
+export const planQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["runs", id, "plan"],
+    queryFn: () => unwrap(api.GET("/v1/runs/{run_id}/plan", { params: { path: { run_id: id } } })),
+  });
+
+export const certificateQuery = (installId: string) =>
+  queryOptions({
+    queryKey: ["installs", installId, "certificate"],
+    queryFn: () =>
+      unwrap(
+        api.GET("/v1/installs/{install_id}/certificate", {
+          params: { path: { install_id: installId } },
+        }),
+      ),
+  });
+
+export const grantQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["grants", id],
+    queryFn: () =>
+      unwrap(api.GET("/v1/grants/{grant_id}", { params: { path: { grant_id: id } } })),
+  });
+
+export const grantsQuery = (boundary: string) =>
+  queryOptions({
+    queryKey: ["boundaries", boundary, "grants"],
+    queryFn: async () =>
+      (
+        await unwrap(
+          api.GET("/v1/boundaries/{boundary}/grants", { params: { path: { boundary } } }),
+        )
+      ).grants,
+  });
+
+export const connectionQuery = (boundary: string) =>
+  queryOptions({
+    queryKey: ["boundaries", boundary, "connection"],
+    queryFn: () =>
+      unwrap(
+        api.GET("/v1/boundaries/{boundary}/connection", { params: { path: { boundary } } }),
+      ),
+  });
+
+/** NB: reading the template is an audit event, so it is read once and kept. */
+export const templateQuery = (connectionId: string) =>
+  queryOptions({
+    queryKey: ["connections", connectionId, "template"],
+    staleTime: 300_000,
+    queryFn: () =>
+      unwrap(
+        api.GET("/v1/connections/{connection_id}/template", {
+          params: { path: { connection_id: connectionId } },
+        }),
+      ),
+  });
+
+export const modelsQuery = (boundary: string) =>
+  queryOptions({
+    queryKey: ["boundaries", boundary, "models"],
+    queryFn: async () =>
+      (
+        await unwrap(
+          api.GET("/v1/boundaries/{boundary}/models", { params: { path: { boundary } } }),
+        )
+      ).models,
+  });
+
+export const entitlementsQuery = (boundary: string) =>
+  queryOptions({
+    queryKey: ["boundaries", boundary, "entitlements"],
+    queryFn: async () =>
+      (
+        await unwrap(
+          api.GET("/v1/boundaries/{boundary}/entitlements", { params: { path: { boundary } } }),
+        )
+      ).entitlements,
+  });
+
+export const agentQuery = (boundary: string) =>
+  queryOptions({
+    queryKey: ["boundaries", boundary, "agent"],
+    refetchInterval: LIVE_MS,
+    queryFn: () =>
+      unwrap(api.GET("/v1/boundaries/{boundary}/agent", { params: { path: { boundary } } })),
+  });
+
+export const keysQuery = (boundary: string) =>
+  queryOptions({
+    queryKey: ["boundaries", boundary, "keys"],
+    queryFn: async () =>
+      (
+        await unwrap(
+          api.GET("/v1/boundaries/{boundary}/gateway-keys", { params: { path: { boundary } } }),
+        )
+      ).keys,
+  });
+
+export const usageQuery = (boundary: string, from: string, to: string, by: string) =>
+  queryOptions({
+    queryKey: ["boundaries", boundary, "usage", from, to, by],
+    queryFn: () => pending.usage(boundary, from, to, by),
+  });
+
+export const chainsQuery = queryOptions({
+  queryKey: ["audit", "chains"],
+  queryFn: async () => (await pending.chains()).chains,
+});
+
+export const eventsQuery = (chain: string, after: number, limit: number, code?: string) =>
+  queryOptions({
+    queryKey: ["audit", "events", chain, after, limit, code ?? ""],
+    queryFn: () => pending.events(chain, after, limit, code),
+  });
+
+export const reportsQuery = queryOptions({
+  queryKey: ["reports"],
+  refetchInterval: (query) =>
+    query.state.data?.some((r) => !["ready", "done", "succeeded", "failed"].includes(r.state))
+      ? 2_000
+      : false,
+  queryFn: async () => (await pending.reports()).reports,
+});
+
+export const tokensQuery = queryOptions({
+  queryKey: ["tokens"],
+  queryFn: async () => (await pending.tokens()).tokens,
+});
+
+export const peopleQuery = (organization: string) =>
+  queryOptions({
+    queryKey: ["organizations", organization, "people"],
+    queryFn: async () => (await pending.people(organization)).people,
+  });
+
+export const organizationQuery = (name: string) =>
+  queryOptions({
+    queryKey: ["organizations", name],
+    queryFn: () =>
+      unwrap(api.GET("/v1/organizations/{name}", { params: { path: { name } } })),
+  });
+
+/** The organizations in which somebody has a role, by name. */
+export function organizationsOf(me: { roles: { organization: string | null }[] }): string[] {
+  return [...new Set(me.roles.map((r) => r.organization).filter((n) => n !== null))].sort();
+}
+
+const ORGANIZATION = "ringfence.organization";
+
+/** The organization that requests name: the one chosen in this tab, else the first. */
+export function chosenOrganization(known: string[]): string | null {
+  const chosen = sessionStorage.getItem(ORGANIZATION);
+  return chosen !== null && known.includes(chosen) ? chosen : (known[0] ?? null);
+}
+
+export function chooseOrganization(name: string) {
+  sessionStorage.setItem(ORGANIZATION, name);
+  carryOrganization(name);
+}

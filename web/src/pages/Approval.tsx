@@ -1,0 +1,196 @@
+/** One thing that waits: what is asked, why, for how long, what exactly; then the decision. */
+import { Alert } from "@patternfly/react-core/dist/dynamic/components/Alert";
+import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
+import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page";
+import { useMutation, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useParams } from "@tanstack/react-router";
+import { useState } from "react";
+import { api, unwrap } from "../api/client";
+import { approvalsQuery, chosenOrganization, meQuery, organizationsOf } from "../api/queries";
+import type { PendingOut } from "../api/schema";
+import { Ask } from "../components/Ask";
+import { Digest } from "../components/Digest";
+import { EmptyHint } from "../components/EmptyHint";
+import { Facts } from "../components/Facts";
+import { PageHead } from "../components/PageHead";
+import { Panel } from "../components/Panel";
+import { KINDS } from "../components/PendingList";
+import { PermissionsPanel } from "../components/PermissionsPanel";
+import { PlanPanel } from "../components/PlanPanel";
+import { StateLabel } from "../components/States";
+import { Ago, Countdown, duration, Moment } from "../components/Time";
+
+const TRAIL = [{ label: "Approvals", to: "/approvals" }];
+
+export function Approval() {
+  const { kind, id } = useParams({ strict: false }) as { kind: string; id: string };
+  const { data } = useSuspenseQuery(approvalsQuery);
+  const item = data.find((a) => a.kind === kind && a.id === id);
+  if (!item) {
+    return (
+      <>
+        <PageHead title="Approval" trail={TRAIL} />
+        <PageSection isWidthLimited>
+          <EmptyHint title="This no longer waits." action={<Link to="/approvals">All approvals</Link>}>
+            It was decided, withdrawn or is over; its run or boundary shows what became of it.
+          </EmptyHint>
+        </PageSection>
+      </>
+    );
+  }
+  return (
+    <>
+      <PageHead
+        title={item.title}
+        trail={TRAIL}
+        labels={<StateLabel state={KINDS[item.kind] ?? item.kind} />}
+        actions={item.may_decide ? <Decide item={item} /> : undefined}
+      />
+      <PageSection isWidthLimited>
+        <FourEyes item={item} />
+        <Panel title="What is asked">
+          <Facts items={facts(item)} />
+        </Panel>
+        {item.boundary && item.kind === "grant" && (
+          <PermissionsPanel boundary={item.boundary.name} digest={item.digest} />
+        )}
+        {item.kind === "plan" && <PlanPanel runId={item.id} />}
+      </PageSection>
+    </>
+  );
+}
+
+function facts(item: PendingOut): [string, React.ReactNode][] {
+  return [
+    [
+      "Boundary",
+      item.boundary && (
+        <Link to="/boundaries/$boundary" params={{ boundary: item.boundary.name }}>
+          {item.boundary.display_name}
+        </Link>
+      ),
+    ],
+    ["Asked by", item.requested_by && `${item.requested_by.display} (${item.requested_by.subject})`],
+    ["Asked", <Ago key="asked" at={item.requested_at} />],
+    ["Reason", item.reason],
+    ["Ticket", item.ticket],
+    ["Lasts", item.duration_seconds && `${duration(item.duration_seconds)} from the approval on`],
+    [
+      "Access ends",
+      item.grant_until && (
+        <span key="until">
+          in <Countdown until={item.grant_until} />, at <Moment at={item.grant_until} />
+        </span>
+      ),
+    ],
+    [
+      item.kind === "plan" ? "Digest of the plan" : "Digest of the policy",
+      item.digest && <Digest key="digest" value={item.digest} />,
+    ],
+  ];
+}
+
+function FourEyes({ item }: { item: PendingOut }) {
+  if (item.may_decide) return null;
+  if (item.why_not === "four-eyes") {
+    return (
+      <Alert variant="info" isInline title="This is your own request">
+        Another person decides on it: what one asks for, a second one approves (four eyes). Any
+        approver of {item.boundary?.display_name ?? "the organization"} can; send them this page's
+        address.
+      </Alert>
+    );
+  }
+  return (
+    <Alert variant="info" isInline title="You can read this, but not decide on it">
+      Deciding needs the role approver
+      {item.boundary ? ` in ${item.boundary.display_name}` : " in the organization"}.
+    </Alert>
+  );
+}
+
+type Decision = "approve" | "deny";
+
+function Decide({ item }: { item: PendingOut }) {
+  const [asking, setAsking] = useState<Decision | null>(null);
+  const { data: me } = useSuspenseQuery(meQuery);
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const decide = useMutation({
+    mutationFn: ({ decision, reason }: { decision: Decision; reason: string }) =>
+      send(item, decision, reason, chosenOrganization(organizationsOf(me))),
+    onSuccess: async () => {
+      await navigate({ to: "/approvals" });
+      await client.invalidateQueries();
+    },
+  });
+  return (
+    <>
+      <Button onClick={() => setAsking("approve")}>Approve</Button>
+      {item.kind !== "guest" && (
+        <Button variant="secondary" isDanger onClick={() => setAsking("deny")}>
+          Deny
+        </Button>
+      )}
+      {asking && (
+        <Ask
+          title={asking === "approve" ? `Approve: ${item.title}?` : `Deny: ${item.title}?`}
+          confirm={asking === "approve" ? "Approve" : "Deny"}
+          isDanger={asking === "deny"}
+          reasonMinimum={item.kind === "guest" ? undefined : asking === "deny" ? 3 : 0}
+          isBusy={decide.isPending}
+          error={decide.error}
+          onConfirm={(reason) => decide.mutate({ decision: asking, reason })}
+          onClose={() => {
+            setAsking(null);
+            decide.reset();
+          }}
+        >
+          <p className="rf-ask-text">{consequence(item, asking)}</p>
+        </Ask>
+      )}
+    </>
+  );
+}
+
+function consequence(item: PendingOut, decision: Decision): string {
+  if (item.kind === "guest") return "They get the roles that the organization's file gives them.";
+  if (item.kind === "grant") {
+    return decision === "approve"
+      ? `Access may be opened for ${duration(item.duration_seconds ?? 0)} from now. It opens only when the customer updates their stack, and exactly the policy shown is approved.`
+      : "No access is opened. The requester reads your reason and may ask again.";
+  }
+  return decision === "approve"
+    ? "Exactly this plan is applied, by its digest; a plan that differs comes back here."
+    : "Nothing is built, and access is closed.";
+}
+
+function send(item: PendingOut, decision: Decision, reason: string, organization: string | null): Promise<unknown> {
+  const grant = { path: { grant_id: item.id } };
+  const run = { path: { run_id: item.id } };
+  if (item.kind === "guest") {
+    return unwrap(
+      api.POST("/v1/organizations/{name}/guests/{guest_id}/approve", {
+        params: { path: { name: organization ?? "", guest_id: item.id } },
+      }),
+    );
+  }
+  if (item.kind === "grant") {
+    return decision === "approve"
+      ? unwrap(
+          api.POST("/v1/grants/{grant_id}/approve", {
+            params: grant,
+            body: { policy_digest: item.digest, reason },
+          }),
+        )
+      : unwrap(api.POST("/v1/grants/{grant_id}/deny", { params: grant, body: { reason } }));
+  }
+  return decision === "approve"
+    ? unwrap(
+        api.POST("/v1/runs/{run_id}/approve", {
+          params: run,
+          body: { digest: item.digest ?? "", reason },
+        }),
+      )
+    : unwrap(api.POST("/v1/runs/{run_id}/deny", { params: run, body: { reason } }));
+}

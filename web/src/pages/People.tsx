@@ -1,0 +1,75 @@
+/** People of the organization with their roles, and at which layer each role is held. */
+import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page";
+import { useQuery, useSuspenseQuery } from "@tanstack/react-query";
+import { createColumnHelper } from "@tanstack/react-table";
+import { ROLE_LABELS, type Role } from "../api/can";
+import type { DirectoryPerson } from "../api/pending";
+import { chosenOrganization, meQuery, organizationsOf, peopleQuery } from "../api/queries";
+import { DataTable } from "../components/DataTable";
+import { EmptyHint } from "../components/EmptyHint";
+import { ErrorState } from "../components/ErrorState";
+import { PageHead } from "../components/PageHead";
+import { Panel } from "../components/Panel";
+import { StateLabel } from "../components/States";
+import { WaitingPart } from "../components/Waiting";
+
+const column = createColumnHelper<DirectoryPerson>();
+const COLUMNS = [
+  column.accessor("display", {
+    header: "Person",
+    cell: ({ row: { original: p } }) => (
+      <>
+        <span className="rf-strong">{p.display}</span> <span className="rf-muted">{p.subject}</span>
+      </>
+    ),
+  }),
+  column.accessor((p) => p.roles.map((r) => r.role).join(" "), {
+    id: "roles",
+    header: "Roles, and where",
+    cell: ({ row: { original: p } }) =>
+      p.roles.length === 0 ? (
+        <span className="rf-muted">no role</span>
+      ) : (
+        <ul className="rf-roles">
+          {p.roles.map((r) => (
+            <li key={`${r.role}-${r.boundary ?? ""}-${r.through ?? ""}`}>
+              {ROLE_LABELS[r.role as Role] ?? r.role}
+              <span className="rf-muted">
+                {r.boundary ? ` in ${r.boundary}` : " in the whole organization"}
+                {r.through ? `, through ${r.through}` : ""}
+              </span>
+            </li>
+          ))}
+        </ul>
+      ),
+  }),
+  column.accessor((p) => (p.active === false ? "inactive" : "active"), {
+    id: "state",
+    header: "State",
+    cell: ({ row: { original: p } }) => <StateLabel state={p.active === false ? "inactive" : "enabled"} />,
+  }),
+];
+
+export function People() {
+  const { data: me } = useSuspenseQuery(meQuery);
+  const organization = chosenOrganization(organizationsOf(me)) ?? "";
+  const people = useQuery(peopleQuery(organization));
+  return (
+    <>
+      <PageHead title="People" about="Roles come from the organization's file and its groups; they are read here, and changed there." />
+      <PageSection isWidthLimited>
+        <Panel title={`People of ${organization}`}>
+          {people.isPending ? (
+            <WaitingPart />
+          ) : people.error ? (
+            <ErrorState error={people.error} what="People" onRetry={() => void people.refetch()} />
+          ) : people.data.length === 0 ? (
+            <EmptyHint title="Nobody yet.">Name people in the organization's file and apply it.</EmptyHint>
+          ) : (
+            <DataTable label="People" rows={people.data} columns={COLUMNS} rowId={(p) => p.id} initialSort={[{ id: "display", desc: false }]} />
+          )}
+        </Panel>
+      </PageSection>
+    </>
+  );
+}

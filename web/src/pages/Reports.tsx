@@ -1,0 +1,139 @@
+/** Reports: asked for here, made by the worker, read and downloaded; the same numbers in each form. */
+import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
+import { Form, FormGroup } from "@patternfly/react-core/dist/dynamic/components/Form";
+import { FormSelect, FormSelectOption } from "@patternfly/react-core/dist/dynamic/components/FormSelect";
+import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page";
+import { TextInput } from "@patternfly/react-core/dist/dynamic/components/TextInput";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { pending, type Report } from "../api/pending";
+import { boundariesQuery, reportsQuery } from "../api/queries";
+import { Digest } from "../components/Digest";
+import { EmptyHint } from "../components/EmptyHint";
+import { ErrorAlert, ErrorState } from "../components/ErrorState";
+import { PageHead } from "../components/PageHead";
+import { Panel } from "../components/Panel";
+import { StateLabel } from "../components/States";
+import { Ago, utc } from "../components/Time";
+import { WaitingPart } from "../components/Waiting";
+
+const KINDS: Record<string, { name: string; means: string; isSpan: boolean }> = {
+  R1: { name: "R1: who could reach what, at a time", means: "Every principal with access to the boundary at that time: roles, source, groups.", isSpan: false },
+  R3: { name: "R3: what the vendor did, over a span", means: "Every access grant with its use, set against the customer's own trail line by line.", isSpan: true },
+};
+
+export function Reports() {
+  const reports = useQuery(reportsQuery);
+  return (
+    <>
+      <PageHead title="Reports" about="Evidence for a file: complete, with its query and digest printed on it, reproducible offline." />
+      <PageSection isWidthLimited>
+        <div className="rf-columns">
+          <Panel title="Reports made">
+            {reports.isPending ? (
+              <WaitingPart />
+            ) : reports.error ? (
+              <ErrorState error={reports.error} what="Reports" onRetry={() => void reports.refetch()} />
+            ) : reports.data.length === 0 ? (
+              <EmptyHint title="No report yet.">Ask for the first one beside.</EmptyHint>
+            ) : (
+              <ul className="rf-list">
+                {reports.data.map((report) => (
+                  <ReportLine key={report.id} report={report} />
+                ))}
+              </ul>
+            )}
+          </Panel>
+          <Panel title="Ask for a report">
+            <RequestReport />
+          </Panel>
+        </div>
+      </PageSection>
+    </>
+  );
+}
+
+function ReportLine({ report }: { report: Report }) {
+  const isReady = ["ready", "done", "succeeded"].includes(report.state);
+  const when = report.at ? `at ${utc(report.at)}` : report.from && report.to ? `${utc(report.from)} to ${utc(report.to)}` : "";
+  return (
+    <li>
+      <div className="rf-list-line">
+        <span className="rf-strong">{report.kind}</span> {report.boundary}
+        <StateLabel state={report.state} />
+        <span className="rf-grow" />
+        {isReady &&
+          (["pdf", "csv", "json"] as const).map((kind) => (
+            <a key={kind} href={pending.reportFile(report.id, kind)} download>
+              {kind.toUpperCase()}
+            </a>
+          ))}
+      </div>
+      <p className="rf-muted">
+        {when} · asked <Ago at={report.requested_at} />
+        {report.rows !== null && report.rows !== undefined && ` · ${report.rows} rows`}
+        {report.digest && <> · <Digest value={report.digest} /></>}
+      </p>
+      {report.error_message && <p className="rf-step-error">{report.error_message}</p>}
+    </li>
+  );
+}
+
+const minute = (date: Date) => date.toISOString().slice(0, 16);
+
+function RequestReport() {
+  const boundaries = useQuery(boundariesQuery);
+  const client = useQueryClient();
+  const [kind, setKind] = useState("R1");
+  const [boundary, setBoundary] = useState("");
+  const [from, setFrom] = useState(() => minute(new Date(Date.now() - 30 * 86_400_000)));
+  const [to, setTo] = useState(() => minute(new Date()));
+  const chosen = boundary || boundaries.data?.[0]?.name || "";
+  const spec = KINDS[kind]!;
+  const request = useMutation({
+    mutationFn: () =>
+      pending.requestReport({
+        kind,
+        boundary: chosen,
+        ...(spec.isSpan ? { from: `${from}:00Z`, to: `${to}:00Z` } : { at: `${to}:00Z` }),
+      }),
+    onSuccess: () => client.invalidateQueries({ queryKey: reportsQuery.queryKey }),
+  });
+  return (
+    <Form
+      onSubmit={(event) => {
+        event.preventDefault();
+        request.mutate();
+      }}
+    >
+      <FormGroup label="Report" fieldId="kind">
+        <FormSelect id="kind" value={kind} onChange={(_, v) => setKind(v)}>
+          {Object.entries(KINDS).map(([key, { name }]) => (
+            <FormSelectOption key={key} value={key} label={name} />
+          ))}
+        </FormSelect>
+        <p className="rf-muted">{spec.means}</p>
+      </FormGroup>
+      <FormGroup label="Boundary" fieldId="boundary">
+        <FormSelect id="boundary" value={chosen} onChange={(_, v) => setBoundary(v)}>
+          {(boundaries.data ?? []).map((b) => (
+            <FormSelectOption key={b.id} value={b.name} label={b.display_name} />
+          ))}
+        </FormSelect>
+      </FormGroup>
+      {spec.isSpan && (
+        <FormGroup label="From (UTC)" fieldId="from">
+          <TextInput id="from" type="datetime-local" value={from} onChange={(_, v) => setFrom(v)} />
+        </FormGroup>
+      )}
+      <FormGroup label={spec.isSpan ? "To (UTC)" : "At (UTC)"} fieldId="to">
+        <TextInput id="to" type="datetime-local" value={to} onChange={(_, v) => setTo(v)} />
+      </FormGroup>
+      {request.error && <ErrorAlert error={request.error} />}
+      {request.isSuccess && <p role="status" className="rf-good">Asked for: it appears in the list when it is made.</p>}
+      <Button type="submit" isLoading={request.isPending} isDisabled={request.isPending || !chosen || !to}>
+        Ask for the report
+      </Button>
+    </Form>
+  );
+}

@@ -1,0 +1,160 @@
+/** Usage of a boundary: figures with their formula, by day, by dimension. Aggregates only. */
+import { useQuery } from "@tanstack/react-query";
+import { createColumnHelper } from "@tanstack/react-table";
+import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { useMemo } from "react";
+import type { UsageMetric, UsageSummary } from "../api/pending";
+import { usageQuery } from "../api/queries";
+import { DataTable } from "../components/DataTable";
+import { DayChart } from "../components/DayChart";
+import { EmptyHint } from "../components/EmptyHint";
+import { ErrorState } from "../components/ErrorState";
+import { figure, MetricCard } from "../components/MetricCard";
+import { Panel } from "../components/Panel";
+import { StateLabel } from "../components/States";
+import { utc } from "../components/Time";
+import { WaitingPart } from "../components/Waiting";
+
+const SPANS: [days: string, label: string][] = [
+  ["1", "Today"],
+  ["7", "7 days"],
+  ["30", "30 days"],
+  ["90", "90 days"],
+];
+const DIMENSIONS: [by: string, label: string][] = [
+  ["model_version", "Model version"],
+  ["group", "Group"],
+  ["feature", "Feature"],
+  ["language", "Language"],
+  ["day", "Day"],
+];
+
+export function Usage() {
+  const { boundary } = useParams({ strict: false }) as { boundary: string };
+  const search = useSearch({ strict: false }) as { days?: string; by?: string };
+  const days = search.days ?? "7";
+  const by = search.by ?? "model_version";
+  const [from, to] = useMemo(() => spanOf(Number(days)), [days]);
+  const total = useQuery(usageQuery(boundary, from, to, "day"));
+  const rows = useQuery(usageQuery(boundary, from, to, by));
+  const navigate = useNavigate();
+  const choose = (next: { days?: string; by?: string }) =>
+    void navigate({
+      to: "/boundaries/$boundary/usage",
+      params: { boundary },
+      search: { days, by, ...next },
+      replace: true,
+      resetScroll: false,
+    });
+  return (
+    <>
+      <div className="rf-row rf-toolbar">
+        <Choice label="Span" value={days} options={SPANS} onChange={(value) => choose({ days: value })} />
+        <span className="rf-grow" />
+        {total.data && <Fresh summary={total.data} />}
+      </div>
+      {total.error ? (
+        <Panel title="Usage">
+          <ErrorState error={total.error} what="Usage" onRetry={() => void total.refetch()} />
+        </Panel>
+      ) : !total.data ? (
+        <WaitingPart lines={4} />
+      ) : total.data.metrics.length === 0 ? (
+        <Panel title="Usage">
+          <EmptyHint title="Nothing was used in this span.">The gateway counts requests; editors report what became of suggestions.</EmptyHint>
+        </Panel>
+      ) : (
+        <>
+          <ul className="rf-cards">
+            {total.data.metrics.map((metric) => (
+              <li key={metric.key}>
+                <MetricCard metric={metric} />
+              </li>
+            ))}
+          </ul>
+          <Panel title="By day">
+            <DayChart summary={total.data} />
+          </Panel>
+        </>
+      )}
+      {!total.error && (
+        <Panel title="By dimension" aside={<Choice label="Dimension" value={by} options={DIMENSIONS} onChange={(value) => choose({ by: value })} />}>
+          {rows.error ? (
+            <ErrorState error={rows.error} what="Usage" onRetry={() => void rows.refetch()} />
+          ) : !rows.data ? (
+            <WaitingPart />
+          ) : rows.data.rows.length === 0 ? (
+            <EmptyHint title="Nothing to show in this span." />
+          ) : (
+            <ByDimension summary={rows.data} name={DIMENSIONS.find(([key]) => key === by)?.[1] ?? by} />
+          )}
+        </Panel>
+      )}
+    </>
+  );
+}
+
+/** Whole days in UTC, as the roll-ups are: from the first to the end of today. */
+function spanOf(days: number): [string, string] {
+  const end = new Date();
+  end.setUTCHours(24, 0, 0, 0);
+  const start = new Date(end.getTime() - days * 86_400_000);
+  return [start.toISOString(), end.toISOString()];
+}
+
+function Fresh({ summary }: { summary: UsageSummary }) {
+  return (
+    <p className="rf-row rf-muted">
+      {summary.synthetic && (
+        <span title="Made by the demo's traffic, not by people.">
+          <StateLabel state="synthetic" />
+        </span>
+      )}
+      as of {utc(summary.as_of)}
+      {summary.is_final ? "" : ", still counting"}
+    </p>
+  );
+}
+
+function ByDimension({ summary, name }: { summary: UsageSummary; name: string }) {
+  const columns = useMemo(() => {
+    const column = createColumnHelper<UsageSummary["rows"][number]>();
+    return [
+      column.accessor("by", { header: name }),
+      ...summary.metrics.map((metric: UsageMetric) =>
+        column.accessor((row) => row.metrics[metric.key] ?? null, {
+          id: metric.key,
+          header: metric.label,
+          cell: ({ getValue }) => <span className="rf-figures">{figure(getValue(), metric.unit)}</span>,
+        }),
+      ),
+    ];
+  }, [summary.metrics, name]);
+  return (
+    <div className="rf-scroll" tabIndex={0} role="region" aria-label={`Usage by ${name.toLowerCase()}`}>
+      <DataTable label={`Usage by ${name.toLowerCase()}`} rows={summary.rows} columns={columns} rowId={(r) => r.by} />
+    </div>
+  );
+}
+
+interface ChoiceProps {
+  label: string;
+  value: string;
+  options: [string, string][];
+  onChange: (value: string) => void;
+}
+
+function Choice({ label, value, options, onChange }: ChoiceProps) {
+  return (
+    <label className="rf-filter">
+      <span>{label}</span>
+      <select value={value} onChange={(event) => onChange(event.target.value)}>
+        {options.map(([key, text]) => (
+          <option key={key} value={key}>
+            {text}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
