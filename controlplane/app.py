@@ -40,6 +40,7 @@ from controlplane.domains.directory import service_identity_router as services
 from controlplane.domains.documents import router as documents
 from controlplane.domains.entitlements import router as entitlements
 from controlplane.domains.grants import router as grants
+from controlplane.domains.identity import break_glass_router as break_glass
 from controlplane.domains.identity import router as identity
 from controlplane.domains.identity import sign_in_router
 from controlplane.domains.identity import token_router as tokens
@@ -59,6 +60,8 @@ from controlplane.domains.usage import router as usage
 VERSION = "0.1.0"
 ROUTERS = (
     identity.router,
+    break_glass.router,
+    break_glass.open_router,
     sign_in_router.router,
     tokens.router,
     documents.router,

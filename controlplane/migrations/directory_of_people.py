@@ -263,14 +263,14 @@ def _break_glass() -> None:
     rls.directory_function(
         "break_glass_state()",
         "TABLE (sealed boolean, opened_at timestamptz, ends_at timestamptz, opened_by uuid,"
-        " reason text)",
+        " reason text, token_id uuid)",
         """
         RETURN QUERY
         SELECT EXISTS (SELECT 1 FROM break_glass_seal n
                        WHERE n.opened_at IS NULL AND n.replaced_at IS NULL),
-               s.opened_at, s.ends_at, s.opened_by, s.reason
+               s.opened_at, s.ends_at, s.opened_by, s.reason, s.token_id
         FROM (SELECT 1) one LEFT JOIN LATERAL (
-          SELECT * FROM break_glass_seal b JOIN api_token t ON t.id = b.token_id
+          SELECT b.* FROM break_glass_seal b JOIN api_token t ON t.id = b.token_id
           WHERE b.ends_at > now() AND t.revoked_at IS NULL ORDER BY b.opened_at DESC LIMIT 1
         ) s ON true;
         """,

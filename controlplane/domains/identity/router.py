@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from controlplane.core.errors import UnauthenticatedError
 from controlplane.core.http import Context, Transaction, TransactionRoute
-from controlplane.domains.identity import explanation, service
+from controlplane.domains.identity import break_glass, explanation, service
 from controlplane.domains.identity.principals import HeldRole
 from controlplane.domains.identity.schemas import (
     ExplainIn,
@@ -33,6 +33,7 @@ def me_show(session: Transaction, ctx: Context) -> MeOut:
         subject=actor.subject,
         display=actor.display,
         kind=actor.kind,
+        break_glass_open=break_glass.state(session).opened_at is not None,
         roles=[_role(r) for r in roles],
     )
 

@@ -39,6 +39,8 @@ class MeOut(BaseModel):
     subject: str
     display: str
     kind: str
+    break_glass_open: bool
+    """True while the break-glass administrator is open: something is out of the ordinary."""
     roles: list[RoleOut]
 
 

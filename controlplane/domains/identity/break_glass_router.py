@@ -1,0 +1,100 @@
+"""Routes on the break-glass administrator, and the status that tells staff when it is open."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from controlplane.core.errors import ForbiddenError
+from controlplane.core.http import (
+    Context,
+    CurrentDatabase,
+    Transaction,
+    TransactionRoute,
+    request_id,
+)
+from controlplane.domains.identity import break_glass, service
+from controlplane.domains.identity.route_table import STAFF
+from controlplane.domains.identity.schemas import PersonOut, person_out
+
+router = APIRouter(prefix="/v1", tags=["break-glass"], route_class=TransactionRoute)
+open_router = APIRouter(prefix="/v1", tags=["break-glass"])
+"""Proves the sealed secret in its body, so it stands outside the authorizer's route class."""
+
+
+class BreakGlassIn(BaseModel):
+    """The sealed secret, why it is used, and who answers for it beside whoever holds it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    secret: str = Field(min_length=40, max_length=200, repr=False)
+    reason: str = Field(min_length=10, max_length=2000)
+    second_person: str = Field(min_length=1, max_length=200)
+    """Subject of a person whom the control plane knows."""
+
+
+class BreakGlassSessionOut(BaseModel):
+    """The open session; the only answer that ever has its token."""
+
+    token: str
+    ends_at: datetime
+
+
+class BreakGlassOut(BaseModel):
+    """Whether the break-glass administrator is open now, and by whom and why."""
+
+    open: bool
+    sealed: bool
+    """False once the secret was used: somebody has to seal a new one."""
+    since: datetime | None
+    ends_at: datetime | None
+    by: PersonOut | None
+    reason: str | None
+
+
+class StatusOut(BaseModel):
+    """What staff should know of the control plane itself."""
+
+    break_glass: BreakGlassOut
+
+
+@open_router.post("/break-glass/open", operation_id="break_glass_open", status_code=201)
+def break_glass_open(
+    body: BreakGlassIn, request: Request, database: CurrentDatabase
+) -> BreakGlassSessionOut:
+    """Open the sealed administrator for 30 minutes; every organization is told."""
+    token, ends_at = break_glass.open_sealed(
+        database,
+        request_id(request),
+        request.client.host if request.client else "unknown",
+        secret=body.secret,
+        reason=body.reason,
+        second_person=body.second_person,
+    )
+    return BreakGlassSessionOut(token=token, ends_at=ends_at)
+
+
+@router.post("/break-glass/close", operation_id="break_glass_close", status_code=204)
+def break_glass_close(session: Transaction, ctx: Context) -> None:
+    """End an open break-glass session before its time."""
+    break_glass.close(session, ctx)
+
+
+@router.get("/status", operation_id="status_show")
+def status_show(session: Transaction, ctx: Context) -> StatusOut:
+    """Show staff what is out of the ordinary."""
+    if not any(r.role in STAFF for r in service.held_roles(session, ctx.actor)):
+        raise ForbiddenError("the status is for staff", fix="ask an administrator for a role")
+    found = break_glass.state(session)
+    return StatusOut(
+        break_glass=BreakGlassOut(
+            open=found.opened_at is not None,
+            sealed=found.is_sealed,
+            since=found.opened_at,
+            ends_at=found.ends_at,
+            by=person_out(found.by) if found.by else None,
+            reason=found.reason,
+        )
+    )
