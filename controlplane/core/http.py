@@ -9,6 +9,7 @@ connection while it waits.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Protocol
 
@@ -130,6 +131,7 @@ def install_edge(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_shape_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(DBAPIError, _on_database_error)
+    app.add_exception_handler(UnicodeEncodeError, _on_half_a_character)
     app.add_middleware(EdgeMiddleware)
 
 
@@ -207,12 +209,21 @@ def request_id(request: Request) -> str:
     return found
 
 
+class ErrorResponse(JSONResponse):
+    """An error's body; what the caller sent may stand in it, also text that UTF-8 cannot carry."""
+
+    def render(self, content: Any) -> bytes:
+        """Return JSON; half of a surrogate pair stays the escape that it came as."""
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "backslashreplace")
+
+
 def _render(error: RingfenceError, identifier: str) -> JSONResponse:
     headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else {}
     if error.retryable:
         headers["Retry-After"] = "2"
     body = {"error": {**error.body(), "request_id": identifier}}
-    return JSONResponse(body, status_code=error.http_status, headers=headers)
+    return ErrorResponse(body, status_code=error.http_status, headers=headers)
 
 
 async def _on_ringfence_error(request: Request, error: Exception) -> Response:
@@ -238,7 +249,7 @@ async def _on_shape_error(request: Request, error: Exception) -> Response:
             "request_id": request_id(request),
         }
     }
-    return JSONResponse(body, status_code=422)
+    return ErrorResponse(body, status_code=422)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -251,7 +262,17 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
             "request_id": request_id(request),
         }
     }
-    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+    return ErrorResponse(body, status_code=error.status_code, headers=error.headers)
+
+
+async def _on_half_a_character(request: Request, error: Exception) -> Response:
+    # JSON can spell half of a surrogate pair (\ud800); neither checks nor columns can hold it.
+    shown = InvalidRequestError(
+        "the request has half of a surrogate pair in a text",
+        code="invalid-value",
+        fix="send texts that UTF-8 can carry",
+    )
+    return _render(shown, request_id(request))
 
 
 async def _on_database_error(request: Request, error: Exception) -> Response:

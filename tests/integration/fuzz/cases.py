@@ -120,7 +120,7 @@ def _bent(draw: st.DrawFn, method: str, path: str, world: World) -> Raw:
         url = concrete("/".join(_bend(part, hostile) for part in path.split("/")), world.own)
     names = [p["name"] for p in _parameters(method, path) if p["in"] == "query"]
     query = {name: _plain(draw(st.sampled_from(HOSTILE))) for name in names if draw(st.booleans())}
-    content = None if sent is None else _encoded(_with(draw, copy.deepcopy(sent)))
+    content = None if sent is None else _encoded(bent(draw, copy.deepcopy(sent)))
     return Raw(method.upper(), url, draw(st.sampled_from(ROLES)), query, {}, content)
 
 
@@ -133,14 +133,14 @@ def _parameters(method: str, path: str) -> list[dict[str, Any]]:
     return found
 
 
-def _with(draw: st.DrawFn, value: Any) -> Any:
+def bent(draw: st.DrawFn, value: Any) -> Any:
     """Return the value with one part of it replaced, at a random depth."""
     if isinstance(value, dict) and value and draw(st.integers(0, 4)):
         key = draw(st.sampled_from(sorted(value)))
-        return {**value, key: _with(draw, value[key])}
+        return {**value, key: bent(draw, value[key])}
     if isinstance(value, list) and value and draw(st.integers(0, 4)):
         place = draw(st.integers(0, len(value) - 1))
-        return [*value[:place], _with(draw, value[place]), *value[place + 1 :]]
+        return [*value[:place], bent(draw, value[place]), *value[place + 1 :]]
     return draw(st.sampled_from(HOSTILE))
 
 
