@@ -26,11 +26,20 @@ CLOSER_POLICY: Table = [
         "Action": "s3:PutObject",
         "Resource": BUCKET + "/agent/*",
     },
-    # And the audit's checkpoints, which it reads back before it adds one that must follow.
+    # And the audit's checkpoints: each name is written once, also by whoever takes the agent over.
+    # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
     {
         "Sid": "AnchorCheckpoints",
         "Effect": "Allow",
-        "Action": ["s3:GetObject", "s3:PutObject"],
+        "Action": "s3:PutObject",
+        "Resource": BUCKET + "/audit/checkpoints/*",
+        "Condition": {"Null": {"s3:if-none-match": "false"}},
+    },
+    # It reads back the one that the next must follow.
+    {
+        "Sid": "ReadCheckpoints",
+        "Effect": "Allow",
+        "Action": "s3:GetObject",
         "Resource": BUCKET + "/audit/checkpoints/*",
     },
     {

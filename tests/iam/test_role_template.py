@@ -110,12 +110,14 @@ def test_the_closer_may_strip_and_delete_the_role_read_its_pins_and_leave_a_key(
 ) -> None:
     closer = template["Resources"]["Closer"]["Properties"]
     (policy,) = closer["Policies"]
-    statement, pins, key, anchors, encrypt = policy["PolicyDocument"]["Statement"]
+    statement, pins, key, anchors, reads, encrypt = policy["PolicyDocument"]["Statement"]
     assert pins["Action"] == "iam:ListRoleTags"
     assert key["Action"] == "s3:PutObject"
     assert key["Resource"]["Fn::Sub"].endswith("/agent/*")
-    assert anchors["Action"] == ["s3:GetObject", "s3:PutObject"]
-    assert anchors["Resource"]["Fn::Sub"].endswith("/audit/checkpoints/*")
+    assert (anchors["Action"], reads["Action"]) == ("s3:PutObject", "s3:GetObject")
+    assert anchors["Condition"] == {"Null": {"s3:if-none-match": "false"}}
+    for one in (anchors, reads):
+        assert one["Resource"]["Fn::Sub"].endswith("/audit/checkpoints/*")
     assert encrypt["Condition"]["StringEquals"] == {
         "aws:ResourceTag/ringfence:boundary": {"Fn::Sub": "${Boundary}"}
     }

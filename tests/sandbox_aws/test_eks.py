@@ -255,6 +255,20 @@ def exchange(world: World, bearer: str) -> dict[str, Any]:
 POD_AUDIENCE = "pods.eks.amazonaws.com"
 
 
+def check_anchoring(agent: Any, vendor: Any, bucket: str) -> None:
+    """The agent writes a checkpoint once and reads it; nobody writes over it, least of all we."""
+    place = {"Bucket": bucket, "Key": "audit/checkpoints/1.json"}
+    assert code_of(lambda: agent.put_object(**place, Body=b"1")) == "AccessDenied"
+    agent.put_object(**place, Body=b"1", IfNoneMatch="*")
+    again = code_of(lambda: agent.put_object(**place, Body=b"2", IfNoneMatch="*"))
+    assert again == "PreconditionFailed"
+    assert agent.get_object(**place)["Body"].read() == b"1"
+    assert code_of(lambda: agent.delete_object(**place)) == "AccessDenied"
+    for key in ("audit/checkpoints/1.json", "audit/checkpoints/2.json"):
+        forged = code_of(lambda key=key: vendor.put_object(Bucket=bucket, Key=key, Body=b"x"))
+        assert forged == "AccessDenied"
+
+
 def test_the_agent_alone_becomes_the_closer_and_can_only_delete_the_role(world: World) -> None:
     gate, boundary = world.gate, world.boundary
     closer = f"arn:aws:iam::{CUSTOMER}:role/ringfence-{boundary.name}-closer"
@@ -290,6 +304,7 @@ def test_the_agent_alone_becomes_the_closer_and_can_only_delete_the_role(world: 
     s3 = gate.client("s3", session)
     s3.put_object(Bucket=bucket, Key=f"agent/{boundary.name}.pub", Body=b"key")
     assert code_of(lambda: s3.put_object(Bucket=bucket, Key="x", Body=b"x")) == "AccessDenied"
+    check_anchoring(s3, gate.client("s3", world.session), bucket)
     name = f"ringfence-{boundary.name}-g1"
     assert code_of(
         lambda: iam.attach_role_policy(

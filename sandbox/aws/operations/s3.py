@@ -82,6 +82,9 @@ def _check(call: Call, action: str, resource: str) -> Check:
     context: ContextValues = {"aws:ResourceAccount": owner, "s3:ResourceAccount": owner}
     if "prefix" in call.params:
         context["s3:prefix"] = str(call.params["prefix"])
+    once = call.request.headers.get("if-none-match")
+    if once and call.operation in ("PutObject", "CompleteMultipartUpload"):
+        context["s3:if-none-match"] = once
     sse = call.request.headers.get("x-amz-server-side-encryption")
     if sse:
         context["s3:x-amz-server-side-encryption"] = sse
