@@ -37,8 +37,11 @@ INSERT INTO usage_dirty_day
 SELECT DISTINCT day::date, now() FROM (
     SELECT DISTINCT (occurred_at AT TIME ZONE 'UTC')::date AS first FROM (
         SELECT occurred_at FROM staging
-        UNION ALL SELECT c.occurred_at FROM change_event AS c
-        JOIN staging AS s ON c.request_id = s.event_id
+        UNION ALL SELECT told.occurred_at FROM staging AS s CROSS JOIN LATERAL (
+            SELECT occurred_at FROM change_event AS c
+            WHERE c.request_id = s.event_id AND c.occurred_at >= now() - interval '4 days'
+            OFFSET 0
+        ) AS told
     ) AS moment
 ) AS touched, generate_series(first,
     least(first + 27, greatest(first, (now() AT TIME ZONE 'UTC')::date)), '1 day') AS day

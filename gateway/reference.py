@@ -1,12 +1,14 @@
-"""Write the tables of `docs/reference/usage-events.md` from the models.
+"""Write the tables of `docs/reference/usage-events.md`, and the JSON Schema, from the models.
 
-`python -m gateway.reference` rewrites the page between its marks; `--check` only compares, and a
-test does the same. Separate so that a page can never say something else than the code.
+`python -m gateway.reference` rewrites the page between its marks and the schema of a batch of
+reported events beside it; `--check` only compares, and a test does the same. Separate so that a
+page can never say something else than the code.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Collection, Mapping
@@ -15,11 +17,13 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from gateway.settings import PREFIX, GatewaySettings
 from wire.usage import (
+    MAX_BATCH,
+    AnyClientEvent,
     Applied,
     ChangeRow,
     ClientEvent,
@@ -41,6 +45,7 @@ from wire.usage import (
 )
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "usage-events.md"
+SCHEMA = PAGE.with_suffix(".schema.json")
 _SHARED = {"version": "Version of the message; N and N-1 are accepted."}
 """Fields of the message base, which has no descriptions."""
 _TABLES: Mapping[str, type[BaseModel]] = {
@@ -110,17 +115,26 @@ def render(page: str) -> str:
     return _MARK.sub(lambda mark: mark.group(1) + tables[mark.group(2)] + mark.group(3), page)
 
 
+def render_schema() -> str:
+    """Return the JSON Schema of the body of `POST /usage/v1/events`."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Body of POST /usage/v1/events",
+        **TypeAdapter(Annotated[list[AnyClientEvent], Field(max_length=MAX_BATCH)]).json_schema(),
+    }
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
 def main() -> int:
-    """Rewrite or check the page; exit code 1 when `--check` finds a difference."""
+    """Rewrite or check both files; exit code 1 when `--check` finds a difference."""
     parser = argparse.ArgumentParser(prog="python -m gateway.reference", description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only")
     options = parser.parse_args()
-    page = PAGE.read_text()
-    wanted = render(page)
-    if options.check and page != wanted:
-        print(f"{PAGE} is not up to date: run `python -m gateway.reference`", file=sys.stderr)
-        return 1
-    PAGE.write_text(wanted)
+    for path, wanted in ((PAGE, render(PAGE.read_text())), (SCHEMA, render_schema())):
+        if options.check and path.read_text() != wanted:
+            print(f"{path} is not up to date: run `python -m gateway.reference`", file=sys.stderr)
+            return 1
+        path.write_text(wanted)
     return 0
 
 

@@ -21,7 +21,6 @@ from ringfence.cli.output import (
     Exit,
     connect,
     err,
-    out,
     print_json,
     print_table,
     utc,
@@ -32,6 +31,18 @@ from ringfence.usage.replay import plan_day
 
 ARRIVAL_SECONDS = 90.0
 """How long the replay waits for its last request to be counted at the control plane."""
+
+COLUMNS = {
+    "requests": "REQUESTS",
+    "active_users": "USERS",
+    "acceptance_rate": "ACCEPTED",
+    "acceptance_rate_lines": "ACCEPTED LINES",
+    "reviewed_not_applied_rate": "NOT APPLIED",
+    "lines_applied_net": "NET LINES",
+    "ttft_p95": "TTFT P95",
+    "error_rate": "ERRORS",
+}
+"""The figures of a split's table."""
 
 
 class ShowFirst(TyperGroup):
@@ -58,7 +69,10 @@ def show(boundary: str = BOUNDARY, person: str | None = PERSON, as_json: bool = 
         print_json(rows)
         return
     print_table(
-        ("HOUR", "GROUP", "MODEL", "ADAPTER", "FEATURE", "REQUESTS", "TOKENS IN", "TOKENS OUT", ""),
+        (
+            *("HOUR", "GROUP", "MODEL", "ADAPTER", "FEATURE", "LANGUAGE", "IDE"),
+            *("REQUESTS", "TOKENS IN", "TOKENS OUT", ""),
+        ),
         [
             (
                 utc(row["hour"]),
@@ -66,6 +80,8 @@ def show(boundary: str = BOUNDARY, person: str | None = PERSON, as_json: bool = 
                 row["model_version"],
                 row.get("adapter_id") or "",
                 row["feature"],
+                row["language"],
+                row["ide"],
                 row["requests"],
                 row["input_tokens"],
                 row["output_tokens"],
@@ -119,10 +135,26 @@ def _print_summary(found: Any, *, formulas: bool = False) -> None:
         ],
         "no figures",
     )
-    for row in found["rows"]:
-        values = row["metrics"]
-        shown = (f"{k}={_number(v, 's')}" for k, v in values.items() if v is not None)
-        out.print(f"{row['by'] or '-'}: {' '.join(shown)}", markup=False)
+    if found["rows"]:
+        _print_split(found)
+
+
+def _print_split(found: Any) -> None:
+    """Print the main figures of each value, one line each; the document has all of them."""
+    units = {metric["key"]: metric["unit"] for metric in found["metrics"]}
+    err.print("")
+    print_table(
+        ("BY", *COLUMNS.values(), ""),
+        [
+            (
+                row["by"],
+                *(_number(row["metrics"][key], units[key]) for key in COLUMNS),
+                "synthetic" if row["synthetic"] else "",
+            )
+            for row in found["rows"]
+        ],
+        "no rows",
+    )
 
 
 def _number(value: float | None, unit: str) -> str:

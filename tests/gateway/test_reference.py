@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from gateway.reference import PAGE, render
+from gateway.reference import PAGE, SCHEMA, render, render_schema
 from gateway.settings import GatewaySettingsError, load_settings
+from tests.gateway.reports import one_of_each, shown
 from wire.usage import (
     BUCKETS,
+    MAX_BATCH,
     EgressClass,
     ErrorType,
     Operation,
@@ -65,6 +68,15 @@ def event() -> dict[str, Any]:
 def test_the_reference_page_is_up_to_date() -> None:
     page = PAGE.read_text()
     assert render(page) == page
+    assert SCHEMA.read_text() == render_schema()
+
+
+def test_the_schema_takes_what_the_gateway_takes_and_nothing_else() -> None:
+    validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
+    validator.validate(one_of_each())
+    for spoiled in ({**shown(), "subject": "x"}, shown(prompt="x"), shown(feature="poetry"), "x"):
+        assert not validator.is_valid([spoiled])
+    assert not validator.is_valid([shown()] * (MAX_BATCH + 1))
 
 
 def test_an_event_survives_the_way_to_disk_and_keeps_the_names_of_opentelemetry() -> None:
