@@ -45,6 +45,7 @@ from wire.report import (
     Completeness,
     FileEntry,
     ManifestFile,
+    PrintedPage,
     Query,
     ReportManifest,
     ReportStatement,
@@ -71,8 +72,10 @@ class Signer(Protocol):
 class Typesetter(Protocol):
     """Makes the printed form (`adapters.typesetting.report`)."""
 
-    def typeset(self, statement: ReportStatement, folder: Path, *, signed_by: str) -> Path:
-        """Return the PDF made from `report.json`, `report.csv` and `rows.jsonl` in the folder."""
+    def typeset(
+        self, statement: ReportStatement, folder: Path, *, signed_by: str
+    ) -> tuple[Path, tuple[PrintedPage, ...]]:
+        """Return the PDF made from the files in the folder, and its pages."""
 
 
 @dataclass(frozen=True)
@@ -246,14 +249,19 @@ def _keep(
     with json_file.open("wb") as file:
         for piece in json_pieces(folder / "rows.jsonl", statement, envelope, keys):
             file.write(piece.data)
-    pdf_file = maker.typesetter.typeset(statement, folder, signed_by=maker.signer.fingerprint)
+    pdf_file, pages = maker.typesetter.typeset(
+        statement, folder, signed_by=maker.signer.fingerprint
+    )
     files = {"json": json_file, "csv": folder / "report.csv", "pdf": pdf_file}
     entries = {
         name: FileEntry(digest=file_digest(path), size_bytes=path.stat().st_size)
         for name, path in files.items()
     }
     manifest = ReportManifest(
-        report_id=statement.id, statement_digest=digest(statement.to_wire()), files=entries
+        report_id=statement.id,
+        statement_digest=digest(statement.to_wire()),
+        files=entries,
+        pages=pages,
     )
     manifest_file = folder / "manifest.json"
     document = ManifestFile(statement=envelope, manifest=maker.signer.sign(manifest), keys=keys)
