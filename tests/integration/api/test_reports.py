@@ -9,6 +9,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,33 @@ def test_request_making_and_download_are_audit_events(
         ("report.generated", "worker"),
         ("report.downloaded", "omar@acme.test"),
     ]
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A checkpoint as the audit domain would give it."""
+
+    sequence: int
+    root: str
+
+
+def test_the_heads_of_the_chains_stand_in_the_report_with_their_checkpoints(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls
+) -> None:
+    maker = replace(reporting.maker, find_checkpoint=lambda _, chain: Signed(3, f"root-{chain}"))
+    report = Reporting(database, maker).make(acme("omar"), {"kind": "R1", "boundary": "payments"})
+    document = json.loads(reporting.files(acme("omar"), report)["json"])
+    chains = {c["chain"]: c for c in document["statement"]["completeness"]["chains"]}
+    with psycopg.connect(database.admin) as connection:
+        found = connection.execute(
+            "SELECT e.hash, e.chain_id FROM audit_event e JOIN boundary b ON b.id = e.chain_id"
+            " WHERE b.name = 'payments' AND e.seq = %s",
+            (chains["boundary/payments"]["head_sequence"],),
+        ).fetchone()
+    assert found is not None
+    assert chains["boundary/payments"]["head_hash"] == found[0]
+    assert chains["boundary/payments"]["checkpoint_root"] == f"root-{found[1]}"
+    assert sorted(chains) == ["boundary/payments", "organization/acme"]
 
 
 def test_making_a_report_twice_keeps_the_first_result(acme: PersonOf, reporting: Reporting) -> None:
