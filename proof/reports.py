@@ -18,7 +18,7 @@ from typing import Any, Literal
 from proof.canonical import bytes_digest, digest
 from proof.dsse import SignatureError, open_envelope
 from proof.keys import KeyFileError, decode_public, fingerprint
-from proof.pdf_attachments import PdfError, attachments
+from proof.pdf_parts import PdfError, PdfParts, attachments
 from proof.report_cells import unguarded
 from proof.report_rows import Rows, check_rows
 from wire.envelope import Envelope
@@ -244,6 +244,24 @@ def _compare(
         integrity.problems.append("the manifest is of another report than this file")
     elif signed[1].files[form].digest != bytes_digest(data):
         integrity.problems.append(f"the {form.upper()}'s bytes are not those in the manifest")
+        if form == "pdf":
+            integrity.problems += _edited_pages(data, signed[1])
+
+
+def _edited_pages(pdf: bytes, manifest: ReportManifest) -> list[str]:
+    """Name the pages that are not as they were signed, with the rows that they print."""
+    try:
+        found = PdfParts(pdf).page_digests()
+    except PdfError as error:
+        return [f"its pages cannot be read: {error}"]
+    if len(found) != len(manifest.pages):
+        return [f"it has {len(found)} pages instead of {len(manifest.pages)}"]
+    problems = []
+    for number, (content, page) in enumerate(zip(found, manifest.pages, strict=True), start=1):
+        if content != page.content:
+            rows = f"; it prints rows {page.rows[0]} to {page.rows[1]}" if page.rows else ""
+            problems.append(f"page {number} is not as signed{rows}")
+    return problems
 
 
 def _completeness(statement: ReportStatement, rows: Rows) -> Judged:

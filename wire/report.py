@@ -171,6 +171,14 @@ class FileEntry(Document):
     size_bytes: int = Field(ge=0)
 
 
+class PrintedPage(Document):
+    """One page of the PDF; `rows` is first and last of the rows on it, None where it has none."""
+
+    content: str
+    """Digest of the page's content."""
+    rows: tuple[int, int] | None
+
+
 class ReportManifest(Message):
     """The finished files of a report."""
 
@@ -180,6 +188,8 @@ class ReportManifest(Message):
     statement_digest: str
     files: dict[str, FileEntry]
     """`json`, `csv`, `pdf`."""
+    pages: tuple[PrintedPage, ...]
+    """So that an edited page of the PDF is named, with the rows that it prints."""
 
 
 class ManifestFile(Message):

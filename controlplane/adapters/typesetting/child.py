@@ -13,11 +13,15 @@ import typst
 
 
 def main() -> int:
-    """Make `report.pdf` from `report.typ` in a folder; the clock is the one that is given."""
+    """Make `report.pdf` from `report.typ` in a folder; the clock is the one that is given.
+
+    `printed.json` beside it lists (row, page), counted from 1, for every row that is printed.
+    """
     folder, timestamp = Path(sys.argv[1]), int(sys.argv[2])
+    source = str(folder / "report.typ")
     try:
         typst.compile(
-            str(folder / "report.typ"),
+            source,
             output=str(folder / "report.pdf"),
             root=str(folder),
             ignore_system_fonts=True,
@@ -25,6 +29,10 @@ def main() -> int:
             pdf_standards="a-3b",
             timestamp=timestamp,
         )
+        printed = typst.query(
+            source, "<printed-row>", field="value", root=str(folder), ignore_system_fonts=True
+        )
+        (folder / "printed.json").write_text(printed)
     except typst.TypstError as error:
         print(error.message, file=sys.stderr)
         return 1

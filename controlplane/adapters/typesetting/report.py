@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.core.errors import InternalError, UnavailableError
-from wire.report import ReportStatement
+from proof.pdf_parts import PdfParts
+from wire.report import PrintedPage, ReportStatement
 
 TEMPLATE = Path(__file__).parent / "report.typ"
 MOST_ROWS_PRINTED = 500
@@ -32,8 +33,10 @@ LARGEST_ATTACHMENT = 48_000_000
 class TypstTypesetter:
     """Typesets in a child process, which takes its memory with it when it ends."""
 
-    def typeset(self, statement: ReportStatement, folder: Path, *, signed_by: str) -> Path:
-        """Return the PDF made from `report.json`, `report.csv` and `rows.jsonl` in the folder."""
+    def typeset(
+        self, statement: ReportStatement, folder: Path, *, signed_by: str
+    ) -> tuple[Path, tuple[PrintedPage, ...]]:
+        """Return the PDF made from `report.json`, `report.csv` and `rows.jsonl`, and its pages."""
         document = statement.to_wire()
         attached = [
             name
@@ -49,7 +52,8 @@ class TypstTypesetter:
         (folder / "print.json").write_text(json.dumps(document, sort_keys=True))
         shutil.copyfile(TEMPLATE, folder / "report.typ")
         _compile(folder, int(statement.finished_at.astimezone(UTC).timestamp()))
-        return folder / "report.pdf"
+        target = folder / "report.pdf"
+        return target, _pages(target, json.loads((folder / "printed.json").read_text()))
 
 
 def _compile(folder: Path, timestamp: int) -> None:
@@ -72,6 +76,20 @@ def _compile(folder: Path, timestamp: int) -> None:
             code="typesetting-failed",
             internal_context={"message": ended.stderr[-2000:]},
         )
+
+
+def _pages(pdf: Path, printed: list[tuple[int, int]]) -> tuple[PrintedPage, ...]:
+    """Return every page with the rows on it; `printed` is (row, page), counted from 1."""
+    rows: dict[int, list[int]] = {}
+    for row, page in printed:
+        rows.setdefault(page, []).append(row)
+    return tuple(
+        PrintedPage(
+            content=content,
+            rows=(min(rows[page]), max(rows[page])) if page in rows else None,
+        )
+        for page, content in enumerate(PdfParts(pdf.read_bytes()).page_digests(), start=1)
+    )
 
 
 def _first_rows(path: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ keeping happens in a second one, which ends the report, so running it twice keep
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -45,6 +45,7 @@ from wire.report import (
     Completeness,
     FileEntry,
     ManifestFile,
+    PrintedPage,
     Query,
     ReportManifest,
     ReportStatement,
@@ -71,8 +72,24 @@ class Signer(Protocol):
 class Typesetter(Protocol):
     """Makes the printed form (`adapters.typesetting.report`)."""
 
-    def typeset(self, statement: ReportStatement, folder: Path, *, signed_by: str) -> Path:
-        """Return the PDF made from `report.json`, `report.csv` and `rows.jsonl` in the folder."""
+    def typeset(
+        self, statement: ReportStatement, folder: Path, *, signed_by: str
+    ) -> tuple[Path, tuple[PrintedPage, ...]]:
+        """Return the PDF made from the files in the folder, and its pages."""
+
+
+class Checkpoint(Protocol):
+    """A signed checkpoint of an audit chain, as the audit domain keeps it."""
+
+    @property
+    def sequence(self) -> int: ...
+
+    @property
+    def root(self) -> str: ...
+
+
+FindCheckpoint = Callable[[Session, UUID], Checkpoint | None]
+"""Returns the newest checkpoint of a chain in a snapshot, None while there is none."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +101,8 @@ class Maker:
     work_dir: Path
     vendor_principal: str
     image_digest: str | None = None
+    find_checkpoint: FindCheckpoint | None = None
+    """None where no checkpoints are made: a chain is then bound by its head alone."""
 
 
 def generate_report(db: Database, maker: Maker, *, report_id: str) -> None:
@@ -188,14 +207,14 @@ def _statement(
         cells=definition.cells,
         legend=definition.legend,
         findings=definition.findings.listed(),
-        completeness=_completeness(session, subject, definition, written),
+        completeness=_completeness(session, subject, definition, written, maker),
         rows=written.tree,
         csv_digest=written.csv_digest,
     )
 
 
 def _completeness(
-    session: Session, subject: Subject, definition: Definition, written: Written
+    session: Session, subject: Subject, definition: Definition, written: Written, maker: Maker
 ) -> Completeness:
     return Completeness(
         row_count=written.row_count,
@@ -207,29 +226,34 @@ def _completeness(
         exclusions=definition.exclusions,
         known_gaps=definition.known_gaps,
         freshness=definition.freshness,
-        chains=_chains(session, subject),
+        chains=_chains(session, subject, maker.find_checkpoint),
         coverage=definition.coverage,
     )
 
 
-def _chains(session: Session, subject: Subject) -> tuple[ChainRange, ...]:
-    """Return the heads of the chains in this snapshot; checkpoints where a table keeps them."""
+def _chains(
+    session: Session, subject: Subject, find_checkpoint: FindCheckpoint | None
+) -> tuple[ChainRange, ...]:
+    """Return the heads of the chains in this snapshot, with their newest checkpoints."""
     names = subject.chains()
     heads = session.execute(
         select(AuditChain.chain_id, AuditChain.head_seq, AuditChain.head_hash).where(
             AuditChain.chain_id.in_(list(names))
         )
     ).all()
-    return tuple(
-        ChainRange(
-            chain=names[head.chain_id],
-            head_sequence=head.head_seq,
-            head_hash=head.head_hash,
-            checkpoint_root=None,
-            checkpoint_sequence=None,
+    found = []
+    for head in sorted(heads, key=lambda head: names[head.chain_id]):
+        checkpoint = find_checkpoint(session, head.chain_id) if find_checkpoint else None
+        found.append(
+            ChainRange(
+                chain=names[head.chain_id],
+                head_sequence=head.head_seq,
+                head_hash=head.head_hash,
+                checkpoint_root=checkpoint.root if checkpoint else None,
+                checkpoint_sequence=checkpoint.sequence if checkpoint else None,
+            )
         )
-        for head in sorted(heads, key=lambda head: names[head.chain_id])
-    )
+    return tuple(found)
 
 
 def _keep(
@@ -246,14 +270,19 @@ def _keep(
     with json_file.open("wb") as file:
         for piece in json_pieces(folder / "rows.jsonl", statement, envelope, keys):
             file.write(piece.data)
-    pdf_file = maker.typesetter.typeset(statement, folder, signed_by=maker.signer.fingerprint)
+    pdf_file, pages = maker.typesetter.typeset(
+        statement, folder, signed_by=maker.signer.fingerprint
+    )
     files = {"json": json_file, "csv": folder / "report.csv", "pdf": pdf_file}
     entries = {
         name: FileEntry(digest=file_digest(path), size_bytes=path.stat().st_size)
         for name, path in files.items()
     }
     manifest = ReportManifest(
-        report_id=statement.id, statement_digest=digest(statement.to_wire()), files=entries
+        report_id=statement.id,
+        statement_digest=digest(statement.to_wire()),
+        files=entries,
+        pages=pages,
     )
     manifest_file = folder / "manifest.json"
     document = ManifestFile(statement=envelope, manifest=maker.signer.sign(manifest), keys=keys)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,15 +18,18 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from controlplane.adapters.typesetting.report import TypstTypesetter
 from controlplane.core.ids import new_id
+from proof.canonical import bytes_digest
 from proof.keys import fingerprint
-from proof.pdf_attachments import attachments
+from proof.pdf_parts import attachments
 from proof.reports import ReportError, verify_report
 from proof.row_tree import leaf_hash, row_bytes
 from tests.integration.api.conftest import PersonOf
 from tests.integration.api.people import organization
 from tests.integration.api.reporting import Reporting, make_maker
 from tests.postgres import DatabaseUrls
+from wire.report import ReportStatement
 
 
 @pytest.fixture
@@ -239,6 +247,33 @@ def test_request_making_and_download_are_audit_events(
     ]
 
 
+@dataclass(frozen=True)
+class Signed:
+    """A checkpoint as the audit domain would give it."""
+
+    sequence: int
+    root: str
+
+
+def test_the_heads_of_the_chains_stand_in_the_report_with_their_checkpoints(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls
+) -> None:
+    maker = replace(reporting.maker, find_checkpoint=lambda _, chain: Signed(3, f"root-{chain}"))
+    report = Reporting(database, maker).make(acme("omar"), {"kind": "R1", "boundary": "payments"})
+    document = json.loads(reporting.files(acme("omar"), report)["json"])
+    chains = {c["chain"]: c for c in document["statement"]["completeness"]["chains"]}
+    with psycopg.connect(database.admin) as connection:
+        found = connection.execute(
+            "SELECT e.hash, e.chain_id FROM audit_event e JOIN boundary b ON b.id = e.chain_id"
+            " WHERE b.name = 'payments' AND e.seq = %s",
+            (chains["boundary/payments"]["head_sequence"],),
+        ).fetchone()
+    assert found is not None
+    assert chains["boundary/payments"]["head_hash"] == found[0]
+    assert chains["boundary/payments"]["checkpoint_root"] == f"root-{found[1]}"
+    assert sorted(chains) == ["boundary/payments", "organization/acme"]
+
+
 def test_making_a_report_twice_keeps_the_first_result(acme: PersonOf, reporting: Reporting) -> None:
     report = reporting.make(acme("omar"), {"kind": "R1"})
     first = reporting.files(acme("omar"), report)
@@ -302,30 +337,51 @@ class TestVerification:
         self, files: dict[str, bytes], pin: str
     ) -> None:
         inner = attachments(files["pdf"])["report.json"]
-        document = json.loads(inner)
-        old = row_bytes(document["rows"][1])
-        assert old in inner
-        start = files["pdf"].find(inner[:2000])
-        assert start < 0 or old in files["pdf"], "typst stores it packed or as it is"
-        edited = repacked(files["pdf"], inner, inner.replace(b"ana@acme.test", b"eve@acme.test"))
+        edited = rewritten(files["pdf"], inner, inner.replace(b"ana@acme.test", b"eve@acme.test"))
         verdict = verify_report(edited, pin, now=now(), manifest=files["manifest"])
         touched = [
             number
-            for number, row in enumerate(document["rows"], start=1)
+            for number, row in enumerate(json.loads(inner)["rows"], start=1)
             if "ana@acme.test" in row.values()
         ]
         assert verdict.integrity.rows == touched
         assert any("PDF's bytes" in problem for problem in verdict.integrity.problems)
 
-    def test_a_page_edited_in_the_pdf_is_found_by_the_manifest(
+    def test_an_edited_page_of_the_pdf_is_named_with_the_rows_that_it_prints(
         self, files: dict[str, bytes], pin: str
     ) -> None:
-        edited = files["pdf"].replace(b"/MediaBox[0 0 595", b"/MediaBox[0 0 596", 1)
-        assert edited != files["pdf"]
-        assert verify_report(edited, pin, now=now(), manifest=files["manifest"]).integrity.problems
+        manifest = json.loads(files["manifest"])["manifest"]["payload"]
+        pages = json.loads(base64.b64decode(manifest))["pages"]
+        number = next(n for n, page in enumerate(pages, start=1) if page["rows"])
+        first, last = pages[number - 1]["rows"]
+        content = page_content(files["pdf"], pages[number - 1]["content"])
+        edited = rewritten(files["pdf"], content, content.replace(b" Tm", b" TM", 1))
+        verdict = verify_report(edited, pin, now=now(), manifest=files["manifest"])
+        assert verdict.integrity.problems == [
+            "the PDF's bytes are not those in the manifest",
+            f"page {number} is not as signed; it prints rows {first} to {last}",
+        ]
         assert verify_report(files["pdf"], pin, now=now()).integrity.problems == [
             "the printed pages cannot be checked without the manifest; give it with the PDF"
         ]
+
+    def test_every_row_of_a_short_report_is_on_a_signed_page(self, files: dict[str, bytes]) -> None:
+        manifest = json.loads(files["manifest"])["manifest"]["payload"]
+        pages = json.loads(base64.b64decode(manifest))["pages"]
+        printed = [n for p in pages if p["rows"] for n in range(p["rows"][0], p["rows"][1] + 1)]
+        assert printed == list(range(1, len(json.loads(files["json"])["rows"]) + 1))
+
+    def test_the_same_rows_give_the_same_bytes(
+        self, files: dict[str, bytes], pin: str, tmp_path: Path
+    ) -> None:
+        document = json.loads(files["json"])
+        (tmp_path / "report.json").write_bytes(files["json"])
+        (tmp_path / "report.csv").write_bytes(files["csv"])
+        lines = [row_bytes(row).decode() + "\n" for row in document["rows"]]
+        (tmp_path / "rows.jsonl").write_text("".join(lines))
+        statement = ReportStatement.from_wire(document["statement"])
+        made, _ = TypstTypesetter().typeset(statement, tmp_path, signed_by=pin)
+        assert made.read_bytes() == files["pdf"]
 
     def test_a_row_that_was_left_out_breaks_integrity_and_completeness(
         self, files: dict[str, bytes], pin: str
@@ -359,19 +415,34 @@ class TestVerification:
         assert verdict.integrity.holds
 
 
-def repacked(pdf: bytes, inner: bytes, edited: bytes) -> bytes:
-    """Return a PDF with an attachment replaced by text of the same length."""
-    import re
-    import zlib
+def streams(pdf: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield begin, end and content of every stream of a PDF."""
+    for match in re.finditer(rb"<</Length (\d+)[^\n]*\nstream\n", pdf):
+        end = match.end() + int(match.group(1))
+        data = pdf[match.end() : end]
+        packed = b"/FlateDecode" in match.group()
+        yield match.end(), end, zlib.decompress(data) if packed else data
 
-    assert len(inner) == len(edited)
-    if inner in pdf:
-        return pdf.replace(inner, edited)
-    for match in re.finditer(rb"<</Length (\d+)/Type/EmbeddedFile[^>]*?/FlateDecode", pdf):
-        begin = pdf.index(b"stream\n", match.start()) + len(b"stream\n")
-        packed = pdf[begin : begin + int(match.group(1))]
-        if zlib.decompress(packed) == inner:
-            anew = zlib.compress(edited, 9)
-            head = pdf[match.start() : begin].replace(match.group(1), b"%d" % len(anew), 1)
-            return pdf[: match.start()] + head + anew + pdf[begin + len(packed) :]
-    raise AssertionError("the attachment is not in the PDF")
+
+def page_content(pdf: bytes, digest: str) -> bytes:
+    """Return the content of the page with this digest."""
+    return next(content for _, _, content in streams(pdf) if bytes_digest(content) == digest)
+
+
+def rewritten(pdf: bytes, old: bytes, new: bytes) -> bytes:
+    """Return a PDF with a stream replaced, and its table corrected as an editor would do it."""
+    assert old != new
+    begin, end = next((b, e) for b, e, content in streams(pdf) if content == old)
+    head = pdf.rindex(b"<</Length ", 0, begin)
+    data = zlib.compress(new, 9) if b"/FlateDecode" in pdf[head:begin] else new
+    length = re.compile(rb"/Length \d+").sub(b"/Length %d" % len(data), pdf[head:begin], 1)
+    body = pdf[:head] + length + data + pdf[end:]
+    shift = len(body) - len(pdf)
+    table = body.rindex(b"xref\n0 ")
+    moved = re.sub(
+        rb"(\d{10}) (\d{5}) n",
+        lambda m: b"%010d %s n" % (int(m[1]) + (shift if int(m[1]) > head else 0), m[2]),
+        body[table:],
+    )
+    moved = re.sub(rb"startxref\s+\d+", b"startxref\n%d" % table, moved)
+    return body[:table] + moved
