@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from controlplane.console import STATIC
 from tests.browser import SWITCHES, find
@@ -56,11 +56,19 @@ class Watched:
     def settle(self) -> None:
         """Wait until a heading is there and nothing says that it is loading."""
         self.page.locator("h1").first.wait_for()
-        self.page.wait_for_function("!document.querySelector('[role=status] .pf-v6-c-skeleton')")
+        # Not `wait_for_function`: it evaluates text, which the page's policy rightly refuses.
+        expect(self.page.locator(".rf-waiting")).to_have_count(0)
 
     def picture(self, name: str) -> None:
-        """Keep a picture of the whole page."""
+        """Keep a picture of the whole page, which scrolls inside its frame."""
         PICTURES.mkdir(parents=True, exist_ok=True)
+        size = self.page.viewport_size
+        assert size is not None
+        tall = self.page.evaluate(
+            "() => { const m = document.getElementById('main');"
+            " return m ? m.scrollHeight - m.clientHeight : 0 }"
+        )
+        self.page.set_viewport_size({"width": size["width"], "height": size["height"] + tall})
         self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
     def complaints(self) -> list[str]:
@@ -124,7 +132,12 @@ def sign_in(page: Page, origin: str, name: str, path: str = "/") -> None:
     page.get_by_role("textbox", name="Organization").fill("acme")
     page.get_by_role("button", name="Continue to your identity provider").click()
     page.get_by_role("link", name=f"{name}@acme.test").click()
-    page.on('console', lambda m: print('CON', m.text)); page.on('response', lambda m: print('RES', m.status, m.url)); page.goto(page.url); page.wait_for_timeout(2500); print("AT", page.url, page.content()[:3000]); page.screenshot(path="/tmp/signin.png")
+    page.on("console", lambda m: print("CON", m.text))
+    page.on("response", lambda m: print("RES", m.status, m.url))
+    page.goto(page.url)
+    page.wait_for_timeout(2500)
+    print("AT", page.url, page.content()[:3000])
+    page.screenshot(path="/tmp/signin.png")
     page.get_by_role("button", name=f"Signed in as {name.title()}").wait_for()
 
 
@@ -152,7 +165,9 @@ def open_as(
     """Open a watched page as a persona (None: nobody); at the end it must have behaved."""
     opened: list[tuple[BrowserContext, Watched]] = []
 
-    def open_page(name: str | None, path: str = "/", *, dark: bool = False, narrow: bool = False) -> Watched:
+    def open_page(
+        name: str | None, path: str = "/", *, dark: bool = False, narrow: bool = False
+    ) -> Watched:
         context = browser.new_context(
             storage_state=signed_in(name) if name else None,
             viewport=NARROW if narrow else WIDE,  # type: ignore[arg-type]  # a plain dict
@@ -177,7 +192,9 @@ def open_as(
 
 def _pass(route: Route, watched: Watched) -> None:
     host = urlsplit(route.request.url).netloc
-    if host in (urlsplit(watched.origin).netloc, *watched.allowed) or route.request.url.startswith("blob:"):
+    if host in (urlsplit(watched.origin).netloc, *watched.allowed) or route.request.url.startswith(
+        "blob:"
+    ):
         route.continue_()
     else:
         watched.foreign.append(f"asked another host: {route.request.url}")

@@ -87,7 +87,9 @@ class World:
             connection.execute("SET session_replication_role = replica")
             connection.execute(statement, values)  # type: ignore[arg-type]  # ours, not a person's
 
-    def event(self, boundary: str, what: str, at: str | None, state: str | None, **detail: Any) -> None:
+    def event(
+        self, boundary: str, what: str, at: str | None, state: str | None, **detail: Any
+    ) -> None:
         """Append an event to a boundary's run, in sequence."""
         self.write(
             "WITH n AS (UPDATE run SET last_seq = last_seq + 1 WHERE id = %s RETURNING *)"
