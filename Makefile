@@ -46,6 +46,7 @@ check: prepare  ## formatter, linter, types, import contract, budgets, generated
 	$(PY) -m controlplane.openapi --check
 	npm run --prefix web --silent check
 	$(PY) -m controlplane.authorization_table --check
+	$(PY) -m controlplane.audit_reference --check
 	$(PY) -m gateway.reference --check
 	$(PY) -m ringfence.cli.reference --check
 	$(PY) -m pytest -q tests/architecture
@@ -59,6 +60,7 @@ generate: prepare  ## write the generated files: CRDs, OpenAPI, who may call wha
 	$(PY) -m controlplane.openapi --write
 	npm run --prefix web --silent generate
 	$(PY) -m controlplane.authorization_table --write
+	$(PY) -m controlplane.audit_reference --write
 	$(PY) -m gateway.reference
 	$(PY) -m ringfence.cli.reference --write
 

@@ -50,6 +50,8 @@ from controlplane.domains.identity.sessions import SessionLimits
 from controlplane.domains.identity.sign_in import SignIn
 from controlplane.domains.installs import router as installs
 from controlplane.domains.organizations import router as organizations
+from controlplane.domains.provisioning import discovery_router as scim_discovery
+from controlplane.domains.provisioning import router as scim
 from controlplane.domains.reports import router as reports
 from controlplane.domains.runs import router as runs
 from controlplane.domains.usage import router as usage
@@ -84,6 +86,8 @@ ROUTERS = (
     agents.poll_router,
     usage.agent_router,
     audit.agent_router,
+    scim.router,
+    scim_discovery.router,
 )
 
 health = APIRouter(tags=["health"])

@@ -166,6 +166,7 @@ def write_context(home: Home, record: dict[str, Any]) -> None:
     context = {
         "api_url": facts["api_url"],
         "default_person": PEOPLE[0].subject,
+        "organization": "acme",
         "people": {
             person.subject: {"token": home.secret(token_name(person.subject)), "role": person.role}
             for person in PEOPLE

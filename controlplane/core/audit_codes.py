@@ -31,6 +31,7 @@ CODES: Final[dict[str, str]] = {
     "role.assigned": "A role was given.",
     "role.revoked": "A role was taken away.",
     "group.changed": "A group's members changed.",
+    "token.issued": "An API token was made; only its hash is kept.",
     "token.revoked": "An API token was revoked.",
     "service.created": "A service identity was made.",
     "service.disabled": "A service identity was disabled; its tokens ended with it.",

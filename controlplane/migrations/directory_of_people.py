@@ -19,7 +19,7 @@ PLATFORM = "app_platform()"
 
 def create() -> None:
     """Create the functions, and open the tables they write."""
-    for table in ("api_token", "principal", "platform_role"):
+    for table in ("api_token", "principal", "platform_role", "session"):
         rls.directory_policy(table, "ALL", rule=PLATFORM)
     for table in ("break_glass_seal", "break_glass_attempt"):
         rls.directory_policy(table, "ALL", rule=PLATFORM)
@@ -204,7 +204,12 @@ def _changes_of_people() -> None:
           AND (p.organization_id = organization OR p.issuer IN (
                  SELECT i.issuer FROM identity_provider i
                  WHERE i.organization_id = organization));
-        RETURN FOUND;
+        IF NOT FOUND THEN RETURN false; END IF;
+        IF NOT enabled THEN
+          UPDATE session s SET ended_at = now(), end_reason = 'principal-disabled'
+          WHERE s.principal_id = who AND s.ended_at IS NULL;
+        END IF;
+        RETURN true;
         """,
         API,
     )

@@ -42,7 +42,8 @@ class ProvisionedUser(OrganizationScoped, Base):
     principal_id: Mapped[UUID]
     user_name: Mapped[str]
     external_id: Mapped[str | None]
-    is_active: Mapped[bool]
+    is_active: Mapped[bool | None]
+    """None: the provider took its word back, which counts as active."""
     attributes: Mapped[dict[str, Any]]
     """What else the provider said (name, addresses), in SCIM's own shape; given back as it came."""
     version: Mapped[int] = mapped_column(server_default="1")

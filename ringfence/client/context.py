@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,82 @@ class Context:
         return cls(found[0], _sound(found[1], f"{context_file()}: {chosen}"), str(chosen))
 
 
+@dataclass(frozen=True)
+class Login:
+    """A person's token as `ringfence login` got it."""
+
+    person: str
+    token: str
+    token_id: str
+    expires_at: str
+    organization: str
+
+
+def require_same_control_plane(api_url: str) -> None:
+    """Refuse a context file of another control plane. Raises: ContextError."""
+    document = read_context_file() if context_file().exists() else {}
+    known = document.get("api_url", api_url)
+    if str(known).rstrip("/") != api_url.rstrip("/"):
+        raise ContextError(
+            f"{context_file()} is of the control plane at {known}; "
+            "set RINGFENCE_HOME to another folder for this one"
+        )
+
+
+def save_login(api_url: str, login: Login) -> None:
+    """Write a login into the context file and make its person the default one.
+
+    Raises: ContextError when the file belongs to another control plane.
+    """
+    require_same_control_plane(api_url)
+    document = read_context_file() if context_file().exists() else {}
+    people = dict(document.get("people", {}))
+    people[login.person] = {
+        "token": login.token,
+        "token_id": login.token_id,
+        "expires_at": login.expires_at,
+    }
+    changed = {"api_url": api_url, "people": people, "default_person": login.person}
+    _write(document | changed | {"organization": login.organization})
+
+
+def find_login(person: str | None) -> Login:
+    """Return the login of a person, or of the default one. Raises: ContextError."""
+    document = read_context_file()
+    chosen = str(person or os.environ.get("RINGFENCE_AS") or document.get("default_person"))
+    found = document.get("people", {}).get(chosen)
+    if not isinstance(found, dict) or "token_id" not in found:
+        raise ContextError(f"{chosen} has not signed in with `ringfence login` here")
+    return Login(
+        chosen,
+        str(found.get("token", "")),
+        str(found["token_id"]),
+        str(found.get("expires_at", "")),
+        str(document.get("organization", "")),
+    )
+
+
+def forget_login(person: str) -> None:
+    """Take a person and their token out of the context file. Raises: ContextError."""
+    document = read_context_file()
+    people = {k: v for k, v in document.get("people", {}).items() if k != person}
+    default = document.get("default_person")
+    _write(document | {"people": people, "default_person": None if default == person else default})
+
+
+def _write(document: dict[str, Any]) -> None:
+    """Replace the context file, 0600 from its first byte."""
+    path = context_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w") as file:
+            file.write(json.dumps(document, indent=2))
+        Path(name).replace(path)
+    except OSError as error:
+        raise ContextError(f"{path}: {error.strerror}") from error
+
+
 def context_file() -> Path:
     """Return where the context file stands."""
     return home() / "context.json"
@@ -81,8 +158,8 @@ def read_context_file() -> dict[str, Any]:
         document = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ContextError(
-            "no control plane is configured; start the sandbox with `ringfence up`, or set "
-            "RINGFENCE_API_URL and RINGFENCE_TOKEN_FILE"
+            "no control plane is configured; start the sandbox with `ringfence up`, sign in with "
+            "`ringfence login --api URL`, or set RINGFENCE_API_URL and RINGFENCE_TOKEN_FILE"
         ) from error
     except OSError as error:
         raise ContextError(f"{path}: {error.strerror}") from error

@@ -84,7 +84,9 @@ def test_an_architect_sees_the_next_step_of_each_boundary_and_asks_for_access(
 ) -> None:
     page = open_as("sam").page
     table = page.get_by_role("grid", name="Boundaries")
-    expect(table.get_by_role("row", name=re.compile("Payments.*installed.*healthy.*closed"))).to_be_visible()
+    expect(
+        table.get_by_role("row", name=re.compile("Payments.*installed.*healthy.*closed"))
+    ).to_be_visible()
     expect(table.get_by_role("row", name=re.compile("Research.*installing"))).to_be_visible()
     step = panel(page, "Next step").locator(".rf-next", has_text="Labs")
     step.get_by_role("button", name="Ask for access").click()
@@ -121,9 +123,7 @@ def test_an_approver_reads_what_is_asked_and_denies_it_with_a_reason(
     assert (grant["state"], grant["decision_reason"]) == ("denied", "not before the freeze ends")
 
 
-def test_an_approver_approves_exactly_the_plan_that_is_shown(
-    open_as: OpenAs, world: World
-) -> None:
+def test_an_approver_approves_exactly_the_plan_that_is_shown(open_as: OpenAs, world: World) -> None:
     page = open_as("ana", at(world, "/approvals/plan/{runs[markets]}")).page
     expect(panel(page, "Plan")).to_contain_text("8 to create")
     expect(panel(page, "Plan").locator("li", has_text="nodes")).to_be_visible()
@@ -161,7 +161,9 @@ def test_an_engineer_finds_the_address_and_makes_and_revokes_a_key(
 ) -> None:
     page = open_as("pia").page
     expect(page.get_by_text("http://127.88.5.130:8080/v1", exact=True)).to_be_visible()
-    expect(page.get_by_role("navigation", name="Main").get_by_role("link", name="Approvals")).to_have_count(0)
+    expect(
+        page.get_by_role("navigation", name="Main").get_by_role("link", name="Approvals")
+    ).to_have_count(0)
     page.get_by_role("button", name="Create a key").click()
     key = page.get_by_test_id("shown-once").text_content()
     assert key is not None

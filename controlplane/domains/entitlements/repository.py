@@ -31,6 +31,16 @@ def list_keys(session: Session, boundary_id: UUID, *, only_valid: bool) -> list[
     return list(session.scalars(statement.order_by(GatewayKey.created_at, GatewayKey.id)))
 
 
+def list_valid_keys_of(session: Session, owner_id: UUID) -> list[GatewayKey]:
+    """Return a person's valid gateway keys in all boundaries in scope."""
+    statement = select(GatewayKey).where(
+        GatewayKey.owner_id == owner_id,
+        GatewayKey.revoked_at.is_(None),
+        GatewayKey.expires_at > now(),
+    )
+    return list(session.scalars(statement.order_by(GatewayKey.boundary_id, GatewayKey.id)))
+
+
 def get_key(session: Session, boundary_id: UUID, key_id: UUID) -> GatewayKey:
     """Return one key with its row locked. Raises: NotFoundError."""
     found = session.scalars(

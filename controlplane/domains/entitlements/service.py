@@ -213,3 +213,11 @@ def revoke_key(session: Session, ctx: OpContext, boundary_id: UUID, key_id: UUID
     )
     outbox.enqueue(session, PUBLISH, organization_id=row.organization_id, boundary_id=boundary_id)
     return row
+
+
+def revoke_keys_of(session: Session, ctx: OpContext, owner_id: UUID) -> int:
+    """Revoke every key of a person in the boundaries in scope; return how many there were."""
+    keys = repository.list_valid_keys_of(session, owner_id)
+    for key in keys:
+        revoke_key(session, ctx, key.boundary_id, key.id)
+    return len(keys)

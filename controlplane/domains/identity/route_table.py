@@ -141,6 +141,25 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/reports/{report_id}/files/{format}"): _at("boundary", *REPORT_READERS),
     ("POST", "/v1/boundaries/{boundary}/trail-extracts"): _at("boundary", *REPORT_READERS),
     ("GET", "/v1/boundaries/{boundary}/trail-extracts"): _at("boundary", *REPORT_READERS),
+    **{
+        (method, f"/scim/v2/{kind}"): _at("organization", R.PROVISIONER)
+        for kind in ("Users", "Groups")
+        for method in ("GET", "POST")
+    },
+    ("POST", "/scim/v2/.search"): _at("organization", R.PROVISIONER),
+    ("POST", "/scim/v2/Users/.search"): _at("organization", R.PROVISIONER),
+    ("POST", "/scim/v2/Groups/.search"): _at("organization", R.PROVISIONER),
+    **{
+        (method, f"/scim/v2/{path}"): _at("organization", R.PROVISIONER)
+        for path in ("Users/{user_id}", "Groups/{group_id}")
+        for method in ("GET", "PUT", "PATCH", "DELETE")
+    },
+    ("GET", "/scim/v2/ServiceProviderConfig"): _at("organization", R.PROVISIONER),
+    ("GET", "/scim/v2/ResourceTypes"): _at("organization", R.PROVISIONER),
+    ("GET", "/scim/v2/ResourceTypes/{wanted}"): _at("organization", R.PROVISIONER),
+    ("GET", "/scim/v2/Schemas"): _at("organization", R.PROVISIONER),
+    ("GET", "/scim/v2/Schemas/{wanted}"): _at("organization", R.PROVISIONER),
+    ("GET", "/scim/v2/{rest}"): _at("organization", R.PROVISIONER),
     ("POST", "/agent/v1/enrol"): PUBLIC,  # proves a one-time token in its body
     ("GET", "/agent/v1/desired"): AGENT,
     ("POST", "/agent/v1/status"): AGENT,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
+from uuid import UUID
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -60,6 +61,7 @@ class Issued:
     """An API token made for an ID token; the only time its secret exists here."""
 
     token: str
+    token_id: UUID
     expires_at: datetime
     subject: str
     display: str
@@ -215,7 +217,7 @@ class SignIn:
                 signed_in.record(session, "exchange", {"token": str(row.id)})
         if not signed_in.is_enabled:
             self._refuse(provider, "principal-disabled", request_id, "exchange")
-        return Issued(secret, at + TOKEN_LIFETIME, person.subject, person.display)
+        return Issued(secret, row.id, at + TOKEN_LIFETIME, person.subject, person.display)
 
     def sign_out(self, found: FoundSession, request_id: str) -> str | None:
         """End a session; return where the provider's own session ends, when it says so."""

@@ -181,6 +181,7 @@ def sign_in_exchange(
     issued = sign_in.exchange(body.organization, body.id_token, request_id(request))
     return ExchangeOut(
         token=issued.token,
+        token_id=issued.token_id,
         expires_at=issued.expires_at,
         subject=issued.subject,
         display=issued.display,

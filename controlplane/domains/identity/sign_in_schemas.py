@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -58,6 +59,7 @@ class ExchangeOut(BaseModel):
     """An API token; shown once."""
 
     token: str
+    token_id: UUID
     expires_at: datetime
     subject: str
     display: str

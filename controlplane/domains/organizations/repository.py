@@ -65,6 +65,14 @@ def list_current_groups_of(session: Session, principal_id: UUID | None) -> froze
     return frozenset(session.scalars(statement))
 
 
+def list_memberships_of(session: Session, principal_id: UUID) -> list[GroupMember]:
+    """Return a person's present memberships, of every source."""
+    statement = select(GroupMember).where(
+        GroupMember.principal_id == principal_id, GroupMember.valid_until.is_(None)
+    )
+    return list(session.scalars(statement))
+
+
 def list_current_assignments(session: Session) -> list[RoleAssignment]:
     """Return all role assignments of the organization that hold now, as we know it now."""
     statement = select(RoleAssignment).where(

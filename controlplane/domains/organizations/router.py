@@ -10,7 +10,7 @@ from controlplane.core.http import Context, Transaction, TransactionRoute
 from controlplane.domains.identity import repository as identity
 from controlplane.domains.identity.principals import PrincipalCard
 from controlplane.domains.identity.schemas import person_out
-from controlplane.domains.organizations import repository, service
+from controlplane.domains.organizations import guests, repository
 from controlplane.domains.organizations.schemas import GuestOut, GuestsOut, OrganizationOut
 from controlplane.tables.identity import GuestAssignment
 
@@ -34,16 +34,16 @@ def organization_show(name: str, session: Transaction, ctx: Context) -> Organiza
 @router.get("/organizations/{name}/guests", operation_id="guest_list")
 def guest_list(name: str, session: Transaction, ctx: Context) -> GuestsOut:
     """List people of other identity providers, let in or waiting."""
-    guests = repository.list_guests(session)
-    ids = [g.principal_id for g in guests] + [g.approved_by for g in guests]
+    found = repository.list_guests(session)
+    ids = [g.principal_id for g in found] + [g.approved_by for g in found]
     cards = identity.get_cards(session, ids)
-    return GuestsOut(guests=[_guest(g, cards) for g in guests])
+    return GuestsOut(guests=[_guest(g, cards) for g in found])
 
 
 @router.post("/organizations/{name}/guests/{guest_id}/approve", operation_id="guest_approve")
 def guest_approve(name: str, guest_id: UUID, session: Transaction, ctx: Context) -> GuestOut:
     """Let a guest in."""
-    guest = service.approve_guest(session, ctx, guest_id)
+    guest = guests.approve_guest(session, ctx, guest_id)
     cards = identity.get_cards(session, [guest.principal_id, guest.approved_by])
     return _guest(guest, cards)
 

@@ -141,7 +141,7 @@ def _make_provisioned_user() -> None:
         sa.Column("principal_id", sa.UUID(), nullable=False),
         sa.Column("user_name", sa.Text(), nullable=False),
         sa.Column("external_id", sa.Text()),
-        sa.Column("is_active", sa.Boolean(), nullable=False),
+        sa.Column("is_active", sa.Boolean()),
         sa.Column("attributes", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         _moment("created_at"),

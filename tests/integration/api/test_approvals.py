@@ -50,7 +50,11 @@ def pending(acme: PersonOf, name: str) -> list[dict[str, Any]]:
 def test_a_requested_grant_waits_with_what_exactly_is_asked(acme: PersonOf) -> None:
     grant = request(acme)
     (item,) = pending(acme, "ana")
-    assert (item["kind"], item["id"], item["digest"]) == ("grant", grant["id"], grant["policy_digest"])
+    assert (item["kind"], item["id"], item["digest"]) == (
+        "grant",
+        grant["id"],
+        grant["policy_digest"],
+    )
     assert (item["boundary"]["name"], item["title"]) == ("payments", "first install")
     assert item["requested_by"]["subject"] == "sam@acme.test"
     assert (item["duration_seconds"], item["may_decide"], item["why_not"]) == (7200, True, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx2
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,10 +21,12 @@ from controlplane.app import build_app
 from controlplane.config import ApiSettings
 from controlplane.core.db import Database
 from proof.keys import encode_public, fingerprint
+from sandbox.home import Home
 from tests.integration.api.conftest import KnownAccounts
 from tests.integration.api.people import Person, organization, register, token_of
 from tests.integration.sign_in.issuer import CLI_CLIENT, CLIENT, ISSUER, Issuer, IssuerServer
-from tests.postgres import DatabaseUrls
+from tests.integration.sign_in.live import Live, LiveProcesses, Visitor
+from tests.postgres import DatabaseUrls, PostgresServer, migrated
 
 PUBLIC_URL = "https://ringfence.test"
 ACME = {"organization": "acme"}
@@ -181,3 +184,41 @@ def open_browser(app: FastAPI, issuer: Issuer, acme: Person) -> Callable[[], Bro
 def browser(open_browser: Callable[[], Browser]) -> Browser:
     """One browser."""
     return open_browser()
+
+
+@pytest.fixture(scope="session")
+def processes(
+    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[LiveProcesses, Live]]:
+    """The API and the provider, with the demo's people and organization."""
+    folder = tmp_path_factory.mktemp("live")
+    urls: DatabaseUrls = migrated(postgres)
+    register(urls, folder)
+    started = LiveProcesses(Home(folder / "home"), urls.api)
+    try:
+        live = started.start()
+        answer = httpx2.put(
+            f"{live.api_url}/v1/organizations/acme",
+            json=organization(),
+            headers={"Authorization": f"Bearer {token_of('sam@acme.test')}"},
+            trust_env=False,
+        )
+        # Accounts are looked up in the cloud; without one the file is refused for that alone.
+        assert answer.status_code in (200, 400), answer.text
+        yield started, live
+    finally:
+        started.stop()
+
+
+@pytest.fixture
+def live(processes: tuple[LiveProcesses, Live]) -> Live:
+    """Where the two answer."""
+    return processes[1]
+
+
+@pytest.fixture
+def visitor() -> Iterator[Visitor]:
+    """A fresh browser."""
+    opened = Visitor()
+    yield opened
+    opened.http.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,10 +10,7 @@ import httpx2
 import pytest
 from playwright.sync_api import sync_playwright
 
-from sandbox.home import Home
-from tests.integration.api.people import organization, register, token_of
 from tests.integration.sign_in.live import Live, LiveProcesses, Visitor
-from tests.postgres import DatabaseUrls, PostgresServer, migrated
 
 pytestmark = pytest.mark.slow
 CHROMIUM = "/usr/bin/chromium"
@@ -22,44 +18,6 @@ FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
-
-
-@pytest.fixture(scope="module")
-def processes(
-    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[LiveProcesses, Live]]:
-    """The API and the provider, with the demo's people and organization."""
-    folder = tmp_path_factory.mktemp("live")
-    urls: DatabaseUrls = migrated(postgres)
-    register(urls, folder)
-    started = LiveProcesses(Home(folder / "home"), urls.api)
-    try:
-        live = started.start()
-        answer = httpx2.put(
-            f"{live.api_url}/v1/organizations/acme",
-            json=organization(),
-            headers={"Authorization": f"Bearer {token_of('sam@acme.test')}"},
-            trust_env=False,
-        )
-        # Accounts are looked up in the cloud; without one the file is refused for that alone.
-        assert answer.status_code in (200, 400), answer.text
-        yield started, live
-    finally:
-        started.stop()
-
-
-@pytest.fixture
-def live(processes: tuple[LiveProcesses, Live]) -> Live:
-    """Where the two answer."""
-    return processes[1]
-
-
-@pytest.fixture
-def visitor() -> Iterator[Visitor]:
-    """A fresh browser."""
-    opened = Visitor()
-    yield opened
-    opened.http.close()
 
 
 def log_in(visitor: Visitor, live: Live, subject: str = "sam@acme.test") -> None:

@@ -2008,6 +2008,11 @@ export interface components {
             subject: string;
             /** Token */
             token: string;
+            /**
+             * Token Id
+             * Format: uuid
+             */
+            token_id: string;
         };
         /**
          * ExplainIn
