@@ -14,6 +14,7 @@ COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 
 	--no-emit-index-url --no-annotate --no-header
 PACKAGES := wire iam proof controlplane blueprints operators agent gateway countersigner ringfence sandbox
 PYTEST_WORKERS ?= 2
+CONSOLE := controlplane/console/static/index.html
 
 ##@ Use
 
@@ -43,6 +44,7 @@ check: prepare  ## formatter, linter, types, import contract, budgets, generated
 	$(VENV)/bin/lint-imports --no-cache
 	$(PY) -m wire.crd --check
 	$(PY) -m controlplane.openapi --check
+	npm run --prefix web --silent check
 	$(PY) -m controlplane.authorization_table --check
 	$(PY) -m controlplane.audit_reference --check
 	$(PY) -m gateway.reference --check
@@ -56,6 +58,7 @@ format:  ## format and fix what the linter can fix
 generate: prepare  ## write the generated files: CRDs, OpenAPI, who may call what
 	$(PY) -m wire.crd --write
 	$(PY) -m controlplane.openapi --write
+	npm run --prefix web --silent generate
 	$(PY) -m controlplane.authorization_table --write
 	$(PY) -m controlplane.audit_reference --write
 	$(PY) -m gateway.reference
@@ -73,7 +76,7 @@ clean:  ## remove what was built here (the caches outside the repository stay)
 
 prepare:  ## everything the other commands need; quick when nothing changed
 	@command -v go >/dev/null || $(MAKE) go
-	@$(MAKE) -j4 --output-sync=none environment toolchain host identity
+	@$(MAKE) -j4 --output-sync=none environment toolchain host identity web
 	@$(MAKE) models
 
 environment: $(VENV)/.ready  ## the Python environment, from the lock file, hashes checked
@@ -102,6 +105,16 @@ browser:  ## Chromium for the console's tests, unless it is there
 identity:  ## the sandbox's identity provider: npm packages, once, from their lock file
 	@$(SYSTEM_PYTHON) -m sandbox.identity_provider ensure
 
+web: $(CONSOLE)  ## the web console: built into the API's package when something changed
+
+$(CONSOLE): $(shell find web -type f -not -path 'web/node_modules/*')
+	@command -v npm >/dev/null || { echo "error: the console needs Node.js 20.19 or newer with npm" >&2; exit 1; }
+	@echo "console    build from web/package-lock.json" >&2
+	@cmp -s web/package-lock.json web/node_modules/.built-from || { \
+	  npm ci --prefix web --ignore-scripts --silent && cp web/package-lock.json web/node_modules/.built-from; }
+	@npm run --prefix web --silent build >&2
+	@touch $@
+
 models: environment  ## the demo model and its two adapters: trained once, then cached
 	@$(PY) -m sandbox.models ensure
 
@@ -109,4 +122,4 @@ help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*##/ {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo up down test test-fast check format generate lock clean prepare environment toolchain go host browser identity models help
+.PHONY: demo up down test test-fast check format generate lock clean prepare environment toolchain go host browser identity web models help

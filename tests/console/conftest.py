@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from controlplane.console import STATIC
 from tests.browser import SWITCHES, find
@@ -56,11 +56,19 @@ class Watched:
     def settle(self) -> None:
         """Wait until a heading is there and nothing says that it is loading."""
         self.page.locator("h1").first.wait_for()
-        self.page.wait_for_function("!document.querySelector('[role=status] .pf-v6-c-skeleton')")
+        # Not `wait_for_function`: it evaluates text, which the page's policy rightly refuses.
+        expect(self.page.locator(".rf-waiting")).to_have_count(0)
 
     def picture(self, name: str) -> None:
-        """Keep a picture of the whole page."""
+        """Keep a picture of the whole page, which scrolls inside its frame."""
         PICTURES.mkdir(parents=True, exist_ok=True)
+        size = self.page.viewport_size
+        assert size is not None
+        tall = self.page.evaluate(
+            "() => { const m = document.getElementById('main');"
+            " return m ? m.scrollHeight - m.clientHeight : 0 }"
+        )
+        self.page.set_viewport_size({"width": size["width"], "height": size["height"] + tall})
         self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
     def complaints(self) -> list[str]:

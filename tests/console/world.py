@@ -233,7 +233,8 @@ def _install_payments(world: World) -> None:
         " access = 'closed' WHERE id = %s", install,
     )  # fmt: skip
     world.write(
-        "UPDATE access_grant SET state = 'closed', ended_at = %s, closed_by = 'agent' WHERE id = %s",
+        "UPDATE access_grant SET state = 'closed', ended_at = %s, closed_by = 'agent'"
+        " WHERE id = %s",
         finished, world.grants["payments"],
     )  # fmt: skip
     _certify(world, began, finished)

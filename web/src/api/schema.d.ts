@@ -4,6 +4,30 @@
  */
 
 export interface paths {
+    "/agent/v1/checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Agent Checkpoints
+         * @description Give the boundary's checkpoints that are not in the customer's bucket yet.
+         */
+        get: operations["agent_checkpoints"];
+        put?: never;
+        /**
+         * Agent Checkpoint Anchored
+         * @description Take the report that a checkpoint is in the customer's bucket.
+         */
+        post: operations["agent_checkpoint_anchored"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/agent/v1/desired": {
         parameters: {
             query?: never;
@@ -144,6 +168,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/access/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Access Explain
+         * @description Say whether somebody may use a route, and which policy at which layer decides it.
+         */
+        post: operations["access_explain"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/approvals": {
         parameters: {
             query?: never;
@@ -156,6 +200,86 @@ export interface paths {
          * @description List what waits for a person in the caller's boundaries, oldest first.
          */
         get: operations["approval_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit/chains": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Audit Chains
+         * @description List the chains that the caller may read, with how far each is signed and anchored.
+         */
+        get: operations["audit_chains"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit/checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Audit Checkpoints
+         * @description List a chain's signed checkpoints, by size.
+         */
+        get: operations["audit_checkpoints"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Audit Events
+         * @description Read a chain, filtered; the reading itself becomes an event of it.
+         */
+        get: operations["audit_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Audit Export
+         * @description Export a whole chain as NDJSON with its checkpoints; the export is the chain's last event.
+         */
+        get: operations["audit_export"];
         put?: never;
         post?: never;
         delete?: never;
@@ -386,6 +510,30 @@ export interface paths {
         get: operations["model_list"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/boundaries/{boundary}/trail-extracts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Trail List
+         * @description List the trail files that were handed over for a boundary.
+         */
+        get: operations["trail_list"];
+        put?: never;
+        /**
+         * Trail Upload
+         * @description Hand over one file of the customer's CloudTrail, unchanged and under its own name.
+         */
+        post: operations["trail_upload"];
         delete?: never;
         options?: never;
         head?: never;
@@ -763,6 +911,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/organizations/{name}/services": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Service List
+         * @description List service identities with their roles, disabled ones too.
+         */
+        get: operations["service_list"];
+        put?: never;
+        /**
+         * Service Create
+         * @description Make a service identity; it can do nothing until it has a token.
+         */
+        post: operations["service_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/organizations/{name}/services/{service_id}/disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Service Disable
+         * @description Disable a service for good; its tokens are refused from now on.
+         */
+        post: operations["service_disable"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/organizations/{name}/services/{service_id}/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Service Token Create
+         * @description Make a token for a service; this answer is the only place that ever shows it.
+         */
+        post: operations["service_token_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/organizations:validate": {
         parameters: {
             query?: never;
@@ -777,6 +989,90 @@ export interface paths {
          * @description Check a file with all that the server knows; change nothing.
          */
         post: operations["organization_validate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/reports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Report List
+         * @description List the newest reports that the caller may see.
+         */
+        get: operations["report_list"];
+        put?: never;
+        /**
+         * Report Create
+         * @description Ask for a report; it is made by the worker.
+         */
+        post: operations["report_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/reports/{report_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Report Show
+         * @description Show a report.
+         */
+        get: operations["report_show"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/reports/{report_id}/files/{format}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Report File
+         * @description Hand out a file of a finished report.
+         */
+        get: operations["report_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/reports/{report_id}/rows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Report Rows
+         * @description Read rows of a finished report, after row number `after`.
+         */
+        get: operations["report_rows"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1066,6 +1362,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Token List
+         * @description List API tokens without their secrets, ended ones too.
+         */
+        get: operations["token_list"];
+        put?: never;
+        /**
+         * Token Create
+         * @description Make an API token for oneself; this answer is the only place that ever shows it.
+         */
+        post: operations["token_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tokens/{token_id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Token Revoke
+         * @description Revoke a token: its next use is refused.
+         */
+        post: operations["token_revoke"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/verifications/{verification_id}": {
         parameters: {
             query?: never;
@@ -1176,6 +1516,69 @@ export interface components {
             external_id: "ours" | "none" | "wrong" | "foreign";
         };
         /**
+         * AuditChainOut
+         * @description One chain that the caller may read.
+         */
+        AuditChainOut: {
+            anchored: components["schemas"]["CheckpointSummaryOut"] | null;
+            /** Chain Id */
+            chain_id: string;
+            checkpoint: components["schemas"]["CheckpointSummaryOut"] | null;
+            /** Head Hash */
+            head_hash: string | null;
+            /** Name */
+            name: string;
+            /** Size */
+            size: number;
+        };
+        /**
+         * AuditChainsOut
+         * @description The chains that the caller may read.
+         */
+        AuditChainsOut: {
+            /** Chains */
+            chains: components["schemas"]["AuditChainOut"][];
+        };
+        /**
+         * AuditCheckpointOut
+         * @description One signed state of a chain; `signed` is what an offline verifier needs.
+         */
+        AuditCheckpointOut: {
+            /** Anchored As */
+            anchored_as: string | null;
+            /** Anchored At */
+            anchored_at: string | null;
+            /** Head Hash */
+            head_hash: string;
+            /**
+             * Made At
+             * Format: date-time
+             */
+            made_at: string;
+            /** Root */
+            root: string;
+            /** Signed */
+            signed: {
+                [key: string]: unknown;
+            };
+            /** Size */
+            size: number;
+        };
+        /**
+         * AuditCheckpointsOut
+         * @description A page of checkpoints; ask again with `after=next_after` until it is null.
+         */
+        AuditCheckpointsOut: {
+            /** Chain */
+            chain: string;
+            /** Chain Id */
+            chain_id: string;
+            /** Checkpoints */
+            checkpoints: components["schemas"]["AuditCheckpointOut"][];
+            /** Next After */
+            next_after: number | null;
+        };
+        /**
          * AuditEventOut
          * @description One event of a chain.
          */
@@ -1205,6 +1608,20 @@ export interface components {
             seq: number;
             /** Target */
             target: string;
+        };
+        /**
+         * AuditEventsOut
+         * @description A page of a chain that was asked for by name.
+         */
+        AuditEventsOut: {
+            /** Chain */
+            chain: string;
+            /** Chain Id */
+            chain_id: string;
+            /** Events */
+            events: components["schemas"]["AuditEventOut"][];
+            /** Next After */
+            next_after: number | null;
         };
         /**
          * AuditPageOut
@@ -1347,6 +1764,21 @@ export interface components {
          */
         By: "none" | "day" | "group" | "model_version" | "feature" | "language";
         /**
+         * CheckpointSummaryOut
+         * @description How far a chain is signed or anchored.
+         */
+        CheckpointSummaryOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Root */
+            root: string;
+            /** Size */
+            size: number;
+        };
+        /**
          * Component
          * @description A named group of resources, for people: what it is for and which types it holds.
          */
@@ -1442,6 +1874,8 @@ export interface components {
              * @enum {string}
              */
             kind: "human" | "service" | "break-glass";
+            /** Last Sign In At */
+            last_sign_in_at: string | null;
             /** Last Used At */
             last_used_at: string | null;
             /** Roles */
@@ -1574,6 +2008,51 @@ export interface components {
             subject: string;
             /** Token */
             token: string;
+            /**
+             * Token Id
+             * Format: uuid
+             */
+            token_id: string;
+        };
+        /**
+         * ExplainIn
+         * @description Whose access to which route is asked about.
+         */
+        ExplainIn: {
+            /** Boundary */
+            boundary?: string | null;
+            /** Issuer */
+            issuer?: string | null;
+            /** Method */
+            method: string;
+            /**
+             * Path
+             * @description A route, or a path it matches
+             */
+            path: string;
+            /** Subject */
+            subject: string;
+        };
+        /**
+         * ExplanationOut
+         * @description A decision on access, and what it rests on.
+         */
+        ExplanationOut: {
+            /** Allowed */
+            allowed: boolean;
+            /** Deciding Layer */
+            deciding_layer: string;
+            person: components["schemas"]["PersonOut"];
+            /** Policies */
+            policies: components["schemas"]["PolicyOut"][];
+            /** Roles */
+            roles: components["schemas"]["RoleOut"][];
+            /** Route */
+            route: string;
+            /** Route Layer */
+            route_layer: string;
+            /** Status */
+            status: number;
         };
         /**
          * Figure
@@ -2261,6 +2740,20 @@ export interface components {
             digest: string;
         };
         /**
+         * PolicyOut
+         * @description A policy that decided.
+         */
+        PolicyOut: {
+            /** Effect */
+            effect: string;
+            /** Id */
+            id: string;
+            /** Layer */
+            layer: string;
+            /** Message */
+            message: string | null;
+        };
+        /**
          * Problem
          * @description One thing that is wrong, where it is, and what to do about it.
          */
@@ -2289,6 +2782,98 @@ export interface components {
             scopes: string[];
             /** Token Endpoint */
             token_endpoint: string;
+        };
+        /**
+         * ReportFileOut
+         * @description One finished file.
+         */
+        ReportFileOut: {
+            /** Digest */
+            digest: string;
+            /** Format */
+            format: string;
+            /** Size Bytes */
+            size_bytes: number;
+        };
+        /**
+         * ReportIn
+         * @description What is asked: R1 at a moment, R3 over a span.
+         */
+        ReportIn: {
+            /** At */
+            at?: string | null;
+            /** Boundary */
+            boundary?: string | null;
+            /** From */
+            from?: string | null;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "R1" | "R3";
+            /** Known At */
+            known_at?: string | null;
+            /** To */
+            to?: string | null;
+        };
+        /**
+         * ReportOut
+         * @description One report.
+         */
+        ReportOut: {
+            /** Boundary */
+            boundary: string | null;
+            /** Error */
+            error: string | null;
+            /** Files */
+            files: components["schemas"]["ReportFileOut"][];
+            /** Findings */
+            findings: number | null;
+            /** Finished At */
+            finished_at: string | null;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Parameters */
+            parameters: {
+                [key: string]: string;
+            };
+            /**
+             * Requested At
+             * Format: date-time
+             */
+            requested_at: string;
+            requested_by: components["schemas"]["PersonOut"];
+            /** Root */
+            root: string | null;
+            /** Row Count */
+            row_count: number | null;
+            /** State */
+            state: string;
+        };
+        /**
+         * ReportRowsOut
+         * @description Some rows of a finished report.
+         */
+        ReportRowsOut: {
+            /** Next After */
+            next_after: number | null;
+            /** Rows */
+            rows: {
+                [key: string]: string;
+            }[];
+        };
+        /**
+         * ReportsOut
+         * @description The reports that the caller may see, newest first.
+         */
+        ReportsOut: {
+            /** Reports */
+            reports: components["schemas"]["ReportOut"][];
         };
         /**
          * RevisionOut
@@ -2320,6 +2905,12 @@ export interface components {
             /** Number */
             number: number;
         };
+        /**
+         * RoleName
+         * @description The roles of the first cut; the catalogue table holds the same names.
+         * @enum {string}
+         */
+        RoleName: "platform-admin" | "solution-architect" | "approver" | "boundary-admin" | "engineer" | "auditor" | "provisioner";
         /**
          * RoleOut
          * @description A role the caller holds; no organization means the platform.
@@ -2423,6 +3014,73 @@ export interface components {
             started_at: string | null;
             /** State */
             state: string;
+        };
+        /**
+         * ServiceIn
+         * @description A service identity that is asked for.
+         */
+        ServiceIn: {
+            /** Boundary */
+            boundary?: string | null;
+            /** Name */
+            name: string;
+            /** Purpose */
+            purpose: string;
+            /** Roles */
+            roles: components["schemas"]["RoleName"][];
+        };
+        /**
+         * ServiceOut
+         * @description A service identity.
+         */
+        ServiceOut: {
+            /** Boundary */
+            boundary: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            created_by: components["schemas"]["PersonOut"] | null;
+            /** Disabled At */
+            disabled_at: string | null;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Name */
+            name: string;
+            /**
+             * Principal Id
+             * Format: uuid
+             */
+            principal_id: string;
+            /** Purpose */
+            purpose: string;
+            /** Roles */
+            roles: string[];
+        };
+        /**
+         * ServiceTokenIn
+         * @description A token for a service.
+         */
+        ServiceTokenIn: {
+            /**
+             * Lifetime Days
+             * @default 90
+             */
+            lifetime_days: number;
+            /** Name */
+            name: string;
+        };
+        /**
+         * ServicesOut
+         * @description The service identities that the caller may see, by name.
+         */
+        ServicesOut: {
+            /** Services */
+            services: components["schemas"]["ServiceOut"][];
         };
         /**
          * SessionOut
@@ -2568,6 +3226,168 @@ export interface components {
             template: {
                 [key: string]: unknown;
             };
+        };
+        /**
+         * TokenCreatedOut
+         * @description A new token; the only answer that ever has the secret.
+         */
+        TokenCreatedOut: {
+            /** Boundary */
+            boundary: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            created_by: components["schemas"]["PersonOut"] | null;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            holder: components["schemas"]["PersonOut"];
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Is Current */
+            is_current: boolean;
+            /** Last Used At */
+            last_used_at: string | null;
+            /** Name */
+            name: string;
+            /** Organization */
+            organization: string | null;
+            /** Prefix */
+            prefix: string;
+            /** Revoked At */
+            revoked_at: string | null;
+            /** Roles */
+            roles: string[] | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "active" | "expired" | "revoked";
+            /** Token */
+            token: string;
+        };
+        /**
+         * TokenIn
+         * @description A token that is asked for; what is left out does not narrow it.
+         */
+        TokenIn: {
+            /** Boundary */
+            boundary?: string | null;
+            /**
+             * Lifetime Days
+             * @default 30
+             */
+            lifetime_days: number;
+            /** Name */
+            name: string;
+            /** Organization */
+            organization?: string | null;
+            /** Roles */
+            roles?: components["schemas"]["RoleName"][] | null;
+        };
+        /**
+         * TokenOut
+         * @description A token without its secret.
+         */
+        TokenOut: {
+            /** Boundary */
+            boundary: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            created_by: components["schemas"]["PersonOut"] | null;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            holder: components["schemas"]["PersonOut"];
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Is Current */
+            is_current: boolean;
+            /** Last Used At */
+            last_used_at: string | null;
+            /** Name */
+            name: string;
+            /** Organization */
+            organization: string | null;
+            /** Prefix */
+            prefix: string;
+            /** Revoked At */
+            revoked_at: string | null;
+            /** Roles */
+            roles: string[] | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "active" | "expired" | "revoked";
+        };
+        /**
+         * TokensOut
+         * @description Tokens, oldest first.
+         */
+        TokensOut: {
+            /** Tokens */
+            tokens: components["schemas"]["TokenOut"][];
+        };
+        /**
+         * TrailFileOut
+         * @description One file of the customer's trail as it was handed over.
+         */
+        TrailFileOut: {
+            /** Account */
+            account: string;
+            /**
+             * Delivered At
+             * Format: date-time
+             */
+            delivered_at: string;
+            /** Digest */
+            digest: string;
+            /** Events */
+            events: number;
+            /** First Event At */
+            first_event_at: string | null;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Last Event At */
+            last_event_at: string | null;
+            /** Name */
+            name: string;
+            /** Region */
+            region: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /**
+             * Uploaded At
+             * Format: date-time
+             */
+            uploaded_at: string;
+        };
+        /**
+         * TrailFilesOut
+         * @description The trail files of a boundary, by time of delivery.
+         */
+        TrailFilesOut: {
+            /** Files */
+            files: components["schemas"]["TrailFileOut"][];
         };
         /**
          * UsageOut
@@ -2756,7 +3576,12 @@ export type AppliedBoundaryOut = components['schemas']['AppliedBoundaryOut'];
 export type AppliedOut = components['schemas']['AppliedOut'];
 export type ApprovalsOut = components['schemas']['ApprovalsOut'];
 export type AttemptOut = components['schemas']['AttemptOut'];
+export type AuditChainOut = components['schemas']['AuditChainOut'];
+export type AuditChainsOut = components['schemas']['AuditChainsOut'];
+export type AuditCheckpointOut = components['schemas']['AuditCheckpointOut'];
+export type AuditCheckpointsOut = components['schemas']['AuditCheckpointsOut'];
 export type AuditEventOut = components['schemas']['AuditEventOut'];
+export type AuditEventsOut = components['schemas']['AuditEventsOut'];
 export type AuditPageOut = components['schemas']['AuditPageOut'];
 export type BlueprintManifest = components['schemas']['BlueprintManifest'];
 export type BlueprintOut = components['schemas']['BlueprintOut'];
@@ -2764,6 +3589,7 @@ export type BlueprintsOut = components['schemas']['BlueprintsOut'];
 export type BoundariesOut = components['schemas']['BoundariesOut'];
 export type BoundaryOut = components['schemas']['BoundaryOut'];
 export type By = components['schemas']['By'];
+export type CheckpointSummaryOut = components['schemas']['CheckpointSummaryOut'];
 export type Component = components['schemas']['Component'];
 export type ConnectionOut = components['schemas']['ConnectionOut'];
 export type CriticalPathOut = components['schemas']['CriticalPathOut'];
@@ -2777,6 +3603,8 @@ export type ErrorBody = components['schemas']['ErrorBody'];
 export type ErrorOut = components['schemas']['ErrorOut'];
 export type ExchangeIn = components['schemas']['ExchangeIn'];
 export type ExchangeOut = components['schemas']['ExchangeOut'];
+export type ExplainIn = components['schemas']['ExplainIn'];
+export type ExplanationOut = components['schemas']['ExplanationOut'];
 export type Figure = components['schemas']['Figure'];
 export type GatewayKeyCreatedOut = components['schemas']['GatewayKeyCreatedOut'];
 export type GatewayKeyIn = components['schemas']['GatewayKeyIn'];
@@ -2812,12 +3640,23 @@ export type PeopleOut = components['schemas']['PeopleOut'];
 export type PersonOut = components['schemas']['PersonOut'];
 export type PlanOut = components['schemas']['PlanOut'];
 export type PlanSummary = components['schemas']['PlanSummary'];
+export type PolicyOut = components['schemas']['PolicyOut'];
 export type Problem = components['schemas']['Problem'];
 export type ProviderOut = components['schemas']['ProviderOut'];
+export type ReportFileOut = components['schemas']['ReportFileOut'];
+export type ReportIn = components['schemas']['ReportIn'];
+export type ReportOut = components['schemas']['ReportOut'];
+export type ReportRowsOut = components['schemas']['ReportRowsOut'];
+export type ReportsOut = components['schemas']['ReportsOut'];
 export type RevisionOut = components['schemas']['RevisionOut'];
+export type RoleName = components['schemas']['RoleName'];
 export type RoleOut = components['schemas']['RoleOut'];
 export type RunOut = components['schemas']['RunOut'];
 export type RunSummaryOut = components['schemas']['RunSummaryOut'];
+export type ServiceIn = components['schemas']['ServiceIn'];
+export type ServiceOut = components['schemas']['ServiceOut'];
+export type ServiceTokenIn = components['schemas']['ServiceTokenIn'];
+export type ServicesOut = components['schemas']['ServicesOut'];
 export type SessionOut = components['schemas']['SessionOut'];
 export type SignOutOut = components['schemas']['SignOutOut'];
 export type SplitRow = components['schemas']['SplitRow'];
@@ -2825,6 +3664,12 @@ export type StackSpec = components['schemas']['StackSpec'];
 export type StandingOut = components['schemas']['StandingOut'];
 export type StepOut = components['schemas']['StepOut'];
 export type TemplateOut = components['schemas']['TemplateOut'];
+export type TokenCreatedOut = components['schemas']['TokenCreatedOut'];
+export type TokenIn = components['schemas']['TokenIn'];
+export type TokenOut = components['schemas']['TokenOut'];
+export type TokensOut = components['schemas']['TokensOut'];
+export type TrailFileOut = components['schemas']['TrailFileOut'];
+export type TrailFilesOut = components['schemas']['TrailFilesOut'];
 export type UsageOut = components['schemas']['UsageOut'];
 export type UsageRow = components['schemas']['UsageRow'];
 export type UsageSummaryOut = components['schemas']['UsageSummaryOut'];
@@ -2836,6 +3681,70 @@ export type ControlplaneDomainsGrantsSchemasApproveIn = components['schemas']['c
 export type ControlplaneDomainsRunsSchemasApproveIn = components['schemas']['controlplane__domains__runs__schemas__ApproveIn'];
 export type $defs = Record<string, never>;
 export interface operations {
+    agent_checkpoints: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    agent_checkpoint_anchored: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
     agent_desired: {
         parameters: {
             query?: {
@@ -3065,6 +3974,39 @@ export interface operations {
             };
         };
     };
+    access_explain: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExplainIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExplanationOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
     approval_list: {
         parameters: {
             query?: {
@@ -3084,6 +4026,141 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ApprovalsOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    audit_chains: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditChainsOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    audit_checkpoints: {
+        parameters: {
+            query: {
+                /** @description `platform`, `organization/<name>` or `boundary/<name>` */
+                chain: string;
+                after?: number;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditCheckpointsOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    audit_events: {
+        parameters: {
+            query: {
+                /** @description `platform`, `organization/<name>` or `boundary/<name>` */
+                chain: string;
+                after?: number;
+                limit?: number;
+                code?: string | null;
+                /** @description Subject of who acted */
+                actor?: string | null;
+                target?: string | null;
+                from?: string | null;
+                to?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditEventsOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    audit_export: {
+        parameters: {
+            query: {
+                /** @description `platform`, `organization/<name>` or `boundary/<name>` */
+                chain: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": unknown;
                 };
             };
             /** @description An error */
@@ -3495,6 +4572,74 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ModelsOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    trail_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                boundary: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrailFilesOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    trail_upload: {
+        parameters: {
+            query: {
+                name: string;
+            };
+            header?: never;
+            path: {
+                boundary: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/gzip": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrailFileOut"];
                 };
             };
             /** @description An error */
@@ -4166,6 +5311,140 @@ export interface operations {
             };
         };
     };
+    service_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServicesOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    service_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ServiceIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    service_disable: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                service_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    service_token_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                service_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ServiceTokenIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenCreatedOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
     organization_validate: {
         parameters: {
             query?: never;
@@ -4188,6 +5467,163 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ValidationOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    report_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportsOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    report_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReportIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    report_show: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                report_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    report_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                report_id: string;
+                format: "json" | "csv" | "pdf" | "manifest";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    report_rows: {
+        parameters: {
+            query?: {
+                after?: number;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                report_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportRowsOut"];
                 };
             };
             /** @description An error */
@@ -4639,6 +6075,102 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SignOutOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    token_list: {
+        parameters: {
+            query?: {
+                /** @description all tokens of this organization, for its staff */
+                organization?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokensOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    token_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenCreatedOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    token_revoke: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenOut"];
                 };
             };
             /** @description An error */

@@ -39,9 +39,9 @@ export function rails(steps: Node[]): Rails {
   /** Until which row a lane is taken by the edges of a step above. */
   const busyUntil: number[] = [];
   steps.forEach((step, row) => {
-    const wanted = step.on_critical_path ? 0 : 1;
-    let lane = wanted;
-    while ((busyUntil[lane] ?? -1) > row) lane += 1;
+    // The critical path keeps the first lane: its steps follow one another, so they never collide.
+    let lane = step.on_critical_path ? 0 : 1;
+    while (lane > 0 && (busyUntil[lane] ?? -1) > row) lane += 1;
     lanes.push(lane);
     busyUntil[lane] = Math.max(busyUntil[lane] ?? -1, last[row] ?? -1);
   });

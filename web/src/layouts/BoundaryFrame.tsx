@@ -1,7 +1,7 @@
 /** The frame of a boundary's pages: its name, where it lies, and tabs that are links. */
 import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page";
 import { useSuspenseQuery } from "@tanstack/react-query";
-import { Link, Outlet, useParams, useRouterState } from "@tanstack/react-router";
+import { Link, Outlet, useParams } from "@tanstack/react-router";
 import { can } from "../api/can";
 import { boundaryQuery } from "../api/queries";
 import { PageHead } from "../components/PageHead";
@@ -9,7 +9,6 @@ import { PageHead } from "../components/PageHead";
 export function BoundaryFrame() {
   const { boundary: name } = useParams({ strict: false }) as { boundary: string };
   const { data: boundary } = useSuspenseQuery(boundaryQuery(name));
-  const path = useRouterState({ select: (s) => s.location.pathname });
   const base = `/boundaries/${name}`;
   const tabs = [
     { to: base, label: "Overview", shown: can.seeStanding(boundary) },
@@ -33,10 +32,9 @@ export function BoundaryFrame() {
         <nav className="rf-tabs" aria-label={`Boundary ${boundary.display_name}`}>
           <ul>
             {tabs.map((tab) => {
-              const isHere = path.replace(/\/$/, "") === tab.to;
               return (
                 <li key={tab.to}>
-                  <Link to={tab.to} aria-current={isHere ? "page" : undefined}>
+                  <Link to={tab.to} activeOptions={{ exact: true, includeSearch: false }}>
                     {tab.label}
                   </Link>
                 </li>

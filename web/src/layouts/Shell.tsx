@@ -107,7 +107,7 @@ function Navigation({ path }: { path: string }) {
     <Nav aria-label="Main">
       <NavList>
         <NavItem isActive={path === "/"}>
-          <Link to="/">Home</Link>
+          <Link to="/" activeOptions={{ exact: true }}>Home</Link>
         </NavItem>
         {operations && (
           <NavItem isActive={path.startsWith("/approvals")}>

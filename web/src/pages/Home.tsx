@@ -43,19 +43,18 @@ function Operations({ boundaries }: { boundaries: BoundaryOut[] }) {
   const open = boundaries.filter((b) => b.standing?.live_grant);
   const todo = boundaries.filter((b) => !["none", undefined].includes(nextStep(b)?.kind));
   return (
-    <div className="rf-columns">
-      <div>
-        <Panel title="Boundaries">
-          <BoundaryTable boundaries={boundaries} />
-        </Panel>
-        {todo.length > 0 && (
-          <Panel title="Next step">
-            {todo.map((b) => (
-              <NextStepCard key={b.id} boundary={b} withName />
-            ))}
-          </Panel>
+    <>
+      <Panel title="All boundaries">
+        <BoundaryTable boundaries={boundaries} />
+      </Panel>
+      <div className="rf-columns">
+      <Panel title="Next step">
+        {todo.length > 0 ? (
+          todo.map((b) => <NextStepCard key={b.id} boundary={b} withName />)
+        ) : (
+          <EmptyHint title="Every boundary is installed.">Nothing to do here.</EmptyHint>
         )}
-      </div>
+      </Panel>
       <div>
         <WaitingPanel />
         <Panel title="Live access">
@@ -72,7 +71,8 @@ function Operations({ boundaries }: { boundaries: BoundaryOut[] }) {
           )}
         </Panel>
       </div>
-    </div>
+      </div>
+    </>
   );
 }
 

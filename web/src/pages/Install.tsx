@@ -87,7 +87,7 @@ function RunPage({ install, boundary, runId, view, about, trail }: RunPageProps)
                 to="/installs/$installId"
                 params={{ installId: install.id }}
                 search={{ run: runId === install.run_ids[0] ? undefined : runId, view: key === "timeline" ? undefined : key }}
-                aria-current={view === key ? "page" : undefined}
+                activeOptions={{ exact: true, explicitUndefined: true }}
                 resetScroll={false}
               >
                 {label}
