@@ -211,7 +211,11 @@ def unlisted_definer_functions(connection: Connection) -> list[str]:
         name: {"returns": entry["returns"], "callers": entry["callers"]}
         for name, entry in listed.items()
     }
-    wrong = [name for name, entry in found.items() if known.get(name) != entry]
+    wrong = [
+        f"{name} is to be listed with its reason: {json.dumps(entry)}"
+        for name, entry in found.items()
+        if known.get(name) != entry
+    ]
     return wrong + [f"{name} is listed and not there" for name in known.keys() - found.keys()]
 
 
