@@ -44,6 +44,7 @@ check: prepare  ## formatter, linter, types, import contract, budgets, generated
 	$(PY) -m wire.crd --check
 	$(PY) -m controlplane.openapi --check
 	$(PY) -m controlplane.authorization_table --check
+	$(PY) -m controlplane.audit_reference --check
 	$(PY) -m gateway.reference --check
 	$(PY) -m ringfence.cli.reference --check
 	$(PY) -m pytest -q tests/architecture
@@ -56,6 +57,7 @@ generate: prepare  ## write the generated files: CRDs, OpenAPI, who may call wha
 	$(PY) -m wire.crd --write
 	$(PY) -m controlplane.openapi --write
 	$(PY) -m controlplane.authorization_table --write
+	$(PY) -m controlplane.audit_reference --write
 	$(PY) -m gateway.reference
 	$(PY) -m ringfence.cli.reference --write
 

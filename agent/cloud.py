@@ -1,7 +1,8 @@
-"""The agent's two uses of the cloud: the pins on its own role, and closing the vendor's role.
+"""The agent's uses of the cloud: the pins on its own role, closing the vendor's role, the bucket.
 
-Used by `agent.verbs` and `agent.main`. The pod identity is the customer's *closer* role, which may
-detach policies from and delete roles `ringfence-<boundary>-g*` and nothing else of ours.
+Used by `agent.verbs`, `agent.anchors` and `agent.main`. The pod identity is the customer's *closer*
+role, which may detach policies from and delete roles `ringfence-<boundary>-g*`, put its public key
+and the audit's checkpoints into the customer's bucket, and nothing else of ours.
 """
 
 from __future__ import annotations
@@ -59,6 +60,33 @@ class Cloud:
             Body=public_key.encode(),
         )
 
+    def put_once(self, bucket: str, name: str, body: bytes) -> None:
+        """Write an object that is not there yet; the same content again changes nothing.
+
+        Raises: CloudError, also when another content has the name: nothing is overwritten.
+        """
+        try:
+            self._call(
+                "s3:PutObject",
+                self._s3.put_object,
+                Bucket=bucket,
+                Key=name,
+                Body=body,
+                IfNoneMatch="*",
+            )
+        except ObjectExistsError as error:
+            if self.read_object(bucket, name) != body:
+                raise CloudError(f"s3://{bucket}/{name} has another content already") from error
+
+    def read_object(self, bucket: str, name: str) -> bytes | None:
+        """Return an object's content, None when there is none. Raises: CloudError."""
+        try:
+            answer = self._call("s3:GetObject", self._s3.get_object, Bucket=bucket, Key=name)
+        except ObjectAbsentError:
+            return None
+        data: bytes = answer["Body"].read()
+        return data
+
     def delete_role(self, role_name: str) -> CloseReport:
         """Strip and delete a role, the deny-all last, and read back that it is gone.
 
@@ -107,6 +135,11 @@ class Cloud:
             code = error.response["Error"]["Code"]
             if code in ("NoSuchEntity", "NoSuchEntityException"):
                 raise RoleAbsentError(f"{action}: {code}") from error
+            if code == "PreconditionFailed":
+                raise ObjectExistsError(f"{action}: {code}") from error
+            # Without the right to list, S3 says of an absent object that it may not be read.
+            if code == "NoSuchKey" or (action == "s3:GetObject" and code == "AccessDenied"):
+                raise ObjectAbsentError(f"{action}: {code}") from error
             raise CloudError(f"{action}: {code}: {error.response['Error']['Message']}") from error
         except BotoCoreError as error:
             raise CloudError(f"{action}: {error}") from error
@@ -114,3 +147,11 @@ class Cloud:
 
 class RoleAbsentError(CloudError):
     """The role is not there."""
+
+
+class ObjectExistsError(CloudError):
+    """An object of that name is there already."""
+
+
+class ObjectAbsentError(CloudError):
+    """The object is not there."""

@@ -18,6 +18,7 @@ from agent.settings import AGENT_VERSION
 from proof.keys import encode_public
 from proof.request_signing import HEADER, sign_request
 from wire.agent import AgentStatus, DesiredState, EnrolRequest, EnrolResponse, VerbResult
+from wire.audit import CheckpointAnchored, CheckpointBatch
 from wire.version import Message
 
 POLL_SECONDS = 25
@@ -76,6 +77,14 @@ class ControlPlane:
     async def push_usage(self, document: dict[str, object]) -> None:
         """Push one `wire.usage.RollupPush`; returns once the control plane has committed it."""
         await self._send("POST", "/agent/v1/usage", orjson.dumps(document))
+
+    async def checkpoints(self) -> CheckpointBatch:
+        """Return the audit's checkpoints that are not in the customer's bucket yet."""
+        data = await self._send("GET", "/agent/v1/checkpoints", b"")
+        return CheckpointBatch.from_wire(orjson.loads(data))
+
+    async def push_anchored(self, report: CheckpointAnchored) -> None:
+        await self._push("/agent/v1/checkpoints", report)
 
     async def _push(self, target: str, message: Message) -> None:
         await self._send("POST", target, orjson.dumps(message.to_wire()))

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from proof.keys import create_private_key, load_private_key
 from wire.agent import EnrolResponse, VerbResult
+from wire.audit import Checkpoint
 from wire.version import Document
 
 
@@ -53,6 +54,14 @@ class Volume:
 
     def save_progress(self, progress: Progress) -> None:
         self._write("progress.json", progress.model_dump_json())
+
+    def anchored(self) -> Checkpoint | None:
+        """Return the newest checkpoint of the audit that this agent has kept, None before one."""
+        path = self._folder / "anchored.json"
+        return Checkpoint.from_wire(json.loads(path.read_text())) if path.exists() else None
+
+    def save_anchored(self, checkpoint: Checkpoint) -> None:
+        self._write("anchored.json", json.dumps(checkpoint.to_wire()))
 
     def verb_result(self, verb_id: UUID) -> VerbResult | None:
         """Return the stored answer to a verb: a verb that comes twice is answered, not redone."""

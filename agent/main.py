@@ -1,4 +1,4 @@
-"""Entry of the agent: enrol once, then run its three loops until SIGTERM.
+"""Entry of the agent: enrol once, then run its four loops until SIGTERM.
 
 Run as `python -m agent.main` in the boundary's cluster.
 """
@@ -17,6 +17,7 @@ import aiohttp
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agent.anchors import Anchors
 from agent.bundles import Trust
 from agent.cloud import Cloud, CloudError
 from agent.control_plane import ControlPlane, ControlPlaneError
@@ -33,6 +34,7 @@ log = structlog.get_logger("agent")
 
 STATUS_SECONDS = 1.0
 USAGE_SECONDS = 2.0
+ANCHOR_SECONDS = 15.0
 LONGEST_BACKOFF_SECONDS = 20.0
 TRANSIENT = (ControlPlaneError, KubernetesError, CloudError, aiohttp.ClientError, TimeoutError)
 
@@ -116,10 +118,12 @@ def _loops(
     )
     observer = Observer(control_plane, kubernetes, volume, settings.namespace)
     desired = DesiredLoop(control_plane, kubernetes, cloud, volume, trust, key, observer)
+    anchors = Anchors(control_plane, cloud, volume, trust, settings.bucket)
     return [
         asyncio.create_task(repeat("desired", 0.0, desired.run_once)),
         asyncio.create_task(repeat("status", STATUS_SECONDS, observer.push)),
         asyncio.create_task(repeat("usage", USAGE_SECONDS, usage.run_once)),
+        asyncio.create_task(repeat("anchors", ANCHOR_SECONDS, anchors.run_once)),
     ]
 
 

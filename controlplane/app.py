@@ -88,9 +88,9 @@ ROUTERS = (
     agents.agent_router,
     agents.poll_router,
     usage.agent_router,
+    audit.agent_router,
     scim.router,
     scim_discovery.router,
-    audit.agent_router,
 )
 
 health = APIRouter(tags=["health"])

@@ -44,7 +44,7 @@ _MARKS = """
 WITH related AS (
     SELECT occurred_at, request_id FROM change_event
     WHERE change_id IN (SELECT change_id FROM staged_change)
-      AND occurred_at > now() - interval '8 days'
+      AND occurred_at >= date_trunc('day', now(), 'UTC') - interval '3 days'
     UNION ALL SELECT occurred_at, request_id FROM staged_change
 ),
 days AS (
@@ -57,10 +57,10 @@ days AS (
 INSERT INTO usage_dirty_hour
 SELECT DISTINCT date_trunc('hour', e.occurred_at, 'UTC'), now()
 FROM related AS r JOIN usage_event AS e ON e.event_id = r.request_id
-WHERE e.occurred_at > now() - interval '8 days'
+WHERE e.occurred_at >= now() - interval '73 hours'
 """
-"""A late decision changes the day on which its change was shown, and the hour of its request; and
-people are counted over windows, so that a day counts in the 27 after it."""
+"""A late decision changes the day on which its change was shown and the hour of its request, unless
+these are final. People are counted over windows, so that a day counts in the 27 after it."""
 
 
 def _text(value: Any) -> str:

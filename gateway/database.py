@@ -30,7 +30,7 @@ def open_pool(url_file: Path) -> Pool:
     return AsyncConnectionPool(
         url,
         min_size=1,
-        max_size=4,
+        max_size=8,
         open=False,
         timeout=5,
         kwargs={"application_name": "ringfence-gateway", "options": "-c timezone=UTC"},

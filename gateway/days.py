@@ -46,7 +46,7 @@ decided AS (
            lines_accepted, reviewed, diff_opened
     FROM change_event
     WHERE kind = 'decided' AND occurred_at >= %(start)s
-      AND occurred_at < %(start)s + interval '5 days'
+      AND occurred_at < %(start)s + interval '4 days'
     ORDER BY subject_pseudonym, change_id, occurred_at DESC, event_id DESC
 ),
 put AS (

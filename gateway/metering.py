@@ -7,7 +7,6 @@ caller is reduced to a closed enumeration here, and nothing else of it goes on.
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from wire.usage import (
     RequestCompleted,
     UsageEvent,
     UsageSource,
+    uuid7,
 )
 
 E = TypeVar("E", bound=StrEnum)
@@ -42,15 +42,6 @@ _AGENTS = (
     (re.compile(r"^curl/(\d[\d.]{0,19})"), Client.CURL),
 )
 _VERSION = re.compile(r"^\d{1,4}(?:\.\d{1,5}){0,3}$")
-
-
-def uuid7() -> UUID:
-    """Return a UUID whose order is that of time. Source: RFC 9562, 5.7."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = milliseconds << 80 | secrets.randbits(80)
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return UUID(int=value)
 
 
 def _closed(kind: type[E], text: str | None, default: E) -> E:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType
@@ -18,11 +19,50 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gateway.settings import PREFIX, GatewaySettings
-from wire.usage import RequestCompleted, RequestRow, RollupPush, UsageEvent
+from wire.usage import (
+    Applied,
+    ChangeRow,
+    ClientEvent,
+    DayBucket,
+    Decided,
+    Dimensions,
+    HourBucket,
+    IngestAnswer,
+    PeopleRow,
+    Rejection,
+    RequestCompleted,
+    RequestRow,
+    ReviewSuggestion,
+    RollupPush,
+    Shown,
+    Survival,
+    Undone,
+    UsageEvent,
+)
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "usage-events.md"
 _SHARED = {"version": "Version of the message; N and N-1 are accepted."}
 """Fields of the message base, which has no descriptions."""
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "envelope": UsageEvent,
+    "data": RequestCompleted,
+    "event": ClientEvent,
+    "dimensions": Dimensions,
+    "shown": Shown,
+    "decided": Decided,
+    "applied": Applied,
+    "undone": Undone,
+    "survival": Survival,
+    "review": ReviewSuggestion,
+    "answer": IngestAnswer,
+    "rejection": Rejection,
+    "push": RollupPush,
+    "hour": HourBucket,
+    "rollup": RequestRow,
+    "day": DayBucket,
+    "change": ChangeRow,
+    "people": PeopleRow,
+}
 _MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -47,9 +87,11 @@ def _constraint(field: FieldInfo) -> str:
     return "".join(f" `{pattern}`".replace("|", "\\|") for pattern in patterns)
 
 
-def _table(model: type[BaseModel], name: str) -> str:
+def _table(model: type[BaseModel], name: str, without: Collection[str] = ()) -> str:
     lines = [f"| {name} | Type | Meaning |", "|---|---|---|"]
     for key, field in model.model_fields.items():
+        if key in without:
+            continue
         shown = PREFIX + key.upper() if model is GatewaySettings else field.alias or key
         meaning = " ".join((field.description or _SHARED.get(key, "")).split())
         if model is GatewaySettings and not field.is_required():
@@ -60,13 +102,11 @@ def _table(model: type[BaseModel], name: str) -> str:
 
 def render(page: str) -> str:
     """Return the page with every marked table written anew."""
-    tables = {
-        "envelope": _table(UsageEvent, "Field"),
-        "data": _table(RequestCompleted, "Field"),
-        "rollup": _table(RequestRow, "Field"),
-        "push": _table(RollupPush, "Field"),
-        "settings": _table(GatewaySettings, "Variable"),
-    }
+    tables = {name: _table(model, "Field") for name, model in _TABLES.items()}
+    tables["settings"] = _table(GatewaySettings, "Variable")
+    common = set(Dimensions.model_fields)
+    for name in ("shown", "decided", "applied", "undone", "survival", "review"):
+        tables[name] = _table(_TABLES[name], "Field", without=common)
     return _MARK.sub(lambda mark: mark.group(1) + tables[mark.group(2)] + mark.group(3), page)
 
 

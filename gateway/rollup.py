@@ -92,6 +92,15 @@ async def _keep(
     )
 
 
+async def plan_for_many(connection: AsyncConnection[TupleRow]) -> None:
+    """Keep the planner from nested loops in this transaction.
+
+    A partition of today has no statistics yet, so the planner expects one row where there are a
+    hundred thousand; the joins by change would then take quadratic time.
+    """
+    await connection.execute("SET LOCAL enable_nestloop = off")
+
+
 async def roll_up(
     pool: Pool, boundary_id: str, now: datetime, retention_days: int, shown_ms: int
 ) -> int:
@@ -103,6 +112,7 @@ async def roll_up(
     oldest = midnight(now) - timedelta(days=retention_days)
     async with pool.connection() as connection:
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ROLLUP_LOCK])
+        await plan_for_many(connection)
         await _mark_finished(connection, now, oldest)
         hours = await _take(connection, "usage_dirty_hour", "hour_start", _HOURS_PER_PASS)
         for hour in hours:

@@ -2,7 +2,7 @@
 
 Rendered by `iam.role_template` into the customer's template. Separate from the vendor role's table
 because it is another party's power: the agent may only take ours away, read its pins, and leave
-its public key in the customer's bucket.
+its public key and the audit's checkpoints in the customer's bucket.
 """
 
 from iam.role_statements import BUCKET, CLOSER, KMS, OWN_ROLES, Table
@@ -25,6 +25,13 @@ CLOSER_POLICY: Table = [
         "Effect": "Allow",
         "Action": "s3:PutObject",
         "Resource": BUCKET + "/agent/*",
+    },
+    # And the audit's checkpoints, which it reads back before it adds one that must follow.
+    {
+        "Sid": "AnchorCheckpoints",
+        "Effect": "Allow",
+        "Action": ["s3:GetObject", "s3:PutObject"],
+        "Resource": BUCKET + "/audit/checkpoints/*",
     },
     {
         "Sid": "EncryptAgentKey",

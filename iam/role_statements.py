@@ -299,12 +299,12 @@ GUARDS: Table = [
         ],
         "Resource": "*",
     },
-    # What the agent's signature is checked against must not come from us.
+    # What the agent's signature and our own audit are checked against must not come from us.
     {
         "Sid": "NeverForgeTheAgentsKey",
         "Effect": "Deny",
         "Action": "s3:PutObject",
-        "Resource": BUCKET + "/agent/*",
+        "Resource": [BUCKET + "/agent/*", BUCKET + "/audit/*"],
     },
     {
         "Sid": "KeepBoundaryTag",

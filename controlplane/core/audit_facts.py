@@ -49,7 +49,9 @@ def _facts(
 
 
 FACTS: Final[dict[str, EventFacts]] = {
-    "access.denied": _facts(1, "failure", "organization or platform", "code", 6003, 99),
+    "access.denied": _facts(
+        1, "failure", "organization or platform", "code layer policy", 6003, 99
+    ),
     "organization.applied": _facts(2, "success", "organization", "digest boundaries new", 3004, 3),
     "boundary.created": _facts(3, "success", "boundary", "name", 3004, 1),
     "boundary.updated": _facts(4, "success", "boundary", "changed", 3004, 3),
@@ -74,7 +76,7 @@ FACTS: Final[dict[str, EventFacts]] = {
     "guest.approved": _facts(17, "success", "organization", "", 3005, 1),
     "role.assigned": _facts(18, "success", "organization", "role boundary_id", 3005, 1),
     "role.revoked": _facts(19, "success", "organization", "role boundary_id", 3005, 2),
-    "group.changed": _facts(20, "success", "organization", "group added removed", 3006, 99),
+    "group.changed": _facts(20, "success", "organization", "group source added removed", 3006, 99),
     "entitlement.granted": _facts(21, "success", "boundary", "model_version_id", 3005, 1),
     "entitlement.revoked": _facts(22, "success", "boundary", "model_version_id", 3005, 2),
     "model.registered": _facts(
@@ -121,4 +123,64 @@ FACTS: Final[dict[str, EventFacts]] = {
         2,
     ),
     "audit.exported": _facts(50, "success", "the one that was exported", "events", 6003, 2),
+    "access.explained": _facts(51, "success", "organization", "route allowed", 6003, 2),
+    "token.issued": _facts(
+        52,
+        "success",
+        "organization or platform",
+        "name prefix holder organization_id boundary_id roles expires_at",
+        3001,
+        1,
+    ),
+    "token.revoked": _facts(
+        53,
+        "success",
+        "organization or platform",
+        "name prefix holder organization_id boundary_id roles",
+        3001,
+        6,
+    ),
+    "service.created": _facts(54, "success", "organization", "name purpose boundary_id", 3001, 1),
+    "service.disabled": _facts(55, "success", "organization", "name tokens", 3001, 5),
+    "person.provisioned": _facts(56, "success", "organization", "user_name", 3001, 1),
+    "person.changed": _facts(57, "success", "organization", "user_name", 3001, 99),
+    "person.disabled": _facts(58, "success", "organization", "tokens keys groups", 3001, 5),
+    "person.enabled": _facts(59, "success", "organization", "", 3001, 2),
+    "person.removed": _facts(60, "success", "organization", "user_name", 3001, 6),
+    "group.provisioned": _facts(61, "success", "organization", "group source", 3006, 99),
+    "group.removed": _facts(62, "success", "organization", "group", 3006, 99),
+    "break-glass.sealed": _facts(63, "success", "platform", "seal replaced", 3001, 1),
+    "break-glass.opened": _facts(
+        64,
+        "success",
+        "platform and organization",
+        "second_person subject reason ends_at address",
+        3002,
+        1,
+    ),
+    "break-glass.refused": _facts(65, "failure", "platform", "address", 3002, 1),
+    "break-glass.closed": _facts(66, "success", "platform and organization", "", 3002, 2),
+    "sign-in.succeeded": _facts(
+        67,
+        "success",
+        "organization or platform",
+        "method groups person_key_changed methods token",
+        3002,
+        1,
+    ),
+    "sign-in.refused": _facts(68, "failure", "organization or platform", "reason method", 3002, 1),
+    "sign-out": _facts(69, "success", "organization or platform", "reason", 3002, 2),
+    "session.ended": _facts(70, "success", "organization or platform", "reason", 3002, 2),
+    "session.refused": _facts(71, "failure", "organization or platform", "reason", 3002, 1),
+    "report.requested": _facts(
+        72, "success", "boundary or organization", "kind at known_at from to", 6003, 1
+    ),
+    "report.generated": _facts(
+        73, "success", "boundary or organization", "root row_count files", 6003, 1
+    ),
+    "report.failed": _facts(74, "failure", "boundary or organization", "error", 6003, 1),
+    "report.downloaded": _facts(
+        75, "success", "boundary or organization", "format digest", 6003, 2
+    ),
+    "trail.uploaded": _facts(76, "success", "boundary", "name digest events", 6003, 1),
 }

@@ -17,7 +17,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -38,8 +38,13 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 REQUEST_ID_HEADER = "Ringfence-Request"
 LARGEST_BODY = 8_000_000
 """Bytes; the largest message is an agent's status of some thousand resources."""
+LARGEST_SEQUENCE = 2**63 - 1
+"""The largest sequence number that a column holds: the upper limit of every `after`."""
 _LOCK_ERRORS = frozenset({"40001", "40P01", "55P03"})
 _UNIQUE_ERROR = "23505"
+_VALUE_ERRORS = frozenset({None, "22003", "22007", "22008", "22021", "22P05"})
+"""Data errors by a value that no column can hold: out of range, no time, no text. The driver itself
+refuses a NUL in a text, without a state."""
 _log = logging.get(__name__)
 
 
@@ -261,6 +266,12 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
     elif state == _UNIQUE_ERROR:
         shown = ConflictError(
             "somebody else made the same thing at the same time", fix="read it, then decide again"
+        )
+    elif isinstance(error, DataError) and state in _VALUE_ERRORS:
+        shown = InvalidRequestError(
+            "the request has a value that cannot be stored",
+            code="invalid-value",
+            fix="send texts without NUL characters, and numbers and times of a usual size",
         )
     elif isinstance(error, OperationalError):
         shown = UnavailableError("the database does not answer", fix="try again in a moment")

@@ -19,6 +19,7 @@ from ringfence.cli import (
     access,
     audit,
     certificates,
+    decisions,
     installs,
     models,
     organizations,
@@ -27,14 +28,16 @@ from ringfence.cli import (
     services,
     sign_in,
     tokens,
+    usage,
 )
 from ringfence.cli.output import CommandError, Exit, code_for, describe, err, print_json
 from ringfence.client import ApiError
 
 ORDER = (
-    *("up", "status", "logs", "down", "reset", "login", "logout"),
-    *("organization", "connect", "grant", "install", "run", "certificate", "report", "audit"),
-    *("key", "chat", "usage", "token", "service", "trail", "version"),
+    *("up", "status", "login", "logout", "logs", "down", "reset"),
+    *("organization", "connect", "grant", "install", "run", "certificate"),
+    *("report", "audit", "access", "key", "chat", "usage"),
+    *("token", "service", "trail", "version"),
 )
 """Commands in the order of the main job, which the help keeps."""
 
@@ -64,13 +67,14 @@ app.add_typer(runs.app, name="run")
 app.add_typer(certificates.app, name="certificate")
 app.add_typer(reports.app, name="report")
 app.add_typer(audit.app, name="audit")
+app.add_typer(decisions.app, name="access")
 app.add_typer(models.key_app, name="key")
 app.add_typer(tokens.token_app, name="token")
 app.add_typer(services.app, name="service")
 app.command("login")(sign_in.login)
 app.command("logout")(sign_in.logout)
 app.command("chat")(models.chat)
-app.command("usage")(models.usage)
+app.add_typer(usage.app, name="usage")
 
 
 @app.command("version")

@@ -1,4 +1,4 @@
-"""`ringfence key`, `ringfence chat`, `ringfence usage`: the boundary's models in use."""
+"""`ringfence key`, `ringfence chat`: the boundary's models in use."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def chat(
         raise CommandError(
             f"{boundary} has no gateway yet", Exit.BLOCKED, "install a blueprint into it first"
         )
-    headers = {"Authorization": f"Bearer {_key(boundary, key_file)}"}
+    headers = {"Authorization": f"Bearer {read_key(boundary, key_file)}"}
     try:
         with httpx2.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
             _converse(client, prompt, model, max_tokens)
@@ -142,7 +142,8 @@ def _converse(client: httpx2.Client, prompt: str, model: str | None, max_tokens:
     typer.echo()
 
 
-def _key(boundary: str, key_file: str | None) -> str:
+def read_key(boundary: str, key_file: str | None) -> str:
+    """Return the key of a file, by default the sandbox's own. Raises: CommandError."""
     path = home() / "secrets" / "gateway-keys" / boundary if key_file is None else key_file
     try:
         key = Path(path).read_text().strip()
@@ -183,27 +184,3 @@ def _echo_chunk(line: str) -> None:
         return
     for choice in json.loads(data).get("choices", ()):
         typer.echo(choice.get("delta", {}).get("content") or "", nl=False)
-
-
-def usage(boundary: str = BOUNDARY, person: str | None = PERSON, as_json: bool = JSON) -> None:
-    """Show what left the boundary about its use: aggregates only."""
-    rows = connect(person).get(f"{route('boundaries', boundary)}/usage")["items"]
-    if as_json:
-        print_json(rows)
-        return
-    print_table(
-        ("HOUR", "GROUP", "MODEL", "ADAPTER", "REQUESTS", "TOKENS IN", "TOKENS OUT"),
-        [
-            (
-                utc(row["hour"]),
-                row["group_id"],
-                row["model_version"],
-                row.get("adapter_id") or "",
-                row["requests"],
-                row["input_tokens"],
-                row["output_tokens"],
-            )
-            for row in rows
-        ],
-        "no use yet; ask something: ringfence chat " + boundary + " 'write a test'",
-    )

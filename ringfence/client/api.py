@@ -80,6 +80,16 @@ class Api:
     def get(self, path: str, **params: Any) -> Any:
         return self._call("GET", path, params=params or None)
 
+    def text(self, path: str, **params: Any) -> str:
+        """Return a document that is not JSON, as it is."""
+        try:
+            answer = self._client.get(path, params=params or None)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+        if not answer.is_success:
+            raise _error(answer)
+        return answer.text
+
     def post(self, path: str, body: Any = None) -> Any:
         return self._call("POST", path, json=body if body is not None else {})
 

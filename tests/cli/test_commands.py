@@ -309,3 +309,31 @@ def test_a_service_is_made_gets_a_token_and_is_disabled(acme: Cli) -> None:
                    "approver", *admin)  # fmt: skip
     assert refused.code == Exit.USAGE
     assert "only people decide" in refused.err
+
+
+def test_usage_sums_up_and_names_each_figure(acme: Cli) -> None:
+    ran = acme("usage", "summary", "payments", "--formulas")
+    assert ran.code == 0
+    for words in ("Acceptance rate (changes)", "Acceptance rate (lines)", "Active users"):
+        assert words in ran.out
+    assert "export unknown" in ran.err
+    document = json.loads(acme("usage", "summary", "payments", "--json").out)
+    assert {"as_of", "is_final", "export", "synthetic", "metrics", "rows"} <= document.keys()
+    head = acme("usage", "export", "payments").out.splitlines()
+    assert head[0].startswith("kind,starts_at,synthetic,group_id")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        (("--boundary", "payments"), Exit.BLOCKED, "install a blueprint"),
+        (("--boundary", "payments", "--speed", "fast"), Exit.USAGE, "--speed"),
+        (("--boundary", "nothing"), Exit.USAGE, "nothing"),
+    ],
+)
+def test_a_replay_that_cannot_be_says_why(
+    words: tuple[str, ...], code: Exit, hint: str, acme: Cli
+) -> None:
+    ran = acme("usage", "replay", *words)
+    assert (ran.code, ran.out) == (code, "")
+    assert hint in ran.err

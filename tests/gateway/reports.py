@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from gateway.metering import uuid7
-from wire.usage import CLIENT_EVENT, AnyClientEvent
+from wire.usage import CLIENT_EVENT, AnyClientEvent, uuid7
 
 NOW = datetime.now(UTC)
 

@@ -13,11 +13,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from gateway import days, hours
 from gateway.changes import insert_changes
 from gateway.database import Pool, migrate, open_pool
 from gateway.ledger import insert_events
 from gateway.partitions import midnight
-from gateway.rollup import delete_old, list_buckets, roll_up
+from gateway.rollup import delete_old, list_buckets, plan_for_many, roll_up
 from tests.gateway.reports import applied, decided, parsed, shown, undone
 from tests.postgres import PostgresServer
 from wire.usage import (
@@ -305,3 +306,38 @@ def test_a_day_becomes_final_and_raw_events_and_people_go_in_time(books: Books) 
     books.run(lambda pool: delete_old(pool, TODAY + timedelta(days=92), 30))
     with psycopg.connect(books.url) as connection:
         assert connection.execute("SELECT count(*) FROM user_daily").fetchone() == (0,)
+
+
+def test_what_is_final_stays_as_it_is(books: Books) -> None:
+    change, moment = uuid4(), NOON - timedelta(days=4)
+    books.report(origin(), shown(change, moment))
+    (first,) = [d for d in books.roll().days if d.day == moment.date()]
+    assert first.is_final
+    books.report(origin(), decided(change, "accepted", TODAY + timedelta(minutes=1)))
+    (again,) = [d for d in books.roll().days if d.day == moment.date()]
+    assert again == first
+
+
+def test_a_day_without_statistics_is_not_joined_in_quadratic_time(books: Books) -> None:
+    changes = [uuid4() for _ in range(200)]
+    books.report(origin(), *(shown(change, NOON) for change in changes))
+    books.report(origin(), *(decided(change, "accepted", NOON) for change in changes))
+    given = {
+        "start": NOON.replace(hour=0),
+        "hour": NOON,
+        "offered": ["cli"],
+        "shown_ms": 750,
+    }
+
+    async def plans(pool: Pool) -> list[str]:
+        async with pool.connection() as connection:
+            await plan_for_many(connection)
+            lines: list[str] = []
+            for query in (days._AGGREGATE, hours._AGGREGATE):
+                rows = await connection.execute(f"EXPLAIN {query}", given)
+                lines += [str(line) for (line,) in await rows.fetchall()]
+            return lines
+
+    found = books.run(plans)
+    assert any("Hash" in line or "Merge" in line for line in found)
+    assert not [line for line in found if "Nested Loop" in line]

@@ -110,10 +110,12 @@ def test_the_closer_may_strip_and_delete_the_role_read_its_pins_and_leave_a_key(
 ) -> None:
     closer = template["Resources"]["Closer"]["Properties"]
     (policy,) = closer["Policies"]
-    statement, pins, key, encrypt = policy["PolicyDocument"]["Statement"]
+    statement, pins, key, anchors, encrypt = policy["PolicyDocument"]["Statement"]
     assert pins["Action"] == "iam:ListRoleTags"
     assert key["Action"] == "s3:PutObject"
     assert key["Resource"]["Fn::Sub"].endswith("/agent/*")
+    assert anchors["Action"] == ["s3:GetObject", "s3:PutObject"]
+    assert anchors["Resource"]["Fn::Sub"].endswith("/audit/checkpoints/*")
     assert encrypt["Condition"]["StringEquals"] == {
         "aws:ResourceTag/ringfence:boundary": {"Fn::Sub": "${Boundary}"}
     }
@@ -129,6 +131,17 @@ def test_the_closer_may_strip_and_delete_the_role_read_its_pins_and_leave_a_key(
     tags = {one["Key"]: one["Value"] for one in closer["Tags"]}
     assert tags["ringfence:control-plane-key"] == {"Ref": "ControlPlaneKey"}
     assert template["Parameters"]["ControlPlaneKey"]["Default"] == "sha256:plane"
+
+
+def test_what_the_audit_is_checked_against_never_comes_from_the_one_role() -> None:
+    (never,) = [
+        one
+        for table in ROLE_TABLES.values()
+        for one in table
+        if one.get("Sid") == "NeverForgeTheAgentsKey"
+    ]
+    assert never["Effect"] == "Deny"
+    assert [r.rsplit("/", 2)[1] for r in never["Resource"]] == ["agent", "audit"]
 
 
 def test_roles_are_created_only_with_the_boundary_and_under_the_path() -> None:

@@ -73,7 +73,7 @@ const homeRoute = createRoute({
 const welcomeRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/welcome",
-  loader: async ({ context }) => {
+  beforeLoad: async ({ context }) => {
     const me = await context.queryClient.ensureQueryData(meQuery);
     throw redirect({ to: firstPage(me), replace: true });
   },

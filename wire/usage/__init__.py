@@ -70,6 +70,7 @@ from wire.usage.values import (
     Milliseconds,
     Pseudonym,
     bucket_index,
+    uuid7,
 )
 
 __all__ = [
@@ -135,4 +136,5 @@ __all__ = [
     "UsageRollup",
     "UsageSource",
     "bucket_index",
+    "uuid7",
 ]

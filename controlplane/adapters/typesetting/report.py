@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from datetime import UTC
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import typst
-
-from controlplane.core.errors import InternalError
+from controlplane.core.errors import InternalError, UnavailableError
 from wire.report import ReportStatement
 
 TEMPLATE = Path(__file__).parent / "report.typ"
-MOST_ROWS_PRINTED = 2000
-"""A longer report prints its first rows and says so; the attachments have all of them."""
+MOST_ROWS_PRINTED = 500
+"""About sixty pages. A longer report prints its first rows and says so; the attachments have all of
+them."""
+LONGEST_SECONDS = 180
+"""The longest document takes some seconds."""
 LARGEST_ATTACHMENT = 48_000_000
 """Bytes; a larger file stays outside the PDF, which then names its digest."""
 
 
 class TypstTypesetter:
-    """Typesets in this process; a document of some hundred rows takes less than a second."""
+    """Typesets in a child process, which takes its memory with it when it ends."""
 
     def typeset(self, statement: ReportStatement, folder: Path, *, signed_by: str) -> Path:
         """Return the PDF made from `report.json`, `report.csv` and `rows.jsonl` in the folder."""
@@ -45,24 +48,30 @@ class TypstTypesetter:
         document["query"]["lines"] = len(statement.query.text.strip().splitlines())
         (folder / "print.json").write_text(json.dumps(document, sort_keys=True))
         shutil.copyfile(TEMPLATE, folder / "report.typ")
-        target = folder / "report.pdf"
-        try:
-            typst.compile(
-                str(folder / "report.typ"),
-                output=str(target),
-                root=str(folder),
-                ignore_system_fonts=True,
-                format="pdf",
-                pdf_standards="a-3b",
-                timestamp=int(statement.finished_at.astimezone(UTC).timestamp()),
-            )
-        except typst.TypstError as error:
-            raise InternalError(
-                "the report's printed form could not be made",
-                code="typesetting-failed",
-                internal_context={"message": error.message},
-            ) from error
-        return target
+        _compile(folder, int(statement.finished_at.astimezone(UTC).timestamp()))
+        return folder / "report.pdf"
+
+
+def _compile(folder: Path, timestamp: int) -> None:
+    child = [sys.executable, "-m", "controlplane.adapters.typesetting.child"]
+    try:
+        ended = subprocess.run(
+            [*child, str(folder), str(timestamp)],
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(
+            f"the report's printed form took longer than {LONGEST_SECONDS} seconds"
+        ) from error
+    if ended.returncode != 0:
+        raise InternalError(
+            "the report's printed form could not be made",
+            code="typesetting-failed",
+            internal_context={"message": ended.stderr[-2000:]},
+        )
 
 
 def _first_rows(path: Path) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from controlplane.core.actor import Actor, OpContext
 from controlplane.core.db import Database, Scope
 from controlplane.core.errors import UnauthenticatedError, UnavailableError
 from controlplane.core.http import (
+    LARGEST_SEQUENCE,
     Context,
     CurrentDatabase,
     Transaction,
@@ -87,7 +88,9 @@ async def agent_desired(
     database: CurrentDatabase,
     agent: CallingAgent,
     ctx: Context,
-    after: Annotated[int, Query(ge=0, description="Sequence of the last bundle applied")] = 0,
+    after: Annotated[
+        int, Query(ge=0, le=LARGEST_SEQUENCE, description="Sequence of the last bundle applied")
+    ] = 0,
     wait: Annotated[int, Query(ge=0, le=LONGEST_WAIT_SECONDS)] = 0,
 ) -> dict[str, Any]:
     """Answer with what is new, waiting for it at most `wait` seconds; holds no connection."""

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from controlplane.core import audit
 from controlplane.core.actor import OpContext
-from controlplane.core.http import Context, Transaction, TransactionRoute
+from controlplane.core.http import LARGEST_SEQUENCE, Context, Transaction, TransactionRoute
 from controlplane.core.run_engine.tables import Run
 from controlplane.domains.audit import repository as audit_repository
 from controlplane.domains.audit.schemas import AuditEventOut, AuditPageOut
@@ -52,7 +52,7 @@ def boundary_audit(
     boundary: str,
     session: Transaction,
     ctx: Context,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, le=LARGEST_SEQUENCE)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> AuditPageOut:
     """Read a boundary's audit chain; the reading itself becomes an event of it."""

@@ -69,3 +69,15 @@ def find_open_grant(session: Session, boundary_id: UUID) -> AccessGrant | None:
             AccessGrant.state.in_([GrantState.APPROVED, GrantState.ACTIVE]),
         )
     ).one_or_none()
+
+
+def has_grant(session: Session, connection: CloudConnection, grant_id: UUID) -> bool:
+    """Tell whether a grant is of this connection."""
+    found = session.scalars(
+        select(AccessGrant.id).where(
+            AccessGrant.boundary_id == connection.boundary_id,
+            AccessGrant.connection_id == connection.id,
+            AccessGrant.id == grant_id,
+        )
+    ).one_or_none()
+    return found is not None

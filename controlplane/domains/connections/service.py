@@ -97,6 +97,24 @@ def policy_digest(connection: CloudConnection, boundary: Boundary, pins: Pins) -
     return digest(template(connection, boundary, pins))
 
 
+def _check_grant(
+    session: Session, connection: CloudConnection, expect: Expectation, grant_id: UUID | None
+) -> None:
+    """Refuse a probe without the grant it is for, or with one that is not this connection's."""
+    if expect == "open" and grant_id is None:
+        raise InvalidRequestError(
+            "an open role is probed for one grant",
+            field="grant_id",
+            fix="send the id of the approved grant that the customer's stack update opens",
+        )
+    if grant_id is not None and not repository.has_grant(session, connection, grant_id):
+        raise InvalidRequestError(
+            f"there is no grant {grant_id} of this connection",
+            field="grant_id",
+            fix="list the boundary's grants with GET /v1/boundaries/{boundary}/grants",
+        )
+
+
 def request_verification(
     session: Session,
     ctx: OpContext,
@@ -106,12 +124,7 @@ def request_verification(
     grant_id: UUID | None,
 ) -> ConnectionVerification:
     """Write a probe to be done and enqueue it."""
-    if expect == "open" and grant_id is None:
-        raise InvalidRequestError(
-            "an open role is probed for one grant",
-            field="grant_id",
-            fix="send the id of the approved grant that the customer's stack update opens",
-        )
+    _check_grant(session, connection, expect, grant_id)
     row = ConnectionVerification(
         organization_id=connection.organization_id,
         boundary_id=connection.boundary_id,

@@ -59,7 +59,6 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/healthz"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/v1/openapi.json"): PUBLIC,
-    ("GET", "/{path}"): PUBLIC,  # the console's files and page (`controlplane.console`)
     ("GET", "/v1/me"): AUTHENTICATED,
     ("GET", "/v1/session"): PUBLIC,  # tells a browser about its own cookie
     ("GET", "/v1/sign-in/start"): PUBLIC,

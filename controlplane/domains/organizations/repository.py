@@ -57,20 +57,20 @@ def list_current_members(
     return {m.principal_id: m for m in session.scalars(statement)}
 
 
-def list_memberships_of(session: Session, principal_id: UUID) -> list[GroupMember]:
-    """Return a person's present memberships, of every source."""
-    statement = select(GroupMember).where(
-        GroupMember.principal_id == principal_id, GroupMember.valid_until.is_(None)
-    )
-    return list(session.scalars(statement))
-
-
 def list_current_groups_of(session: Session, principal_id: UUID | None) -> frozenset[UUID]:
     """Return the groups that a principal is in now."""
     statement = select(GroupMember.group_id).where(
         GroupMember.principal_id == principal_id, GroupMember.valid_until.is_(None)
     )
     return frozenset(session.scalars(statement))
+
+
+def list_memberships_of(session: Session, principal_id: UUID) -> list[GroupMember]:
+    """Return a person's present memberships, of every source."""
+    statement = select(GroupMember).where(
+        GroupMember.principal_id == principal_id, GroupMember.valid_until.is_(None)
+    )
+    return list(session.scalars(statement))
 
 
 def list_current_assignments(session: Session) -> list[RoleAssignment]:

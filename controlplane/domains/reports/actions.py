@@ -68,5 +68,10 @@ def legend() -> tuple[LegendEntry, ...]:
     """Return every role with the routes that it opens."""
     roles = [*(role.value for role in RoleName), "agent"]
     return tuple(
-        LegendEntry(key=role, title=summary(role), items=actions_of(role)) for role in roles
+        LegendEntry(
+            key=role,
+            title=summary(role).removesuffix(f" (legend: {role})"),
+            items=actions_of(role),
+        )
+        for role in roles
     )

@@ -97,7 +97,7 @@ def define(session: Session, subject: Subject, moments: Moments) -> Definition:
     _found_before(log, cases, coverage)
     rows = sorted(
         (row for case in cases for row in case_rows(case)),
-        key=lambda row: (row["person"], row["opened"], row["at"], row["event_id"]),
+        key=lambda row: (row["person"], row["at"], row["record"], row["event_id"]),
     )
     return Definition(
         kind="R3",

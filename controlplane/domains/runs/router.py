@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from controlplane.core import run_engine
 from controlplane.core.http import (
+    LARGEST_SEQUENCE,
     Context,
     CurrentDatabase,
     StreamRoute,
@@ -82,8 +83,10 @@ async def run_events(
     database: CurrentDatabase,
     ctx: Context,
     run_id: Annotated[UUID, Depends(_seen_run)],
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
-    after: Annotated[int, Query(ge=0, description="Send only events above this number")] = 0,
+    last_event_id: Annotated[int | None, Header(ge=0, le=LARGEST_SEQUENCE)] = None,
+    after: Annotated[
+        int, Query(ge=0, le=LARGEST_SEQUENCE, description="Send only events above this number")
+    ] = 0,
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream the run's events as they happen; ends when the run has ended.
 

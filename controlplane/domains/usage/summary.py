@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from controlplane.core.clock import now
 from controlplane.core.errors import InvalidRequestError
 from controlplane.domains.usage import repository
-from controlplane.domains.usage.metrics import METRICS, Measures, People
+from controlplane.domains.usage.metrics import METRICS, Measures, Metric, People
 from controlplane.domains.usage.repository import CHANGE_SUMS, REQUEST_SUMS, Window
 from controlplane.domains.usage.schemas import By, Figure, SplitRow, UsageSummaryOut
 from controlplane.tables.usage import UsageBucketRow, UsagePeopleRow
@@ -28,7 +28,7 @@ WINDOWS: Final = (1, 7, 28)
 LONGEST_DAYS: Final = 366
 
 
-def make_window(first: Any, last: Any) -> Window:
+def make_window(first: date | None, last: date | None) -> Window:
     """Return the window asked for; without an end it ends today, without a start it has 28 days.
 
     Raises: InvalidRequestError.
@@ -140,7 +140,7 @@ def _known_sum(left: int | None, right: int | None) -> int | None:
     return None if left is None or right is None else left + right
 
 
-def _figure(metric: Any, measures: Measures) -> Figure:
+def _figure(metric: Metric, measures: Measures) -> Figure:
     value, numerator, denominator = metric.compute(measures)
     return Figure(
         key=metric.key,

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from fastapi import APIRouter
 
 from controlplane.authorization_table import REFERENCE, files, unlisted_routes
+from controlplane.core.http import TransactionRoute
 from tests.integration.authorization.requests import body, concrete
 from tests.integration.authorization.world import HELD_AT, World
 
@@ -83,3 +85,20 @@ def test_who_is_allowed_finds_the_own_object(row: dict[str, Any], world: World) 
             "GET", concrete(row["path"], world.own), token, None, world.own.organization
         )
         assert answer.status_code == 200, answer.text
+
+
+def test_a_route_that_is_not_in_the_table_answers_404_to_everybody(world: World) -> None:
+    stray = APIRouter(route_class=TransactionRoute)
+    stray.add_api_route("/v1/stray", lambda: {"secret": "x"}, methods=["GET"])
+    app: Any = world.client.app
+    before = list(app.router.routes)
+    app.include_router(stray)
+    try:
+        statuses = {
+            world.ask("GET", "/v1/stray", token, None, world.own.organization).status_code
+            for token in world.callers.values()
+        }
+        assert world.ask("GET", "/v1/stray", None).status_code == 401
+    finally:
+        app.router.routes[:] = before
+    assert statuses == {404}

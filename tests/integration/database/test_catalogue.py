@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 
 import psycopg
 import pytest
@@ -158,3 +159,26 @@ def test_the_auditor_reads_what_reports_need(database: DatabaseUrls) -> None:
             " WHERE has_any_column_privilege('ringfence_auditor', t, 'SELECT')"
         ).fetchall()
     assert found == hidden == []
+
+
+def test_a_database_of_an_earlier_version_gets_the_policies_too(database: DatabaseUrls) -> None:
+    """The tables that are there already, as the migrations before made them."""
+    migration = import_module("controlplane.migrations.versions.0005_walls")
+    trap = (
+        "CASE WHEN current_setting('app.directory', true) = 'on' THEN true"
+        " ELSE organization_id = (SELECT app_organization())"
+        " AND boundary_id = ANY ((SELECT app_boundaries())::uuid[]) END"
+    )
+    with psycopg.connect(database.admin) as connection:
+        for table in ("install", "role_assignment", "audit_event"):
+            connection.execute(f"DROP POLICY auditor ON {table}")
+        connection.execute(f"ALTER POLICY owner ON agent USING ({trap}) WITH CHECK ({trap})")
+        before = [rule.__name__ for rule in RULES if rule(connection)]
+        connection.execute(migration.POLICIES_SQL)
+        after = [rule.__name__ for rule in RULES if rule(connection)]
+        connection.rollback()
+    assert before == [
+        "tables_without_a_policy_for_a_role",
+        "owner_policies_that_break_on_a_recheck",
+    ]
+    assert after == []

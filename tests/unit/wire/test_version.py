@@ -6,6 +6,13 @@ import pytest
 from pydantic import ValidationError
 
 from wire.agent import DesiredState, EnrolResponse
+from wire.audit import (
+    Checkpoint,
+    CheckpointAnchored,
+    CheckpointBatch,
+    ExportHeader,
+    SignedCheckpoint,
+)
 from wire.bundle import Bundle, Verb
 from wire.certificate import CertificateFile, InstallCertificate
 from wire.run_event import RunEvent
@@ -60,6 +67,11 @@ MESSAGES = (
     InstallCertificate,
     CertificateFile,
     RunEvent,
+    Checkpoint,
+    SignedCheckpoint,
+    CheckpointBatch,
+    CheckpointAnchored,
+    ExportHeader,
 )
 
 

@@ -5,41 +5,21 @@
  */
 import { callPending } from "./client";
 
-export interface Session {
-  state: "signed-out" | "signed-in";
-  person: { id: string; subject: string; display: string } | null;
-  csrf_token: string | null;
-  idle_ends_at: string | null;
-  ends_at: string | null;
-}
-
-export interface UsageMetric {
-  key: string;
-  label: string;
-  unit: string;
-  value: number | null;
-  numerator: number | null;
-  denominator: number | null;
-  formula: string;
-}
-
-export interface UsageSummary {
-  as_of: string;
-  is_final: boolean;
-  from: string;
-  to: string;
-  export: string | null;
-  synthetic: boolean;
-  metrics: UsageMetric[];
-  rows: { by: string; metrics: Record<string, number | null> }[];
+interface Signed {
+  size: number;
+  root: string;
+  at: string;
 }
 
 export interface Chain {
-  chain: string;
-  events: number;
-  head_hash?: string | null;
-  last_event_at?: string | null;
-  last_checkpoint: { seq: number; at: string; digest?: string | null } | null;
+  name: string;
+  chain_id: string;
+  size: number;
+  head_hash: string | null;
+  /** The newest signed state. */
+  checkpoint: Signed | null;
+  /** The newest state that is in the customer's own bucket. */
+  anchored: Signed | null;
 }
 
 export interface AuditEvent {
@@ -60,43 +40,31 @@ export interface AuditPage {
 
 export interface Report {
   id: string;
-  kind: "R1" | "R3" | (string & {});
-  boundary: string;
+  kind: string;
+  boundary: string | null;
+  parameters: Record<string, string>;
   state: string;
-  at?: string | null;
-  from?: string | null;
-  to?: string | null;
+  requested_by: { display: string };
   requested_at: string;
-  finished_at?: string | null;
-  rows?: number | null;
-  digest?: string | null;
-  error_message?: string | null;
+  finished_at: string | null;
+  row_count: number | null;
+  findings: number | null;
+  root: string | null;
+  error: string | null;
+  files: { format: string; digest: string; size_bytes: number }[];
 }
 
 export interface Token {
   id: string;
   name: string;
+  prefix: string;
+  holder: { id: string; display: string };
+  state: "active" | "expired" | "revoked";
+  boundary: string | null;
+  roles: string[] | null;
   created_at: string;
   expires_at: string;
-  last_used_at?: string | null;
-  revoked_at: string | null;
-}
-
-export interface PersonRole {
-  role: string;
-  boundary: string | null;
-  through?: string | null;
-}
-
-export interface DirectoryPerson {
-  id: string;
-  subject: string;
-  display: string;
-  issuer?: string;
-  active?: boolean;
-  roles: PersonRole[];
-  groups?: string[];
-  last_seen_at?: string | null;
+  last_used_at: string | null;
 }
 
 const encode = encodeURIComponent;
@@ -111,13 +79,6 @@ export function query(params: Record<string, string | number | undefined | null>
 }
 
 export const pending = {
-  session: () => callPending<Session>("GET", "/v1/session"),
-  signOut: () => callPending<void>("POST", "/v1/sign-out", {}),
-  usage: (boundary: string, from: string, to: string, by: string) =>
-    callPending<UsageSummary>(
-      "GET",
-      `/v1/boundaries/${encode(boundary)}/usage/summary${query({ from, to, by })}`,
-    ),
   chains: () => callPending<{ chains: Chain[] }>("GET", "/v1/audit/chains"),
   events: (chain: string, after: number, limit: number, code?: string) =>
     callPending<AuditPage>("GET", `/v1/audit/events${query({ chain, after, limit, code })}`),
@@ -125,15 +86,10 @@ export const pending = {
   reports: () => callPending<{ reports: Report[] }>("GET", "/v1/reports"),
   requestReport: (body: Record<string, unknown>) =>
     callPending<{ id: string }>("POST", "/v1/reports", body),
-  reportFile: (id: string, kind: "json" | "csv" | "pdf") =>
+  reportFile: (id: string, kind: string) =>
     `/v1/reports/${encode(id)}/files/${kind}`,
   tokens: () => callPending<{ tokens: Token[] }>("GET", "/v1/tokens"),
-  createToken: (body: { name: string; expires_in_days: number }) =>
+  createToken: (body: { name: string; lifetime_days: number }) =>
     callPending<Token & { token: string }>("POST", "/v1/tokens", body),
   revokeToken: (id: string) => callPending<void>("POST", `/v1/tokens/${encode(id)}/revoke`, {}),
-  people: (organization: string) =>
-    callPending<{ people: DirectoryPerson[] }>(
-      "GET",
-      `/v1/organizations/${encode(organization)}/people`,
-    ),
 };

@@ -2,6 +2,7 @@
 import { queryOptions } from "@tanstack/react-query";
 import { api, carryCsrf, carryOrganization, unwrap } from "./client";
 import { pending } from "./pending";
+import type { By } from "./schema";
 
 const LIVE_MS = 10_000;
 /** How often lists of what changes by itself are asked for again while a page shows them. */
@@ -10,7 +11,7 @@ export const sessionQuery = queryOptions({
   queryKey: ["session"],
   staleTime: 60_000,
   queryFn: async () => {
-    const session = await pending.session();
+    const session = await unwrap(api.GET("/v1/session"));
     carryCsrf(session.csrf_token);
     return session;
   },
@@ -163,10 +164,15 @@ export const keysQuery = (boundary: string) =>
       ).keys,
   });
 
-export const usageQuery = (boundary: string, from: string, to: string, by: string) =>
+export const usageQuery = (boundary: string, from: string, to: string, by: By) =>
   queryOptions({
     queryKey: ["boundaries", boundary, "usage", from, to, by],
-    queryFn: () => pending.usage(boundary, from, to, by),
+    queryFn: () =>
+      unwrap(
+        api.GET("/v1/boundaries/{boundary}/usage/summary", {
+          params: { path: { boundary }, query: { from, to, by } },
+        }),
+      ),
   });
 
 export const chainsQuery = queryOptions({
@@ -183,7 +189,7 @@ export const eventsQuery = (chain: string, after: number, limit: number, code?: 
 export const reportsQuery = queryOptions({
   queryKey: ["reports"],
   refetchInterval: (query) =>
-    query.state.data?.some((r) => !["ready", "done", "succeeded", "failed"].includes(r.state))
+    query.state.data?.some((report) => report.finished_at === null)
       ? 2_000
       : false,
   queryFn: async () => (await pending.reports()).reports,
@@ -197,7 +203,12 @@ export const tokensQuery = queryOptions({
 export const peopleQuery = (organization: string) =>
   queryOptions({
     queryKey: ["organizations", organization, "people"],
-    queryFn: async () => (await pending.people(organization)).people,
+    queryFn: async () =>
+      (
+        await unwrap(
+          api.GET("/v1/organizations/{name}/people", { params: { path: { name: organization } } }),
+        )
+      ).people,
   });
 
 export const organizationQuery = (name: string) =>

@@ -401,9 +401,49 @@ export interface paths {
         };
         /**
          * Usage List
-         * @description List a boundary's usage by hour: aggregates, with how fresh they are.
+         * @description List a boundary's requests by hour: aggregates, with how fresh they are.
          */
         get: operations["usage_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/boundaries/{boundary}/usage/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Usage Export
+         * @description Download what a boundary let out in a window, cell by cell.
+         */
+        get: operations["usage_export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/boundaries/{boundary}/usage/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Usage Summary
+         * @description Sum up a boundary's use over a window of days (the last 28 unless given).
+         */
+        get: operations["usage_summary"];
         put?: never;
         post?: never;
         delete?: never;
@@ -643,6 +683,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/organizations/{name}/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Group List
+         * @description List groups with their members, who says so, and the roles that they give.
+         */
+        get: operations["group_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/organizations/{name}/guests": {
         parameters: {
             query?: never;
@@ -677,6 +737,26 @@ export interface paths {
          * @description Let a guest in.
          */
         post: operations["guest_approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/organizations/{name}/people": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Person List
+         * @description List people and services with their groups, their roles and the layer that gave each.
+         */
+        get: operations["person_list"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -840,6 +920,146 @@ export interface paths {
          * @description Let a parked run go on from where it stands.
          */
         post: operations["run_retry"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Session Show
+         * @description Say whether this browser is signed in; asking does not keep the session alive.
+         */
+        get: operations["session_show"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sign-in/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sign In Callback
+         * @description Take what the provider sent back, open a session, and go where the person was.
+         */
+        get: operations["sign_in_callback"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sign-in/exchange": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign In Exchange
+         * @description Give an expiring API token for an ID token of the command line's client.
+         */
+        post: operations["sign_in_exchange"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sign-in/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sign In Keys
+         * @description Return the key set by which identity providers know the control plane.
+         */
+        get: operations["sign_in_keys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sign-in/providers/{organization}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sign In Provider
+         * @description Say where an organization's people sign in, for the command line.
+         */
+        get: operations["sign_in_provider"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sign-in/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sign In Start
+         * @description Send the browser to the organization's identity provider.
+         */
+        get: operations["sign_in_start"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sign-out": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign Out
+         * @description End this browser's session.
+         */
+        post: operations["sign_out"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1121,6 +1341,12 @@ export interface components {
             };
         };
         /**
+         * By
+         * @description What a summary is split by.
+         * @enum {string}
+         */
+        By: "none" | "day" | "group" | "model_version" | "feature" | "language";
+        /**
          * Component
          * @description A named group of resources, for people: what it is for and which types it holds.
          */
@@ -1196,6 +1422,73 @@ export interface components {
             reason: string;
         };
         /**
+         * DirectoryPersonOut
+         * @description A person or service of the organization.
+         */
+        DirectoryPersonOut: {
+            /** Display */
+            display: string;
+            /** Groups */
+            groups: string[];
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Issuer */
+            issuer: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "human" | "service" | "break-glass";
+            /** Last Used At */
+            last_used_at: string | null;
+            /** Roles */
+            roles: components["schemas"]["DirectoryRoleOut"][];
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "file" | "scim" | "signed-in" | "service";
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "active" | "disabled" | "guest-pending";
+            /** Subject */
+            subject: string;
+        };
+        /**
+         * DirectoryRoleOut
+         * @description A role that a person has, with the layer that gave it and how.
+         */
+        DirectoryRoleOut: {
+            /** Boundary */
+            boundary: string | null;
+            /** Group */
+            group: string | null;
+            /**
+             * Layer
+             * @enum {string}
+             */
+            layer: "organization" | "boundary";
+            /** Reason */
+            reason: string;
+            /** Role */
+            role: string;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /**
+             * Via
+             * @enum {string}
+             */
+            via: "person" | "group";
+        };
+        /**
          * EntitlementOut
          * @description A group may use a model version.
          */
@@ -1254,6 +1547,53 @@ export interface components {
          */
         ErrorOut: {
             error: components["schemas"]["ErrorBody"];
+        };
+        /**
+         * ExchangeIn
+         * @description An ID token that the command line got from the provider.
+         */
+        ExchangeIn: {
+            /** Id Token */
+            id_token: string;
+            /** Organization */
+            organization?: string | null;
+        };
+        /**
+         * ExchangeOut
+         * @description An API token; shown once.
+         */
+        ExchangeOut: {
+            /** Display */
+            display: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Subject */
+            subject: string;
+            /** Token */
+            token: string;
+        };
+        /**
+         * Figure
+         * @description One metric of the whole window.
+         */
+        Figure: {
+            /** Denominator */
+            denominator: number | null;
+            /** Formula */
+            formula: string;
+            /** Key */
+            key: string;
+            /** Label */
+            label: string;
+            /** Numerator */
+            numerator: number | null;
+            /** Unit */
+            unit: string;
+            /** Value */
+            value: number | null;
         };
         /**
          * GatewayKeyCreatedOut
@@ -1414,6 +1754,36 @@ export interface components {
         GrantsOut: {
             /** Grants */
             grants: components["schemas"]["GrantOut"][];
+        };
+        /**
+         * GroupOut
+         * @description A group of the organization's people.
+         */
+        GroupOut: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Members */
+            members: components["schemas"]["MemberOut"][];
+            /** Name */
+            name: string;
+            /** Roles */
+            roles: components["schemas"]["MappedRoleOut"][];
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "file" | "scim";
+        };
+        /**
+         * GroupsOut
+         * @description The groups that the caller may see.
+         */
+        GroupsOut: {
+            /** Groups */
+            groups: components["schemas"]["GroupOut"][];
         };
         /**
          * GuestOut
@@ -1599,6 +1969,16 @@ export interface components {
         };
         JsonValue: unknown;
         /**
+         * KeySetOut
+         * @description The public half of the control plane's key towards identity providers (RFC 7517).
+         */
+        KeySetOut: {
+            /** Keys */
+            keys: {
+                [key: string]: unknown;
+            }[];
+        };
+        /**
          * Latency
          * @description How long a slow resource takes at time scale 1, as published; always labelled simulated.
          */
@@ -1642,6 +2022,21 @@ export interface components {
             state: string;
         };
         /**
+         * MappedRoleOut
+         * @description A role that a group gives, and where; no boundary means the whole organization.
+         */
+        MappedRoleOut: {
+            /** Boundary */
+            boundary: string | null;
+            /**
+             * Layer
+             * @enum {string}
+             */
+            layer: "organization" | "boundary";
+            /** Role */
+            role: string;
+        };
+        /**
          * MeOut
          * @description Who the caller is.
          */
@@ -1659,6 +2054,23 @@ export interface components {
             kind: string;
             /** Roles */
             roles: components["schemas"]["RoleOut"][];
+            /** Subject */
+            subject: string;
+        };
+        /**
+         * MemberOut
+         * @description A member of a group, and who says so.
+         */
+        MemberOut: {
+            /** Display */
+            display: string;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Sources */
+            sources: ("file" | "claim" | "scim")[];
             /** Subject */
             subject: string;
         };
@@ -1789,6 +2201,14 @@ export interface components {
             why_not: ("role" | "four-eyes") | null;
         };
         /**
+         * PeopleOut
+         * @description The people that the caller may see, by subject.
+         */
+        PeopleOut: {
+            /** People */
+            people: components["schemas"]["DirectoryPersonOut"][];
+        };
+        /**
          * PersonOut
          * @description A person beside an id.
          */
@@ -1851,6 +2271,24 @@ export interface components {
             message: string;
             /** Path */
             path: string;
+        };
+        /**
+         * ProviderOut
+         * @description Where an organization's people sign in; what a public client needs, nothing secret.
+         */
+        ProviderOut: {
+            /** Authorization Endpoint */
+            authorization_endpoint: string;
+            /** Cli Client Id */
+            cli_client_id: string | null;
+            /** Device Authorization Endpoint */
+            device_authorization_endpoint: string | null;
+            /** Issuer */
+            issuer: string;
+            /** Scopes */
+            scopes: string[];
+            /** Token Endpoint */
+            token_endpoint: string;
         };
         /**
          * RevisionOut
@@ -1987,6 +2425,58 @@ export interface components {
             state: string;
         };
         /**
+         * SessionOut
+         * @description The session of the browser that asks.
+         */
+        SessionOut: {
+            /** Csrf Token */
+            csrf_token: string | null;
+            /** Ends At */
+            ends_at: string | null;
+            /** Idle Ends At */
+            idle_ends_at: string | null;
+            person: components["schemas"]["PersonOut"] | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "signed-out" | "signed-in";
+        };
+        /**
+         * SignOutOut
+         * @description The session is over; the provider's own may not be.
+         */
+        SignOutOut: {
+            /** End Session Url */
+            end_session_url: string | null;
+        };
+        /**
+         * SplitRow
+         * @description The metrics of one value of the split.
+         */
+        SplitRow: {
+            /** As Of */
+            as_of: string | null;
+            /** By */
+            by: string;
+            /** Denominators */
+            denominators: {
+                [key: string]: number | null;
+            };
+            /** Is Final */
+            is_final: boolean;
+            /** Metrics */
+            metrics: {
+                [key: string]: number | null;
+            };
+            /** Numerators */
+            numerators: {
+                [key: string]: number | null;
+            };
+            /** Synthetic */
+            synthetic: boolean;
+        };
+        /**
          * StackSpec
          * @description One stack of the program: it has its own state, life cycle and Pulumi run.
          */
@@ -2089,7 +2579,7 @@ export interface components {
         };
         /**
          * UsageRow
-         * @description One hour of one (group, model version, adapter, feature).
+         * @description One hour of one cell of requests.
          */
         UsageRow: {
             /** Adapter Id */
@@ -2108,16 +2598,56 @@ export interface components {
              * Format: date-time
              */
             hour: string;
+            /** Ide */
+            ide: string;
             /** Input Tokens */
             input_tokens: number;
             /** Is Final */
             is_final: boolean;
+            /** Language */
+            language: string;
             /** Model Version */
             model_version: string;
             /** Output Tokens */
             output_tokens: number;
             /** Requests */
             requests: number;
+            /** Synthetic */
+            synthetic: boolean;
+        };
+        /**
+         * UsageSummaryOut
+         * @description What a boundary let out about its use in a window of days.
+         */
+        UsageSummaryOut: {
+            /** As Of */
+            as_of: string | null;
+            /** Events Rejected */
+            events_rejected: number;
+            /** Export */
+            export: string;
+            /**
+             * From
+             * Format: date
+             */
+            from: string;
+            /** Is Final */
+            is_final: boolean;
+            /** Metrics */
+            metrics: components["schemas"]["Figure"][];
+            /** Rows */
+            rows: components["schemas"]["SplitRow"][];
+            /** Shown Ms */
+            shown_ms: number[];
+            /** Smallest Cell */
+            smallest_cell: number;
+            /** Synthetic */
+            synthetic: boolean;
+            /**
+             * To
+             * Format: date
+             */
+            to: string;
         };
         /**
          * ValidationOut
@@ -2233,15 +2763,21 @@ export type BlueprintOut = components['schemas']['BlueprintOut'];
 export type BlueprintsOut = components['schemas']['BlueprintsOut'];
 export type BoundariesOut = components['schemas']['BoundariesOut'];
 export type BoundaryOut = components['schemas']['BoundaryOut'];
+export type By = components['schemas']['By'];
 export type Component = components['schemas']['Component'];
 export type ConnectionOut = components['schemas']['ConnectionOut'];
 export type CriticalPathOut = components['schemas']['CriticalPathOut'];
 export type DecisionIn = components['schemas']['DecisionIn'];
 export type DenyIn = components['schemas']['DenyIn'];
+export type DirectoryPersonOut = components['schemas']['DirectoryPersonOut'];
+export type DirectoryRoleOut = components['schemas']['DirectoryRoleOut'];
 export type EntitlementOut = components['schemas']['EntitlementOut'];
 export type EntitlementsOut = components['schemas']['EntitlementsOut'];
 export type ErrorBody = components['schemas']['ErrorBody'];
 export type ErrorOut = components['schemas']['ErrorOut'];
+export type ExchangeIn = components['schemas']['ExchangeIn'];
+export type ExchangeOut = components['schemas']['ExchangeOut'];
+export type Figure = components['schemas']['Figure'];
 export type GatewayKeyCreatedOut = components['schemas']['GatewayKeyCreatedOut'];
 export type GatewayKeyIn = components['schemas']['GatewayKeyIn'];
 export type GatewayKeyOut = components['schemas']['GatewayKeyOut'];
@@ -2249,6 +2785,8 @@ export type GatewayKeysOut = components['schemas']['GatewayKeysOut'];
 export type GrantIn = components['schemas']['GrantIn'];
 export type GrantOut = components['schemas']['GrantOut'];
 export type GrantsOut = components['schemas']['GrantsOut'];
+export type GroupOut = components['schemas']['GroupOut'];
+export type GroupsOut = components['schemas']['GroupsOut'];
 export type GuestOut = components['schemas']['GuestOut'];
 export type GuestsOut = components['schemas']['GuestsOut'];
 export type Health = components['schemas']['Health'];
@@ -2259,28 +2797,37 @@ export type InstallRunOut = components['schemas']['InstallRunOut'];
 export type InstallStandingOut = components['schemas']['InstallStandingOut'];
 export type InstallsOut = components['schemas']['InstallsOut'];
 export type JsonValue = components['schemas']['JsonValue'];
+export type KeySetOut = components['schemas']['KeySetOut'];
 export type Latency = components['schemas']['Latency'];
 export type LiveGrantOut = components['schemas']['LiveGrantOut'];
+export type MappedRoleOut = components['schemas']['MappedRoleOut'];
 export type MeOut = components['schemas']['MeOut'];
+export type MemberOut = components['schemas']['MemberOut'];
 export type ModelOut = components['schemas']['ModelOut'];
 export type ModelsOut = components['schemas']['ModelsOut'];
 export type OrganizationOut = components['schemas']['OrganizationOut'];
 export type OutputSpec = components['schemas']['OutputSpec'];
 export type PendingOut = components['schemas']['PendingOut'];
+export type PeopleOut = components['schemas']['PeopleOut'];
 export type PersonOut = components['schemas']['PersonOut'];
 export type PlanOut = components['schemas']['PlanOut'];
 export type PlanSummary = components['schemas']['PlanSummary'];
 export type Problem = components['schemas']['Problem'];
+export type ProviderOut = components['schemas']['ProviderOut'];
 export type RevisionOut = components['schemas']['RevisionOut'];
 export type RoleOut = components['schemas']['RoleOut'];
 export type RunOut = components['schemas']['RunOut'];
 export type RunSummaryOut = components['schemas']['RunSummaryOut'];
+export type SessionOut = components['schemas']['SessionOut'];
+export type SignOutOut = components['schemas']['SignOutOut'];
+export type SplitRow = components['schemas']['SplitRow'];
 export type StackSpec = components['schemas']['StackSpec'];
 export type StandingOut = components['schemas']['StandingOut'];
 export type StepOut = components['schemas']['StepOut'];
 export type TemplateOut = components['schemas']['TemplateOut'];
 export type UsageOut = components['schemas']['UsageOut'];
 export type UsageRow = components['schemas']['UsageRow'];
+export type UsageSummaryOut = components['schemas']['UsageSummaryOut'];
 export type ValidationOut = components['schemas']['ValidationOut'];
 export type VerificationIn = components['schemas']['VerificationIn'];
 export type VerificationOut = components['schemas']['VerificationOut'];
@@ -2994,6 +3541,81 @@ export interface operations {
             };
         };
     };
+    usage_export: {
+        parameters: {
+            query?: {
+                /** @description first day, UTC */
+                from?: string | null;
+                /** @description last day, UTC, included */
+                to?: string | null;
+                format?: "csv" | "ndjson";
+            };
+            header?: never;
+            path: {
+                boundary: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": unknown;
+                    "text/csv": unknown;
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    usage_summary: {
+        parameters: {
+            query?: {
+                /** @description first day, UTC */
+                from?: string | null;
+                /** @description last day, UTC, included */
+                to?: string | null;
+                by?: components["schemas"]["By"];
+            };
+            header?: never;
+            path: {
+                boundary: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageSummaryOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
     connection_template: {
         parameters: {
             query?: never;
@@ -3419,6 +4041,37 @@ export interface operations {
             };
         };
     };
+    group_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupsOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
     guest_list: {
         parameters: {
             query?: never;
@@ -3469,6 +4122,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["GuestOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    person_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PeopleOut"];
                 };
             };
             /** @description An error */
@@ -3741,6 +4425,220 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RunOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    session_show: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    sign_in_callback: {
+        parameters: {
+            query?: {
+                state?: string | null;
+                code?: string | null;
+                iss?: string | null;
+                error?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            307: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    sign_in_exchange: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExchangeIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExchangeOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    sign_in_keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeySetOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    sign_in_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    sign_in_start: {
+        parameters: {
+            query?: {
+                organization?: string | null;
+                return_to?: string;
+                moved?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            307: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    sign_out: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignOutOut"];
                 };
             };
             /** @description An error */

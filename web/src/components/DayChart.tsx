@@ -1,6 +1,6 @@
 /** One metric by day as bars, drawn by us; the same numbers as a table for whoever cannot see them. */
 import { useState } from "react";
-import type { UsageSummary } from "../api/pending";
+import type { UsageSummaryOut } from "../api/schema";
 import { figure } from "./MetricCard";
 
 const WIDTH = 720;
@@ -8,11 +8,11 @@ const HEIGHT = 180;
 const FOOT = 22;
 const LEFT = 48;
 
-export function DayChart({ summary }: { summary: UsageSummary }) {
+export function DayChart({ summary }: { summary: UsageSummaryOut }) {
   const [key, setKey] = useState(summary.metrics[0]!.key);
   const metric = summary.metrics.find((m) => m.key === key) ?? summary.metrics[0]!;
   const points = summary.rows.map((row) => ({ day: row.by.slice(0, 10), value: row.metrics[metric.key] ?? null }));
-  const highest = Math.max(...points.map((p) => p.value ?? 0), metric.unit === "ratio" ? 0.01 : 1);
+  const highest = Math.max(...points.map((p) => p.value ?? 0), metric.unit === "share" ? 0.01 : 1);
   const step = (WIDTH - LEFT) / Math.max(1, points.length);
   const bar = Math.min(40, step * 0.7);
   const y = (value: number) => (HEIGHT - FOOT) * (1 - value / highest) + 6;

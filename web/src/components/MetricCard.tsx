@@ -1,19 +1,17 @@
 import { useId } from "react";
-import type { UsageMetric } from "../api/pending";
+import type { Figure } from "../api/schema";
 
 /** A figure with its unit; a dash where there is none, never a zero that was not measured. */
 export function figure(value: number | null | undefined, unit: string): string {
   if (value === null || value === undefined) return "–";
-  if (unit === "ratio" || unit === "%" || unit === "percent") {
-    const share = unit === "ratio" ? value * 100 : value;
-    return `${share.toFixed(1)} %`;
-  }
-  const number = new Intl.NumberFormat("en", { maximumFractionDigits: Number.isInteger(value) ? 0 : 1 }).format(value);
-  return ["", "count", "1"].includes(unit) ? number : `${number} ${unit}`;
+  if (unit === "share") return `${(value * 100).toFixed(1)} %`;
+  const number = new Intl.NumberFormat("en", { maximumFractionDigits: value < 10 ? 2 : 1 }).format(value);
+  // The other units (controlplane/domains/usage/metrics.py, `Unit`) are in the label's words.
+  return unit === "s" ? `${number} s` : number;
 }
 
 /** One metric: its figure, of what; the formula on hover and on focus, always read out. */
-export function MetricCard({ metric }: { metric: UsageMetric }) {
+export function MetricCard({ metric }: { metric: Figure }) {
   const id = useId();
   return (
     <div className="rf-metric" tabIndex={0} aria-describedby={id} role="group" aria-label={metric.label}>

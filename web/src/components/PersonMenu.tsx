@@ -5,7 +5,7 @@ import { useMutation, useQueryClient, useSuspenseQuery } from "@tanstack/react-q
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { ROLE_LABELS, type Role } from "../api/can";
-import { pending } from "../api/pending";
+import { api, unwrap } from "../api/client";
 import { meQuery } from "../api/queries";
 
 /** Who is signed in and as what; own tokens; sign out. */
@@ -15,11 +15,11 @@ export function PersonMenu() {
   const navigate = useNavigate();
   const client = useQueryClient();
   const signOut = useMutation({
-    mutationFn: pending.signOut,
-    onSettled: () => {
+    mutationFn: () => unwrap(api.POST("/v1/sign-out")),
+    onSettled: (ended) => {
       // Nothing of this person stays in the tab, whatever the server answered.
       client.clear();
-      window.location.assign("/sign-in");
+      window.location.assign(ended?.end_session_url ?? "/sign-in");
     },
   });
   const roles = [...new Set(me.roles.map((r) => ROLE_LABELS[r.role as Role] ?? r.role))];

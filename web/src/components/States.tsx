@@ -34,12 +34,14 @@ const TONES: Record<string, Tone> = {
   ready: "good", done: "good",
 };
 
+/** People: `active` of a person is not the `active` of an open grant, so it is said otherwise. */
 const WORDS: Record<string, string> = {
   none: "no drift",
   "awaiting-approval": "awaiting approval",
   "waiting-for-grant": "waiting for a grant",
   "needs-attention": "needs attention",
   "not-attempted": "not attempted",
+  "guest-pending": "guest, not let in",
 };
 
 export function StateLabel({ state, prefix }: { state: string; prefix?: string }) {

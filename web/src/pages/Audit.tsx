@@ -47,29 +47,35 @@ function ChainList({ chains, chosen }: { chains: Chain[]; chosen: string | undef
   return (
     <ul className="rf-list">
       {chains.map((c) => (
-        <li key={c.chain}>
+        <li key={c.name}>
           <div className="rf-list-line">
             <Link
               to="/audit"
-              search={{ chain: c.chain, code: undefined }}
-              aria-current={c.chain === chosen ? "true" : undefined}
+              search={{ chain: c.name, code: undefined }}
+              aria-current={c.name === chosen ? "true" : undefined}
               className="rf-strong"
             >
-              {c.chain}
+              {c.name}
             </Link>
             <span className="rf-grow" />
-            <span className="rf-muted rf-figures">{c.events} events</span>
-            <a href={pending.exportPath(c.chain)} download>
+            <span className="rf-muted rf-figures">{c.size} events</span>
+            <a href={pending.exportPath(c.name)} download>
               Export
             </a>
           </div>
           <p className="rf-muted">
-            {c.last_checkpoint ? (
+            {c.checkpoint ? (
               <>
-                last signed checkpoint at event {c.last_checkpoint.seq}, <Ago at={c.last_checkpoint.at} />
+                signed up to event {c.checkpoint.size}, <Ago at={c.checkpoint.at} />
               </>
             ) : (
-              "no checkpoint was signed yet"
+              "not signed yet"
+            )}
+            {c.anchored && (
+              <>
+                {" "}
+                · up to event {c.anchored.size} in the customer's bucket, <Ago at={c.anchored.at} />
+              </>
             )}
           </p>
         </li>

@@ -3,7 +3,7 @@ import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page
 import { useQuery, useSuspenseQuery } from "@tanstack/react-query";
 import { createColumnHelper } from "@tanstack/react-table";
 import { ROLE_LABELS, type Role } from "../api/can";
-import type { DirectoryPerson } from "../api/pending";
+import type { DirectoryPersonOut } from "../api/schema";
 import { chosenOrganization, meQuery, organizationsOf, peopleQuery } from "../api/queries";
 import { DataTable } from "../components/DataTable";
 import { EmptyHint } from "../components/EmptyHint";
@@ -13,7 +13,7 @@ import { Panel } from "../components/Panel";
 import { StateLabel } from "../components/States";
 import { WaitingPart } from "../components/Waiting";
 
-const column = createColumnHelper<DirectoryPerson>();
+const column = createColumnHelper<DirectoryPersonOut>();
 const COLUMNS = [
   column.accessor("display", {
     header: "Person",
@@ -32,22 +32,20 @@ const COLUMNS = [
       ) : (
         <ul className="rf-roles">
           {p.roles.map((r) => (
-            <li key={`${r.role}-${r.boundary ?? ""}-${r.through ?? ""}`}>
+            <li key={`${r.role}-${r.boundary ?? ""}-${r.group ?? ""}`} title={r.reason}>
               {ROLE_LABELS[r.role as Role] ?? r.role}
               <span className="rf-muted">
                 {r.boundary ? ` in ${r.boundary}` : " in the whole organization"}
-                {r.through ? `, through ${r.through}` : ""}
+                {r.group ? `, through group ${r.group}` : ""}
               </span>
             </li>
           ))}
         </ul>
       ),
   }),
-  column.accessor((p) => (p.active === false ? "inactive" : "active"), {
-    id: "state",
-    header: "State",
-    cell: ({ row: { original: p } }) => <StateLabel state={p.active === false ? "inactive" : "enabled"} />,
-  }),
+  column.accessor((p) => p.groups.join(", "), { id: "groups", header: "Groups", cell: ({ getValue }) => getValue() || "–" }),
+  column.accessor("source", { header: "Known from" }),
+  column.accessor("status", { header: "Status", cell: ({ getValue }) => <StateLabel state={getValue()} /> }),
 ];
 
 export function People() {

@@ -14,7 +14,7 @@ import { ErrorAlert, ErrorState } from "../components/ErrorState";
 import { PageHead } from "../components/PageHead";
 import { Panel } from "../components/Panel";
 import { StateLabel } from "../components/States";
-import { Ago, utc } from "../components/Time";
+import { Ago } from "../components/Time";
 import { WaitingPart } from "../components/Waiting";
 
 const KINDS: Record<string, { name: string; means: string; isSpan: boolean }> = {
@@ -54,27 +54,34 @@ export function Reports() {
 }
 
 function ReportLine({ report }: { report: Report }) {
-  const isReady = ["ready", "done", "succeeded"].includes(report.state);
-  const when = report.at ? `at ${utc(report.at)}` : report.from && report.to ? `${utc(report.from)} to ${utc(report.to)}` : "";
+  const asked = Object.entries(report.parameters)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(", ");
   return (
     <li>
       <div className="rf-list-line">
-        <span className="rf-strong">{report.kind}</span> {report.boundary}
+        <span className="rf-strong">{report.kind}</span> {report.boundary ?? "the whole organization"}
         <StateLabel state={report.state} />
         <span className="rf-grow" />
-        {isReady &&
-          (["pdf", "csv", "json"] as const).map((kind) => (
-            <a key={kind} href={pending.reportFile(report.id, kind)} download>
-              {kind.toUpperCase()}
-            </a>
-          ))}
+        {report.files.map(({ format }) => (
+          <a key={format} href={pending.reportFile(report.id, format)} download>
+            {format.toUpperCase()}
+          </a>
+        ))}
       </div>
       <p className="rf-muted">
-        {when} · asked <Ago at={report.requested_at} />
-        {report.rows !== null && report.rows !== undefined && ` · ${report.rows} rows`}
-        {report.digest && <> · <Digest value={report.digest} /></>}
+        {asked && `${asked} · `}
+        asked by {report.requested_by.display} <Ago at={report.requested_at} />
+        {report.row_count !== null && ` · ${report.row_count} rows`}
+        {report.findings !== null && ` · ${report.findings} findings`}
+        {report.root && (
+          <>
+            {" "}
+            · root <Digest value={report.root} label="root" />
+          </>
+        )}
       </p>
-      {report.error_message && <p className="rf-step-error">{report.error_message}</p>}
+      {report.error && <p className="rf-step-error">{report.error}</p>}
     </li>
   );
 }

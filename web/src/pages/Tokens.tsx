@@ -4,17 +4,18 @@ import { Form, FormGroup } from "@patternfly/react-core/dist/dynamic/components/
 import { FormSelect, FormSelectOption } from "@patternfly/react-core/dist/dynamic/components/FormSelect";
 import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page";
 import { TextInput } from "@patternfly/react-core/dist/dynamic/components/TextInput";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { isMissingRoute } from "../api/errors";
 import { pending, type Token } from "../api/pending";
-import { tokensQuery } from "../api/queries";
+import { meQuery, tokensQuery } from "../api/queries";
 import { Ask } from "../components/Ask";
 import { EmptyHint } from "../components/EmptyHint";
 import { ErrorAlert, ErrorState } from "../components/ErrorState";
 import { PageHead } from "../components/PageHead";
 import { Panel } from "../components/Panel";
 import { ShownOnce } from "../components/ShownOnce";
+import { StateLabel } from "../components/States";
 import { Ago, Moment } from "../components/Time";
 import { WaitingPart } from "../components/Waiting";
 
@@ -31,7 +32,9 @@ export function Tokens() {
       await client.invalidateQueries({ queryKey: tokensQuery.queryKey });
     },
   });
-  const live = (tokens.data ?? []).filter((t) => !t.revoked_at);
+  const { data: me } = useSuspenseQuery(meQuery);
+  // An administrator's list also has the tokens of services; this page is about the person's own.
+  const live = (tokens.data ?? []).filter((t) => t.state !== "revoked" && t.holder.id === me.id);
   return (
     <>
       <PageHead title="My access tokens" about="For the command line and scripts. A token acts as you, and ends on its own." />
@@ -54,13 +57,16 @@ export function Tokens() {
                 <li key={token.id}>
                   <div className="rf-list-line">
                     <span className="rf-strong">{token.name}</span>
+                    <code>{token.prefix}…</code>
+                    {token.state === "expired" && <StateLabel state="expired" />}
                     <span className="rf-grow" />
                     <Button variant="link" isInline isDanger onClick={() => setLeaving(token)} aria-label={`Revoke ${token.name}`}>
                       Revoke
                     </Button>
                   </div>
                   <p className="rf-muted">
-                    made <Ago at={token.created_at} /> · ends <Moment at={token.expires_at} />
+                    {token.roles ? `only as ${token.roles.join(", ")}` : "with all your roles"}
+                    {token.boundary ? ` in ${token.boundary}` : ""} · made <Ago at={token.created_at} /> · ends <Moment at={token.expires_at} />
                     {token.last_used_at && <> · last used <Ago at={token.last_used_at} /></>}
                   </p>
                 </li>
@@ -91,7 +97,7 @@ function CreateToken() {
   const [days, setDays] = useState(30);
   const client = useQueryClient();
   const create = useMutation({
-    mutationFn: () => pending.createToken({ name: name.trim(), expires_in_days: days }),
+    mutationFn: () => pending.createToken({ name: name.trim(), lifetime_days: days }),
     onSuccess: async () => {
       setName("");
       await client.invalidateQueries({ queryKey: tokensQuery.queryKey });

@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { createColumnHelper } from "@tanstack/react-table";
 import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useMemo } from "react";
-import type { UsageMetric, UsageSummary } from "../api/pending";
+import type { By, Figure, UsageSummaryOut } from "../api/schema";
 import { usageQuery } from "../api/queries";
 import { DataTable } from "../components/DataTable";
 import { DayChart } from "../components/DayChart";
@@ -21,7 +21,7 @@ const SPANS: [days: string, label: string][] = [
   ["30", "30 days"],
   ["90", "90 days"],
 ];
-const DIMENSIONS: [by: string, label: string][] = [
+const DIMENSIONS: [by: By, label: string][] = [
   ["model_version", "Model version"],
   ["group", "Group"],
   ["feature", "Feature"],
@@ -33,7 +33,7 @@ export function Usage() {
   const { boundary } = useParams({ strict: false }) as { boundary: string };
   const search = useSearch({ strict: false }) as { days?: string; by?: string };
   const days = search.days ?? "7";
-  const by = search.by ?? "model_version";
+  const by = DIMENSIONS.find(([key]) => key === search.by)?.[0] ?? "model_version";
   const [from, to] = useMemo(() => spanOf(Number(days)), [days]);
   const total = useQuery(usageQuery(boundary, from, to, "day"));
   const rows = useQuery(usageQuery(boundary, from, to, by));
@@ -94,15 +94,14 @@ export function Usage() {
   );
 }
 
-/** Whole days in UTC, as the roll-ups are: from the first to the end of today. */
+/** Whole days in UTC, as the roll-ups are: the last so many, today included. */
 function spanOf(days: number): [string, string] {
-  const end = new Date();
-  end.setUTCHours(24, 0, 0, 0);
-  const start = new Date(end.getTime() - days * 86_400_000);
-  return [start.toISOString(), end.toISOString()];
+  const today = Date.now();
+  const day = (at: number) => new Date(at).toISOString().slice(0, 10);
+  return [day(today - (days - 1) * 86_400_000), day(today)];
 }
 
-function Fresh({ summary }: { summary: UsageSummary }) {
+function Fresh({ summary }: { summary: UsageSummaryOut }) {
   return (
     <p className="rf-row rf-muted">
       {summary.synthetic && (
@@ -110,18 +109,18 @@ function Fresh({ summary }: { summary: UsageSummary }) {
           <StateLabel state="synthetic" />
         </span>
       )}
-      as of {utc(summary.as_of)}
-      {summary.is_final ? "" : ", still counting"}
+      {summary.as_of ? `as of ${utc(summary.as_of)}` : "nothing reported yet"}
+      {summary.as_of && !summary.is_final ? ", still counting" : ""}
     </p>
   );
 }
 
-function ByDimension({ summary, name }: { summary: UsageSummary; name: string }) {
+function ByDimension({ summary, name }: { summary: UsageSummaryOut; name: string }) {
   const columns = useMemo(() => {
-    const column = createColumnHelper<UsageSummary["rows"][number]>();
+    const column = createColumnHelper<UsageSummaryOut["rows"][number]>();
     return [
       column.accessor("by", { header: name }),
-      ...summary.metrics.map((metric: UsageMetric) =>
+      ...summary.metrics.map((metric: Figure) =>
         column.accessor((row) => row.metrics[metric.key] ?? null, {
           id: metric.key,
           header: metric.label,

@@ -1,0 +1,193 @@
+"""A real browser on a real API process: one seeded world, and every persona signed in once.
+
+Each page opened here is watched: a report of the content security policy, a request to another
+host, or an error in the page fails the test that caused it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+
+from controlplane.console import STATIC
+from tests.browser import SWITCHES, find
+from tests.console.provider import LoginServer
+from tests.console.server import ApiProcess, start_api
+from tests.console.world import World, build_world
+from tests.integration.api.people import ADMINS, PEOPLE, register
+from tests.integration.sign_in.issuer import Issuer
+from tests.postgres import DatabaseUrls, PostgresServer, migrated
+
+SUBJECTS = [*PEOPLE, *ADMINS]
+PICTURES = Path(__file__).parents[2] / "build" / "console"
+TIMEOUT_MS = 8_000
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 850}
+REPORTS = """
+window.__reports = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+  window.__reports.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
+});
+"""
+
+
+@dataclass
+class Watched:
+    """A page and what it did that it must not do."""
+
+    page: Page
+    origin: str
+    allowed: set[str]
+    foreign: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def go(self, path: str) -> Page:
+        """Open a path and wait until the page has settled."""
+        self.page.goto(f"{self.origin}{path}")
+        self.settle()
+        return self.page
+
+    def settle(self) -> None:
+        """Wait until a heading is there and nothing says that it is loading."""
+        self.page.locator("h1").first.wait_for()
+        self.page.wait_for_function("!document.querySelector('[role=status] .pf-v6-c-skeleton')")
+
+    def picture(self, name: str) -> None:
+        """Keep a picture of the whole page."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+    def complaints(self) -> list[str]:
+        """Return what the page did that it must not."""
+        reports: list[str] = self.page.evaluate("window.__reports ?? []")
+        return [*reports, *self.foreign, *self.errors]
+
+
+OpenAs = Callable[..., Watched]
+
+
+@pytest.fixture(scope="session")
+def console_database(postgres: PostgresServer) -> DatabaseUrls:
+    """A database of these tests' own: the world in it lives as long as they do."""
+    return migrated(postgres)
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[Issuer]:
+    """The identity provider, with a page on which one says who one is."""
+    made = Issuer(client_keys=lambda: {"keys": []})
+    server = LoginServer(made, SUBJECTS)
+    yield made
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def api(
+    console_database: DatabaseUrls, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiProcess]:
+    """The API's process, with the demo's people."""
+    if not (STATIC / "index.html").is_file():
+        pytest.fail("the console is not built; run: make web")
+    folder = tmp_path_factory.mktemp("console")
+    register(console_database, folder)
+    started = start_api(console_database, folder, issuer.metadata_url)
+    keys = f"{started.url}/v1/sign-in/keys"
+    issuer.client_keys = lambda: httpx2.get(keys, trust_env=False).json()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def world(api: ApiProcess, console_database: DatabaseUrls) -> World:
+    """The seeded control plane."""
+    return build_world(api, console_database)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium."""
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=find(), args=list(SWITCHES))
+        yield opened
+        opened.close()
+
+
+def sign_in(page: Page, origin: str, name: str, path: str = "/") -> None:
+    """Sign in as people do: organization, the provider's page, and back."""
+    page.goto(f"{origin}{path}")
+    page.get_by_role("textbox", name="Organization").fill("acme")
+    page.get_by_role("button", name="Continue to your identity provider").click()
+    page.get_by_role("link", name=f"{name}@acme.test").click()
+    page.on("console", lambda m: print("CON", m.text))
+    page.on("response", lambda m: print("RES", m.status, m.url))
+    page.goto(page.url)
+    page.wait_for_timeout(2500)
+    print("AT", page.url, page.content()[:3000])
+    page.screenshot(path="/tmp/signin.png")
+    page.get_by_role("button", name=f"Signed in as {name.title()}").wait_for()
+
+
+@pytest.fixture(scope="session")
+def signed_in(browser: Browser, world: World) -> Callable[[str], Any]:
+    """Return the cookies of a persona, who signs in once for all tests."""
+    known: dict[str, Any] = {}
+
+    def of(name: str) -> Any:
+        if name not in known:
+            context = browser.new_context()
+            context.set_default_timeout(TIMEOUT_MS)
+            sign_in(context.new_page(), world.api.url, name)
+            known[name] = context.storage_state()
+            context.close()
+        return known[name]
+
+    return of
+
+
+@pytest.fixture
+def open_as(
+    browser: Browser, world: World, issuer: Issuer, signed_in: Callable[[str], Any]
+) -> Iterator[OpenAs]:
+    """Open a watched page as a persona (None: nobody); at the end it must have behaved."""
+    opened: list[tuple[BrowserContext, Watched]] = []
+
+    def open_page(
+        name: str | None, path: str = "/", *, dark: bool = False, narrow: bool = False
+    ) -> Watched:
+        context = browser.new_context(
+            storage_state=signed_in(name) if name else None,
+            viewport=NARROW if narrow else WIDE,  # type: ignore[arg-type]  # a plain dict
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+        )
+        context.set_default_timeout(TIMEOUT_MS)
+        context.add_init_script(REPORTS)
+        watched = Watched(context.new_page(), world.api.url, {urlsplit(issuer.url).netloc})
+        context.route("**/*", lambda route: _pass(route, watched))
+        watched.page.on("pageerror", lambda error: watched.errors.append(str(error)))
+        opened.append((context, watched))
+        watched.go(path)
+        return watched
+
+    yield open_page
+    complaints = [c for _, watched in opened for c in watched.complaints()]
+    for context, _ in opened:
+        context.close()
+    assert complaints == []
+
+
+def _pass(route: Route, watched: Watched) -> None:
+    host = urlsplit(route.request.url).netloc
+    if host in (urlsplit(watched.origin).netloc, *watched.allowed) or route.request.url.startswith(
+        "blob:"
+    ):
+        route.continue_()
+    else:
+        watched.foreign.append(f"asked another host: {route.request.url}")
+        route.abort()

@@ -1,0 +1,101 @@
+"""The API as a process of its own, on a real database, with sign-in by the test's provider."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from proof.keys import encode_public, fingerprint
+from sandbox.home import free_port
+from tests.integration.sign_in.issuer import CLIENT, ISSUER
+from tests.postgres import DatabaseUrls
+
+START_SECONDS = 30.0
+
+
+@dataclass
+class ApiProcess:
+    """A running API and the key whose public half it gives to agents."""
+
+    url: str
+    key: Ed25519PrivateKey
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> None:
+        """End the process."""
+        self.process.terminate()
+        self.process.wait(timeout=10)
+
+
+def start_api(urls: DatabaseUrls, folder: Path, metadata_url: str) -> ApiProcess:
+    """Start uvicorn with the API and return once it is ready."""
+    port = free_port()
+    key = Ed25519PrivateKey.generate()
+    log = folder / "api.log"
+    environment = {
+        **os.environ,
+        "RINGFENCE_DATABASE_URL_FILE": str(_private(folder / "database-url", urls.api)),
+        "RINGFENCE_CONTROL_PLANE_PUBLIC_KEY": encode_public(key),
+        "RINGFENCE_CONTROL_PLANE_FINGERPRINT": fingerprint(key),
+        "RINGFENCE_RELEASE_FINGERPRINT": fingerprint(Ed25519PrivateKey.generate()),
+        "RINGFENCE_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "RINGFENCE_SIGN_IN_KEY_FILE": str(_private(folder / "sign-in.pem", _sign_in_key())),
+        "RINGFENCE_SIGN_IN_PROVIDERS_FILE": str(_providers(folder, metadata_url)),
+    }
+    argv = [sys.executable, "-m", "uvicorn", "controlplane.app:create_app", "--factory"]
+    argv += ["--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(argv, env=environment, stdout=output, stderr=output)
+    started = ApiProcess(f"http://127.0.0.1:{port}", key, log, process)
+    _wait_until_ready(started)
+    return started
+
+
+def _wait_until_ready(api: ApiProcess) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            if httpx2.get(f"{api.url}/readyz", timeout=2, trust_env=False).status_code == 200:
+                return
+        except httpx2.HTTPError:
+            pass
+        if api.process.poll() is not None or time.monotonic() > deadline:
+            api.process.kill()
+            raise RuntimeError(f"the API did not start:\n{api.log.read_text()[-3000:]}")
+        time.sleep(0.1)
+
+
+def _private(path: Path, content: str) -> Path:
+    path.touch(mode=0o600)
+    path.write_text(content)
+    return path
+
+
+def _sign_in_key() -> str:
+    return (
+        ec.generate_private_key(ec.SECP256R1())
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        .decode()
+    )
+
+
+def _providers(folder: Path, metadata_url: str) -> Path:
+    path = folder / "providers.json"
+    entry = {"issuer": ISSUER, "metadata_url": metadata_url, "client_id": CLIENT}
+    path.write_text(json.dumps([entry]))
+    return path
