@@ -25,7 +25,7 @@ from tests.integration.api.people import ADMINS, PEOPLE, register
 from tests.integration.sign_in.issuer import Issuer
 from tests.postgres import DatabaseUrls, PostgresServer, migrated
 
-SUBJECTS = [*PEOPLE, *ADMINS]
+SUBJECTS = list(dict.fromkeys([*PEOPLE, *ADMINS]))
 PICTURES = Path(__file__).parents[2] / "build" / "console"
 TIMEOUT_MS = 8_000
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 850}

@@ -85,7 +85,7 @@ class World:
         """Write rows past fences and walls, as the worker's own code would have."""
         with psycopg.connect(self.urls.admin) as connection:
             connection.execute("SET session_replication_role = replica")
-            connection.execute(statement, values)  # type: ignore[arg-type]  # ours, not a person's
+            connection.execute(statement, values)
 
     def event(
         self, boundary: str, what: str, at: str | None, state: str | None, **detail: Any

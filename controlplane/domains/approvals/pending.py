@@ -139,6 +139,6 @@ class _Decider:
                 "boundary": where,
                 "requested_by": person_out(card) if card else None,
                 "may_decide": may and not own,
-                "why_not": None if may and not own else "four-eyes" if may else "role",
+                "why_not": "four-eyes" if own else None if may else "role",
             }
         )

@@ -13,7 +13,6 @@ from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from controlplane.app import make_routes
-from controlplane.console import ConsoleRoute
 from controlplane.core.http import StreamRoute, TransactionRoute
 from controlplane.domains.identity.agent_edge import AgentRoute, AgentStreamRoute
 from controlplane.domains.identity.route_table import ROUTES, Rule
@@ -40,9 +39,8 @@ def api_routes(app: FastAPI) -> Iterator[APIRoute]:
 
 
 def keys(app: FastAPI) -> set[tuple[str, str]]:
-    """Return (method, path) of every route, and the console's one."""
-    served = {("GET", "/{path}") for r in app.routes if isinstance(r, ConsoleRoute)}
-    return served | {(method, r.path_format) for r in api_routes(app) for method in r.methods or ()}
+    """Return (method, path) of every route."""
+    return {(method, r.path_format) for r in api_routes(app) for method in r.methods or ()}
 
 
 def test_every_route_is_in_the_route_table_and_no_other() -> None:

@@ -77,7 +77,7 @@ def test_nothing_outside_the_folder_is_sent(path: str, client: TestClient) -> No
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1", "/v1/nothing", "/V1/nothing", "/agent/v1/x", "/scim/v2/Users/1/x", "/usage/x"]
+    "path", ["/v1", "/v1/nothing", "/V1/nothing", "/agent/v1/x", "/scim", "/usage/x"]
 )
 def test_an_unknown_path_of_the_api_stays_an_error_for_programs(path: str) -> None:
     answer = TestClient(make_routes()).get(path)

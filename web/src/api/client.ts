@@ -76,36 +76,6 @@ export async function unwrap<T>(call: Promise<Answer<T>>): Promise<T> {
   return answer.data as T;
 }
 
-/** A call of a route that the generated client does not know yet (`pending.ts`). */
-export async function callPending<T>(method: string, path: string, body?: unknown): Promise<T> {
-  let response: Response;
-  try {
-    response = await fetch(path, {
-      method,
-      credentials: "same-origin",
-      headers: {
-        ...carriedHeaders(method),
-        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
-      },
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
-  } catch (cause) {
-    throw new ApiError(0, unreachable(cause));
-  }
-  const text = await response.text();
-  const parsed: unknown = text ? parseJson(text) : undefined;
-  if (!response.ok) throw new ApiError(response.status, bodyOf(parsed));
-  return parsed as T;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
 function unreachable(cause: unknown): ErrorBody {
   return {
     code: "unreachable",

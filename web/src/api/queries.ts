@@ -1,7 +1,6 @@
 /** What pages read, as query options: a loader awaits them, a page reads them from the cache. */
 import { queryOptions } from "@tanstack/react-query";
 import { api, carryCsrf, carryOrganization, unwrap } from "./client";
-import { pending } from "./pending";
 import type { By } from "./schema";
 
 const LIVE_MS = 10_000;
@@ -177,14 +176,11 @@ export const usageQuery = (boundary: string, from: string, to: string, by: By) =
 
 export const chainsQuery = queryOptions({
   queryKey: ["audit", "chains"],
-  queryFn: async () => (await pending.chains()).chains,
+  queryFn: async () => (await unwrap(api.GET("/v1/audit/chains"))).chains,
 });
 
-export const eventsQuery = (chain: string, after: number, limit: number, code?: string) =>
-  queryOptions({
-    queryKey: ["audit", "events", chain, after, limit, code ?? ""],
-    queryFn: () => pending.events(chain, after, limit, code),
-  });
+export const readEvents = (chain: string, after: number, limit: number, code?: string) =>
+  unwrap(api.GET("/v1/audit/events", { params: { query: { chain, after, limit, code } } }));
 
 export const reportsQuery = queryOptions({
   queryKey: ["reports"],
@@ -192,12 +188,12 @@ export const reportsQuery = queryOptions({
     query.state.data?.some((report) => report.finished_at === null)
       ? 2_000
       : false,
-  queryFn: async () => (await pending.reports()).reports,
+  queryFn: async () => (await unwrap(api.GET("/v1/reports"))).reports,
 });
 
 export const tokensQuery = queryOptions({
   queryKey: ["tokens"],
-  queryFn: async () => (await pending.tokens()).tokens,
+  queryFn: async () => (await unwrap(api.GET("/v1/tokens"))).tokens,
 });
 
 export const peopleQuery = (organization: string) =>

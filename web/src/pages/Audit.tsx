@@ -4,8 +4,9 @@ import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
-import { pending, type AuditEvent, type Chain } from "../api/pending";
-import { chainsQuery } from "../api/queries";
+import { auditExport } from "../api/addresses";
+import { chainsQuery, readEvents } from "../api/queries";
+import type { AuditChainOut, AuditEventOut } from "../api/schema";
 import { Digest } from "../components/Digest";
 import { EmptyHint } from "../components/EmptyHint";
 import { ErrorState } from "../components/ErrorState";
@@ -43,7 +44,7 @@ export function Audit() {
   );
 }
 
-function ChainList({ chains, chosen }: { chains: Chain[]; chosen: string | undefined }) {
+function ChainList({ chains, chosen }: { chains: AuditChainOut[]; chosen: string | undefined }) {
   return (
     <ul className="rf-list">
       {chains.map((c) => (
@@ -59,7 +60,7 @@ function ChainList({ chains, chosen }: { chains: Chain[]; chosen: string | undef
             </Link>
             <span className="rf-grow" />
             <span className="rf-muted rf-figures">{c.size} events</span>
-            <a href={pending.exportPath(c.name)} download>
+            <a href={auditExport(c.name)} download>
               Export
             </a>
           </div>
@@ -90,7 +91,7 @@ function Events({ chain, code }: { chain: string; code: string | undefined }) {
   const events = useInfiniteQuery({
     queryKey: ["audit", "events", chain, code ?? ""],
     initialPageParam: 0,
-    queryFn: ({ pageParam }) => pending.events(chain, pageParam, PAGE, code),
+    queryFn: ({ pageParam }) => readEvents(chain, pageParam, PAGE, code),
     getNextPageParam: (page) => page.next_after ?? undefined,
   });
   const rows = events.data?.pages.flatMap((p) => p.events) ?? [];
@@ -144,7 +145,7 @@ function Events({ chain, code }: { chain: string; code: string | undefined }) {
   );
 }
 
-function EventRow({ event }: { event: AuditEvent }) {
+function EventRow({ event }: { event: AuditEventOut }) {
   const actor = event.actor as Record<string, string | undefined>;
   return (
     <li>

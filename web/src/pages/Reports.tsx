@@ -6,7 +6,9 @@ import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page
 import { TextInput } from "@patternfly/react-core/dist/dynamic/components/TextInput";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { pending, type Report } from "../api/pending";
+import { reportFile } from "../api/addresses";
+import { api, unwrap } from "../api/client";
+import type { ReportIn, ReportOut } from "../api/schema";
 import { boundariesQuery, reportsQuery } from "../api/queries";
 import { Digest } from "../components/Digest";
 import { EmptyHint } from "../components/EmptyHint";
@@ -17,7 +19,9 @@ import { StateLabel } from "../components/States";
 import { Ago } from "../components/Time";
 import { WaitingPart } from "../components/Waiting";
 
-const KINDS: Record<string, { name: string; means: string; isSpan: boolean }> = {
+type Kind = ReportIn["kind"];
+
+const KINDS: Record<Kind, { name: string; means: string; isSpan: boolean }> = {
   R1: { name: "R1: who could reach what, at a time", means: "Every principal with access to the boundary at that time: roles, source, groups.", isSpan: false },
   R3: { name: "R3: what the vendor did, over a span", means: "Every access grant with its use, set against the customer's own trail line by line.", isSpan: true },
 };
@@ -53,7 +57,7 @@ export function Reports() {
   );
 }
 
-function ReportLine({ report }: { report: Report }) {
+function ReportLine({ report }: { report: ReportOut }) {
   const asked = Object.entries(report.parameters)
     .map(([name, value]) => `${name} ${value}`)
     .join(", ");
@@ -64,7 +68,7 @@ function ReportLine({ report }: { report: Report }) {
         <StateLabel state={report.state} />
         <span className="rf-grow" />
         {report.files.map(({ format }) => (
-          <a key={format} href={pending.reportFile(report.id, format)} download>
+          <a key={format} href={reportFile(report.id, format)} download>
             {format.toUpperCase()}
           </a>
         ))}
@@ -91,19 +95,23 @@ const minute = (date: Date) => date.toISOString().slice(0, 16);
 function RequestReport() {
   const boundaries = useQuery(boundariesQuery);
   const client = useQueryClient();
-  const [kind, setKind] = useState("R1");
+  const [kind, setKind] = useState<Kind>("R1");
   const [boundary, setBoundary] = useState("");
   const [from, setFrom] = useState(() => minute(new Date(Date.now() - 30 * 86_400_000)));
   const [to, setTo] = useState(() => minute(new Date()));
   const chosen = boundary || boundaries.data?.[0]?.name || "";
-  const spec = KINDS[kind]!;
+  const spec = KINDS[kind];
   const request = useMutation({
     mutationFn: () =>
-      pending.requestReport({
-        kind,
-        boundary: chosen,
-        ...(spec.isSpan ? { from: `${from}:00Z`, to: `${to}:00Z` } : { at: `${to}:00Z` }),
-      }),
+      unwrap(
+        api.POST("/v1/reports", {
+          body: {
+            kind,
+            boundary: chosen,
+            ...(spec.isSpan ? { from: `${from}:00Z`, to: `${to}:00Z` } : { at: `${to}:00Z` }),
+          },
+        }),
+      ),
     onSuccess: () => client.invalidateQueries({ queryKey: reportsQuery.queryKey }),
   });
   return (
@@ -114,7 +122,7 @@ function RequestReport() {
       }}
     >
       <FormGroup label="Report" fieldId="kind">
-        <FormSelect id="kind" value={kind} onChange={(_, v) => setKind(v)}>
+        <FormSelect id="kind" value={kind} onChange={(_, v) => setKind(v as Kind)}>
           {Object.entries(KINDS).map(([key, { name }]) => (
             <FormSelectOption key={key} value={key} label={name} />
           ))}

@@ -9,7 +9,7 @@ import { Navigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { isMissingRoute } from "../api/errors";
 import { sessionQuery } from "../api/queries";
-import { query } from "../api/pending";
+import { signInStart } from "../api/addresses";
 import { Brand } from "../components/Brand";
 import { ErrorState } from "../components/ErrorState";
 import { ThemeSwitch } from "../components/ThemeSwitch";
@@ -59,9 +59,7 @@ export function SignIn() {
             if (!NAME.test(name)) return;
             localStorage.setItem(REMEMBERED, name);
             // A navigation and no form: the policy's `form-action` would stop at the provider.
-            window.location.assign(
-              `/v1/sign-in/start${query({ organization: name, return_to: safeReturn(search.return_to) })}`,
-            );
+            window.location.assign(signInStart(name, safeReturn(search.return_to)));
           }}
         >
           <FormGroup label="Organization" fieldId="organization" isRequired>

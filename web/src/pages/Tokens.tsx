@@ -7,7 +7,8 @@ import { TextInput } from "@patternfly/react-core/dist/dynamic/components/TextIn
 import { useMutation, useQuery, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { isMissingRoute } from "../api/errors";
-import { pending, type Token } from "../api/pending";
+import { api, unwrap } from "../api/client";
+import type { TokenOut } from "../api/schema";
 import { meQuery, tokensQuery } from "../api/queries";
 import { Ask } from "../components/Ask";
 import { EmptyHint } from "../components/EmptyHint";
@@ -23,10 +24,11 @@ const LIFETIMES = [7, 30, 90];
 
 export function Tokens() {
   const tokens = useQuery(tokensQuery);
-  const [leaving, setLeaving] = useState<Token | null>(null);
+  const [leaving, setLeaving] = useState<TokenOut | null>(null);
   const client = useQueryClient();
   const revoke = useMutation({
-    mutationFn: (token: Token) => pending.revokeToken(token.id),
+    mutationFn: (token: TokenOut) =>
+      unwrap(api.POST("/v1/tokens/{token_id}/revoke", { params: { path: { token_id: token.id } } })),
     onSuccess: async () => {
       setLeaving(null);
       await client.invalidateQueries({ queryKey: tokensQuery.queryKey });
@@ -97,7 +99,7 @@ function CreateToken() {
   const [days, setDays] = useState(30);
   const client = useQueryClient();
   const create = useMutation({
-    mutationFn: () => pending.createToken({ name: name.trim(), lifetime_days: days }),
+    mutationFn: () => unwrap(api.POST("/v1/tokens", { body: { name: name.trim(), lifetime_days: days } })),
     onSuccess: async () => {
       setName("");
       await client.invalidateQueries({ queryKey: tokensQuery.queryKey });
