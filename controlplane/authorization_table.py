@@ -152,11 +152,17 @@ def _status(action: str, rule: Rule, where: str, role: RoleName) -> str:
     )
     if whole.is_allowed or own.is_allowed:
         return "allow"
-    if other.is_allowed and action.startswith("GET ") and "{" not in action:
-        # A list shows what the caller may see, and nothing of this boundary.
+    if other.is_allowed and _names_no_boundary(action):
+        # It is about what the caller may see, and shows nothing of this boundary.
         return "allow"
     # Who may do it somewhere is not told that there is another place.
     return "404" if other.is_allowed else "403"
+
+
+def _names_no_boundary(action: str) -> bool:
+    """Tell whether a route is about the organization as far as the caller sees it."""
+    named = action.replace("/v1/organizations/{name}", "")
+    return "{" not in named and (action.startswith("GET ") or named != action)
 
 
 def _of(is_allowed: bool) -> str:

@@ -23,7 +23,7 @@ from controlplane.core.errors import ConflictError, NotFoundError
 from controlplane.domains.audit import repository
 from controlplane.domains.audit.chains import PLATFORM, Chain, boundary_chain, organization_chain
 from controlplane.domains.audit.repository import EventFilter
-from controlplane.domains.identity import repository as identity
+from controlplane.domains.identity import service as identity
 from controlplane.tables.checkpoints import AuditCheckpoint
 from controlplane.tables.identity import RoleName
 from wire.audit import CheckpointAnchored, CheckpointBatch, SignedCheckpoint
@@ -48,11 +48,10 @@ class ChainState:
 
 def readable_chains(database: Database, ctx: OpContext) -> list[Chain]:
     """Return the chains that the caller may read: platform, organization, then boundaries."""
-    assert ctx.actor.principal_id is not None
     organization_id = ctx.scope.organization_id
     assert organization_id is not None
     with database.transaction(ctx.scope) as session:
-        held = identity.list_roles(session, ctx.actor.principal_id)
+        held = identity.held_roles(session, ctx.actor)
         chains: list[Chain] = []
         if any(r.organization_id is None and r.role in PLATFORM_READERS for r in held):
             chains.append(Chain(PLATFORM))

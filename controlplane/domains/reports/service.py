@@ -18,7 +18,7 @@ from controlplane.core.clock import now
 from controlplane.core.errors import ConflictError, ForbiddenError, InvalidRequestError
 from controlplane.core.ids import new_id
 from controlplane.domains.boundaries.repository import get_boundary
-from controlplane.domains.identity import repository as identity
+from controlplane.domains.identity import service as identity
 from controlplane.domains.reports import repository
 from controlplane.domains.reports.schemas import ReportIn
 from controlplane.tables.identity import RoleName
@@ -63,13 +63,12 @@ def request_report(session: Session, ctx: OpContext, wanted: ReportIn) -> Report
 
 def may_see_whole(session: Session, ctx: OpContext) -> bool:
     """Say whether the caller may see what covers the whole organization."""
-    assert ctx.actor.principal_id is not None
     return any(
         role.organization_id == ctx.scope.organization_id
         and role.boundary_id is None
         and role.role in _WHOLE
         and not role.is_pending_guest
-        for role in identity.list_roles(session, ctx.actor.principal_id)
+        for role in identity.held_roles(session, ctx.actor)
     )
 
 

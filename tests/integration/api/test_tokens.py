@@ -73,6 +73,21 @@ def test_a_token_for_one_boundary_reaches_no_other(acme: PersonOf, client: TestC
     assert [r["boundary_id"] is None for r in narrow.get("/v1/me").json()["roles"]] == [False]
 
 
+def test_a_token_for_one_boundary_reads_no_evidence_of_the_whole(
+    acme: PersonOf, client: TestClient
+) -> None:
+    made = make(acme("max"), organization="acme", boundary="payments")
+    narrow = Person(client, made["token"])
+    whole = {c["name"] for c in acme("max").get("/v1/audit/chains").json()["chains"]}
+    assert {"organization/acme", "boundary/research"} <= whole
+    chains = {c["name"] for c in narrow.get("/v1/audit/chains").json()["chains"]}
+    assert chains == {"boundary/payments"}
+    assert narrow.get("/v1/audit/events?chain=organization/acme").status_code == 404
+    assert acme("max").post("/v1/reports", {"kind": "R1"}).status_code == 202
+    assert narrow.post("/v1/reports", {"kind": "R1"}).status_code == 403
+    assert narrow.get("/v1/reports").json()["reports"] == []
+
+
 def test_a_token_never_has_more_than_its_holder_has_now(acme: PersonOf, client: TestClient) -> None:
     document = organization()
     document["people"]["auditor"].append("ana@acme.test")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from controlplane.app import make_routes
@@ -16,8 +17,14 @@ from tests.integration.authorization.world import Spot
 DESCRIPTION: dict[str, Any] = make_routes().openapi()
 
 
-def concrete(path: str, spot: Spot) -> str:
-    """Fill a path with the names and ids of a boundary; unknown parameters get unknown ids."""
+def concrete(path: str, spot: Spot, method: str = "GET") -> str:
+    """Fill a path with the names and ids of a boundary, and add the query that it needs.
+
+    A parameter that stands for no object gets an id that does not exist, or the first value of its
+    enumeration.
+    """
+    operation = DESCRIPTION["paths"].get(path, {}).get(method.lower(), {})
+    schemas = {p["name"]: p for p in operation.get("parameters", [])}
 
     def value(found: re.Match[str]) -> str:
         name = found[1]
@@ -25,15 +32,23 @@ def concrete(path: str, spot: Spot) -> str:
             return spot.name
         if name == "name":
             return spot.organization
-        return str(spot.objects.get(name) or uuid4())
+        choices = schemas.get(name, {}).get("schema", {}).get("enum")
+        return str(spot.objects.get(name) or (choices[0] if choices else uuid4()))
 
-    return re.sub(r"{(\w+)}", value, path)
+    needed = {
+        name: _example(parameter["schema"], name, spot)
+        for name, parameter in schemas.items()
+        if parameter["in"] == "query" and parameter.get("required")
+    }
+    return re.sub(r"{(\w+)}", value, path) + (f"?{urlencode(needed)}" if needed else "")
 
 
 def body(method: str, path: str, spot: Spot) -> Any:
-    """Return the smallest body that fits the description, or None."""
+    """Return the smallest body that fits the description, or None; bytes where it is not JSON."""
     operation = DESCRIPTION["paths"].get(path, {}).get(method.lower(), {})
     content = operation.get("requestBody", {}).get("content", {})
+    if content and "application/json" not in content:
+        return b"x"
     schema = content.get("application/json", {}).get("schema")
     return None if schema is None else _example(schema, "", spot)
 
@@ -56,8 +71,9 @@ def _example(schema: dict[str, Any], name: str, spot: Spot) -> Any:
 def _of_type(schema: dict[str, Any], name: str, spot: Spot) -> Any:
     kind = schema.get("type")
     if kind == "object":
-        wanted = schema.get("required", [])
         properties = schema.get("properties", {})
+        # A boundary that may be left out is named, so that the request is about one.
+        wanted = [k for k in properties if k in schema.get("required", []) or k == "boundary"]
         return {key: _example(properties.get(key, {}), key, spot) for key in wanted}
     if kind == "array":
         count = schema.get("minItems", 0)

@@ -69,7 +69,7 @@ def test_a_foreign_thing_answers_as_one_that_does_not_exist(
         for hidden in places:
             answers = []
             for spot in (hidden, nowhere(hidden)):
-                path = concrete(row["path"], spot)
+                path = concrete(row["path"], spot, row["method"])
                 sent = body(row["method"], row["path"], spot)
                 answer = world.ask(row["method"], path, token, sent, world.own.organization)
                 answers.append(seen(answer, spot))

@@ -73,6 +73,8 @@ class World:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if organization:
             headers["Ringfence-Organization"] = organization
+        if isinstance(body, bytes):
+            return self.client.request(method, path, headers=headers, content=body)
         return self.client.request(method, path, headers=headers, json=body)
 
 
@@ -163,6 +165,46 @@ def fill(urls: DatabaseUrls, spot: Spot) -> None:
             ).fetchone()
             assert found is not None, table
             spot.objects[parameter] = found[0]
+        spot.objects["service_id"] = _service(connection, spot)
+        spot.objects["report_id"] = _report(connection, spot, somebody[0])
+
+
+def _service(connection: psycopg.Connection[Any], spot: Spot) -> UUID:
+    """Write a service identity of a boundary and return its id."""
+    identifier, principal = new_id(), new_id()
+    connection.execute(
+        "INSERT INTO principal (id, issuer, subject, kind, display, organization_id)"
+        " VALUES (%s, 'ringfence', %s, 'service', 'robot', %s)",
+        (principal, f"service/{identifier}", spot.organization_id),
+    )
+    connection.execute(
+        "INSERT INTO service_identity (organization_id, id, principal_id, boundary_id, name,"
+        " purpose) VALUES (%s, %s, %s, %s, %s, 'test')",
+        (spot.organization_id, identifier, principal, spot.boundary_id, f"robot-{spot.name}"),
+    )
+    return identifier
+
+
+def _report(connection: psycopg.Connection[Any], spot: Spot, somebody: UUID) -> UUID:
+    """Write a finished report on a boundary, without rows, and return its id."""
+    identifier, covers = new_id(), [spot.boundary_id]
+    connection.execute(
+        "INSERT INTO report (organization_id, id, boundary_id, covers, kind, parameters, state,"
+        " requested_by, finished_at, row_count, findings, root)"
+        " VALUES (%s, %s, %s, %s, 'R1', '{}', 'ready', %s, now(), 0, 0, 'sha256:x')",
+        (spot.organization_id, identifier, spot.boundary_id, covers, somebody),
+    )
+    connection.execute(
+        "INSERT INTO report_file (organization_id, report_id, format, covers, digest, size_bytes)"
+        " VALUES (%s, %s, 'json', %s, 'sha256:x', 2)",
+        (spot.organization_id, identifier, covers),
+    )
+    connection.execute(
+        "INSERT INTO report_piece (organization_id, report_id, format, position, covers, data)"
+        " VALUES (%s, %s, 'json', 0, %s, '{}')",
+        (spot.organization_id, identifier, covers),
+    )
+    return identifier
 
 
 def caller(urls: DatabaseUrls, role: str, where: str, own: Spot, other: Spot, foreign: Spot) -> str:
