@@ -30,12 +30,13 @@ down:  ## stop the sandbox; its data stays
 ##@ Develop
 
 test: prepare browser  ## run all tests
-	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e"
+	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e and not console"
+	$(PY) -m pytest tests -m "console"
 	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests -m "cluster and not e2e"
 	$(PY) -m pytest tests -m "e2e"
 
 test-fast: prepare  ## run the tests that need no cluster
-	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e and not slow"
+	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e and not console and not slow"
 
 check: prepare  ## formatter, linter, types, import contract, budgets, generated files
 	$(VENV)/bin/ruff format --check .
@@ -49,6 +50,7 @@ check: prepare  ## formatter, linter, types, import contract, budgets, generated
 	$(PY) -m controlplane.audit_reference --check
 	$(PY) -m gateway.reference --check
 	$(PY) -m ringfence.cli.reference --check
+	npm run --prefix web --silent generate:check
 	$(PY) -m pytest -q tests/architecture
 
 format:  ## format and fix what the linter can fix
@@ -63,6 +65,7 @@ generate: prepare  ## write the generated files: CRDs, OpenAPI, who may call wha
 	$(PY) -m controlplane.audit_reference --write
 	$(PY) -m gateway.reference
 	$(PY) -m ringfence.cli.reference --write
+	npm run --prefix web --silent generate
 
 lock: environment  ## resolve requirements/*.lock anew, one per process, with hashes
 	for name in $(PROCESSES); do \
