@@ -57,7 +57,7 @@ format:  ## format and fix what the linter can fix
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-generate: prepare  ## write the generated files: CRDs, OpenAPI, who may call what
+generate: prepare  ## write the generated files: CRDs, API, who may call what, references
 	$(PY) -m wire.crd --write
 	$(PY) -m controlplane.openapi --write
 	npm run --prefix web --silent generate

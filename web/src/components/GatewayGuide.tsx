@@ -178,7 +178,7 @@ function Example({ url, model }: { url: string | null; model: string | undefined
 
 from openai import OpenAI
 
-client = OpenAI(base_url="${url}", api_key=Path("key").read_text().strip())
+client = OpenAI(base_url="${url}/v1", api_key=Path("key").read_text().strip())
 answer = client.chat.completions.create(
     model="${model}",
     messages=[{"role": "user", "content": "write a test for settle()"}],
