@@ -600,6 +600,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/break-glass/close": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Break Glass Close
+         * @description End an open break-glass session before its time.
+         */
+        post: operations["break_glass_close"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/break-glass/open": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Break Glass Open
+         * @description Open the sealed administrator for 30 minutes; every organization is told.
+         */
+        post: operations["break_glass_open"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/connections/{connection_id}/template": {
         parameters: {
             query?: never;
@@ -1362,6 +1402,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Status Show
+         * @description Show staff what is out of the ordinary.
+         */
+        get: operations["status_show"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tokens": {
         parameters: {
             query?: never;
@@ -1756,6 +1816,48 @@ export interface components {
             target: {
                 [key: string]: unknown;
             };
+        };
+        /**
+         * BreakGlassIn
+         * @description The sealed secret, why it is used, and who answers for it beside whoever holds it.
+         */
+        BreakGlassIn: {
+            /** Reason */
+            reason: string;
+            /** Second Person */
+            second_person: string;
+            /** Secret */
+            secret: string;
+        };
+        /**
+         * BreakGlassOut
+         * @description Whether the break-glass administrator is open now, and by whom and why.
+         */
+        BreakGlassOut: {
+            by: components["schemas"]["PersonOut"] | null;
+            /** Ends At */
+            ends_at: string | null;
+            /** Open */
+            open: boolean;
+            /** Reason */
+            reason: string | null;
+            /** Sealed */
+            sealed: boolean;
+            /** Since */
+            since: string | null;
+        };
+        /**
+         * BreakGlassSessionOut
+         * @description The open session; the only answer that ever has its token.
+         */
+        BreakGlassSessionOut: {
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+            /** Token */
+            token: string;
         };
         /**
          * By
@@ -2520,6 +2622,8 @@ export interface components {
          * @description Who the caller is.
          */
         MeOut: {
+            /** Break Glass Open */
+            break_glass_open: boolean;
             /** Display */
             display: string;
             /**
@@ -3165,6 +3269,13 @@ export interface components {
             live_grant: components["schemas"]["LiveGrantOut"] | null;
         };
         /**
+         * StatusOut
+         * @description What staff should know of the control plane itself.
+         */
+        StatusOut: {
+            break_glass: components["schemas"]["BreakGlassOut"];
+        };
+        /**
          * StepOut
          * @description One step; seconds are those of the clock, `elapsed_seconds` is None before it starts.
          */
@@ -3588,6 +3699,9 @@ export type BlueprintOut = components['schemas']['BlueprintOut'];
 export type BlueprintsOut = components['schemas']['BlueprintsOut'];
 export type BoundariesOut = components['schemas']['BoundariesOut'];
 export type BoundaryOut = components['schemas']['BoundaryOut'];
+export type BreakGlassIn = components['schemas']['BreakGlassIn'];
+export type BreakGlassOut = components['schemas']['BreakGlassOut'];
+export type BreakGlassSessionOut = components['schemas']['BreakGlassSessionOut'];
 export type By = components['schemas']['By'];
 export type CheckpointSummaryOut = components['schemas']['CheckpointSummaryOut'];
 export type Component = components['schemas']['Component'];
@@ -3662,6 +3776,7 @@ export type SignOutOut = components['schemas']['SignOutOut'];
 export type SplitRow = components['schemas']['SplitRow'];
 export type StackSpec = components['schemas']['StackSpec'];
 export type StandingOut = components['schemas']['StandingOut'];
+export type StatusOut = components['schemas']['StatusOut'];
 export type StepOut = components['schemas']['StepOut'];
 export type TemplateOut = components['schemas']['TemplateOut'];
 export type TokenCreatedOut = components['schemas']['TokenCreatedOut'];
@@ -4748,6 +4863,66 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UsageSummaryOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    break_glass_close: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    break_glass_open: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BreakGlassIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BreakGlassSessionOut"];
                 };
             };
             /** @description An error */
@@ -6075,6 +6250,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SignOutOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    status_show: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatusOut"];
                 };
             };
             /** @description An error */

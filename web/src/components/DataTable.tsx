@@ -31,6 +31,7 @@ export function DataTable<T>({ label, rows, columns, rowId, initialSort = [] }: 
   });
   const headers = table.getFlatHeaders();
   return (
+    <div className="rf-scroll">
     <Table aria-label={label} variant="compact" gridBreakPoint="grid-md" className="rf-table">
       <Thead>
         <Tr>
@@ -68,5 +69,6 @@ export function DataTable<T>({ label, rows, columns, rowId, initialSort = [] }: 
         ))}
       </Tbody>
     </Table>
+    </div>
   );
 }

@@ -19,7 +19,8 @@ const COLUMNS = [
     header: "Person",
     cell: ({ row: { original: p } }) => (
       <>
-        <span className="rf-strong">{p.display}</span> <span className="rf-muted">{p.subject}</span>
+        <span className="rf-strong">{p.display}</span>{" "}
+        {p.display !== p.subject && <span className="rf-muted">{p.subject}</span>}
       </>
     ),
   }),
