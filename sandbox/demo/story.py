@@ -26,6 +26,7 @@ from sandbox.demo.result import DemoResult, Use
 from sandbox.demo.scene import DemoError, Scene, require
 from sandbox.demo.screen import OK, Screen
 from sandbox.home import Home, write_private
+from sandbox.identity_provider.settings import PASSWORD
 from sandbox.people import PEOPLE
 from wire.certificate import CertificateFile
 
@@ -35,6 +36,8 @@ PROMPT = "Write a function that checks a record."
 GRANT_HOURS = 2
 SLOW_STEPS = ("foundation", "cluster", "stack", "ready")
 """The steps of the critical path that a person waits for."""
+SIGN_IN_AS = 6
+"""So many of the people are shown at the end: one per role."""
 WRONG_PIN = "SHA256:" + "A" * 43
 
 
@@ -379,8 +382,12 @@ class Story:
             f"Both boundaries installed in {result.wall_seconds:.0f} s "
             f"(simulated at scale 1: about {simulated:.0f} min)."
         )
-        self._screen.heading("  API", result.console_url)
-        self._screen.heading("  act as", " · ".join(f"--as {p.subject}" for p in PEOPLE[:4]) + " …")
+        self._screen.heading("  console", f"{result.console_url}   organization acme, sign in as:")
+        for person in PEOPLE[:SIGN_IN_AS]:
+            where = person.boundary or "the organization"
+            self._screen.heading("", f"  {person.subject:<14} {person.role} of {where}")
+        self._screen.heading("", f"  password in {self._home.secrets / PASSWORD}")
+        self._screen.heading("  act as", f"{command} … --as {PEOPLE[0].subject}")
         self._screen.heading("  a request", f'{command} chat {first.name} "{PROMPT}"')
         self._screen.heading("  again", f"{command} run watch {first.run_id}")
         self._screen.heading("  stop", f"{command} down    erase everything: {command} reset")

@@ -20,6 +20,7 @@ import pytest
 from proof.certificates import CertificateError, verify_certificate
 from sandbox.demo.result import BoundaryResult, DemoResult
 from tests.architecture.sources import ROOT
+from tests.e2e.console_walk import FIRST_PAGES
 from tests.e2e.secrets import known_secrets, traces_of
 from wire.certificate import CertificateFile
 
@@ -29,10 +30,13 @@ SCRIPT = """
 ip link set lo up
 "$1" -m sandbox.demo --output "$2" >"$2/screen.txt" 2>&1
 echo $? >"$2/code"
-"$1" -c 'from tests.e2e.secrets import record_processes; record_processes()' "$2/processes.json"
+"$1" -c 'from tests.e2e.console_walk import FIRST_PAGES
+from tests.e2e.secrets import record_processes; record_processes()' "$2/processes.json"
 "$1" -m ringfence.cli.main status --json >"$2/status.json"
+"$1" -m tests.e2e.console_walk "$RINGFENCE_HOME" "$2" >"$2/console.txt" 2>&1
 "$1" -m ringfence.cli.main down
-"$1" -c 'from tests.e2e.secrets import record_processes; record_processes()' "$2/left.json"
+"$1" -c 'from tests.e2e.console_walk import FIRST_PAGES
+from tests.e2e.secrets import record_processes; record_processes()' "$2/left.json"
 """
 
 
@@ -131,6 +135,26 @@ def test_no_secret_is_in_a_log_an_argument_an_environment_or_an_answer(played: P
     processes = json.loads((played.output / "processes.json").read_text())
     assert len(processes) >= 15
     assert traces_of(secrets, played.home, played.output, processes) == []
+
+
+@pytest.mark.parametrize("subject", FIRST_PAGES)
+def test_each_person_signs_in_to_a_useful_first_page(played: Played, subject: str) -> None:
+    document = played.output / "console.json"
+    assert document.exists(), (played.output / "console.txt").read_text()[-3000:]
+    found = json.loads(document.read_text())[subject]
+    assert found["path"] == found["expected"]
+    assert len(found["text"]) > 100
+    assert found["signed_out"]
+    # The console's own host and the sandbox's identity provider, and nobody else.
+    assert set(found["hosts"]) <= {"127.0.0.1", "127.0.0.2"}
+    assert (played.output / f"console-{subject.partition('@')[0]}.png").stat().st_size > 10_000
+
+
+def test_the_administrator_of_one_boundary_is_shown_nothing_of_another(played: Played) -> None:
+    found = json.loads((played.output / "console.json").read_text())
+    assert "research" in found["max@acme.test"]["text"].lower()
+    for subject in ("bea@acme.test", "pia@acme.test"):
+        assert "research" not in found[subject]["text"].lower()
 
 
 def test_stopping_the_sandbox_leaves_no_process(played: Played) -> None:

@@ -18,20 +18,18 @@ def main() -> int:
     `printed.json` beside it lists (row, page), counted from 1, for every row that is printed.
     """
     folder, timestamp = Path(sys.argv[1]), int(sys.argv[2])
-    source = str(folder / "report.typ")
     try:
-        typst.compile(
-            source,
+        # One compiler for both: the second use finds the layout of the first.
+        compiler = typst.Compiler(
+            str(folder / "report.typ"), root=str(folder), ignore_system_fonts=True
+        )
+        compiler.compile(
             output=str(folder / "report.pdf"),
-            root=str(folder),
-            ignore_system_fonts=True,
             format="pdf",
             pdf_standards="a-3b",
             timestamp=timestamp,
         )
-        printed = typst.query(
-            source, "<printed-row>", field="value", root=str(folder), ignore_system_fonts=True
-        )
+        printed = compiler.query("<printed-rows>", field="value", one=True)
         (folder / "printed.json").write_text(printed)
     except typst.TypstError as error:
         print(error.message, file=sys.stderr)

@@ -21,8 +21,8 @@ from proof.pdf_parts import PdfParts
 from wire.report import PrintedPage, ReportStatement
 
 TEMPLATE = Path(__file__).parent / "report.typ"
-MOST_ROWS_PRINTED = 500
-"""About sixty pages. A longer report prints its first rows and says so; the attachments have all of
+MOST_ROWS_PRINTED = 300
+"""About forty pages. A longer report prints its first rows and says so; the attachments have all of
 them."""
 LONGEST_SECONDS = 180
 """The longest document takes some seconds."""

@@ -120,12 +120,12 @@ def _require_few_failures(database: Database, address: str) -> None:
 
 def close(session: Session, ctx: OpContext) -> None:
     """End an open session before its time. Raises: ConflictError when none is open."""
-    held = service.held_roles(session, ctx.actor)
-    if not any(r.role == RoleName.PLATFORM_ADMIN and r.organization_id is None for r in held):
-        raise ForbiddenError("only a platform-admin of the platform ends a break-glass session")
     found = state(session)
     if found.token_id is None:
         raise ConflictError("no break-glass session is open")
+    held = service.held_roles(session, ctx.actor)
+    if not any(r.role == RoleName.PLATFORM_ADMIN and r.organization_id is None for r in held):
+        raise ForbiddenError("only a platform-admin of the platform ends a break-glass session")
     revoke_tokens(session, [found.token_id], ctx.actor.principal_id)
     _record_everywhere(session, ctx, "break-glass.closed")
 

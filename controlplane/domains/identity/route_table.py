@@ -67,7 +67,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/sign-in/providers/{organization}"): PUBLIC,
     ("POST", "/v1/sign-in/exchange"): PUBLIC,  # proves an ID token in its body
     ("POST", "/v1/sign-out"): AUTHENTICATED,
-    ("GET", "/v1/status"): AUTHENTICATED,  # for staff, which the service checks
+    ("GET", "/v1/status"): AUTHENTICATED,  # by whom and why only for staff
     ("POST", "/v1/break-glass/open"): PUBLIC,  # proves the sealed secret in its body
     ("POST", "/v1/break-glass/close"): AUTHENTICATED,
     ("GET", "/v1/tokens"): AUTHENTICATED,

@@ -7,6 +7,7 @@ reason. Pure, so that each case is a line of a table in the tests.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -68,6 +69,16 @@ class BoundaryCase:
                 found[ours.id] = free.pop(best.request_id)
         return found
 
+    def files_by_hour(self) -> Counter[datetime]:
+        """Return how many files the extract has for each hour; an empty file counts by its name."""
+        found: Counter[datetime] = Counter()
+        for file in self.files:
+            hour = hour_of(file.first_event_at or file.delivered_at)
+            while hour <= (file.last_event_at or file.delivered_at):
+                found[hour] += 1
+                hour += HOUR
+        return found
+
 
 def _is_near(ours: VendorSession, theirs: TheirSession) -> bool:
     return (ours.role_arn, ours.session_name, ours.source_identity) == (
@@ -79,38 +90,50 @@ def _is_near(ours: VendorSession, theirs: TheirSession) -> bool:
 
 def coverage_of(case: BoundaryCase, moments: Moments) -> Iterator[HourCoverage]:
     """Yield every hour of the span with what the extract holds for it."""
-    hour = moments.start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    opened = [ours.asked_at for ours in case.ours if ours.outcome == "opened"]
+    files = case.files_by_hour()
+    events = Counter(map(hour_of, case.trail.times))
+    opened = Counter(hour_of(ours.asked_at) for ours in case.ours if ours.outcome == "opened")
+    hour = hour_of(moments.start)
     while hour < moments.end:
-        files = [file for file in case.files if _touches(file, hour)]
         yield HourCoverage(
             boundary=case.boundary,
             hour=hour,
-            files=len(files),
-            events=sum(hour <= at < hour + HOUR for at in case.trail.times),
-            sessions=sum(hour <= at < hour + HOUR for at in opened),
+            files=files[hour],
+            events=events[hour],
+            sessions=opened[hour],
         )
         hour += HOUR
 
 
-def _touches(file: TrailFile, hour: datetime) -> bool:
-    if file.first_event_at is None or file.last_event_at is None:
-        return hour <= file.delivered_at < hour + HOUR
-    return file.first_event_at < hour + HOUR and file.last_event_at >= hour
+def hour_of(moment: datetime) -> datetime:
+    """Return the beginning of the hour that a moment is in."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def case_rows(case: BoundaryCase) -> Iterator[Row]:
     """Yield every line of one boundary."""
     found = case.matches()
+    covered = case.files_by_hour()
     known_keys = {theirs.access_key for theirs in found.values() if theirs.access_key}
+    by_names: dict[tuple[str, str, str], list[VendorSession]] = {}
     for ours in case.ours:
-        yield _our_row(case, ours, found.get(ours.id))
+        names = (ours.role_arn, ours.session_name, ours.source_identity)
+        by_names.setdefault(names, []).append(ours)
+        has_files = covered[hour_of(ours.asked_at)] > 0
+        yield _our_row(case, ours, found.get(ours.id), has_files=has_files)
     used = {theirs.request_id for theirs in found.values()}
     for theirs in case.trail.sessions.values():
         if theirs.request_id not in used:
             yield _their_row(case, theirs)
     for call in case.trail.calls.values():
-        yield _call_row(case, call, known_keys)
+        mine = by_names.get((call.role_arn, call.session_name, call.source_identity), [])
+        is_known = call.access_key in known_keys or any(_holds(ours, call) for ours in mine)
+        yield _call_row(case, call, is_known=is_known)
+    yield from _agent_rows(case)
+
+
+def _agent_rows(case: BoundaryCase) -> Iterator[Row]:
+    """Yield what went through the agent, which CloudTrail cannot show."""
     for bundle in case.bundles:
         yield _row(
             case,
@@ -154,8 +177,10 @@ def _under(case: BoundaryCase, role_arn: str) -> Row:
     }
 
 
-def _our_row(case: BoundaryCase, ours: VendorSession, theirs: TheirSession | None) -> Row:
-    match, why = _judge(case, ours, theirs)
+def _our_row(
+    case: BoundaryCase, ours: VendorSession, theirs: TheirSession | None, *, has_files: bool
+) -> Row:
+    match, why = _judge(ours, theirs, has_files=has_files)
     opened = ours.outcome == "opened" or theirs is not None
     closed = ours.expires_at or (ours.asked_at + SESSION_LIFE if opened else None)
     return _row(
@@ -180,15 +205,15 @@ def _our_row(case: BoundaryCase, ours: VendorSession, theirs: TheirSession | Non
     )
 
 
-def _judge(case: BoundaryCase, ours: VendorSession, theirs: TheirSession | None) -> tuple[str, str]:
+def _judge(ours: VendorSession, theirs: TheirSession | None, *, has_files: bool) -> tuple[str, str]:
+    """Return the match status of a session of ours; `has_files`: the extract has its hour."""
     if theirs is not None and ours.outcome == "denied":
         return ONLY_THEIRS, "we recorded a denial and the trail shows a session"
     if theirs is not None:
         return MATCHED, ""
     if ours.outcome == "denied":
         return ONLY_OURS, DENIED_REASON
-    hour = ours.asked_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    if not any(_touches(file, hour) for file in case.files):
+    if not has_files:
         return NOT_COMPARED, "the extract has no file for this hour"
     if ours.outcome == "unknown":
         return ONLY_OURS, "our process ended before AWS answered, and the trail shows no session"
@@ -217,8 +242,7 @@ def _their_row(case: BoundaryCase, theirs: TheirSession) -> Row:
     )
 
 
-def _call_row(case: BoundaryCase, call: Call, known_keys: set[str]) -> Row:
-    is_known = call.access_key in known_keys or any(_holds(ours, call) for ours in case.ours)
+def _call_row(case: BoundaryCase, call: Call, *, is_known: bool) -> Row:
     return _row(
         case,
         person=call.source_identity or "(no source identity)",
@@ -239,14 +263,9 @@ def _call_row(case: BoundaryCase, call: Call, known_keys: set[str]) -> Row:
 
 
 def _holds(ours: VendorSession, call: Call) -> bool:
-    """Say whether a call fits into one of our sessions, where its opening is not in the extract."""
+    """Say whether a call fits into a session of ours whose opening is not in the extract."""
     end = (ours.expires_at or ours.asked_at + SESSION_LIFE) + NEAR
-    return (
-        ours.outcome != "denied"
-        and (ours.role_arn, ours.session_name, ours.source_identity)
-        == (call.role_arn, call.session_name, call.source_identity)
-        and ours.asked_at - NEAR <= call.at <= end
-    )
+    return ours.outcome != "denied" and ours.asked_at - NEAR <= call.at <= end
 
 
 def _utc(moment: datetime) -> str:

@@ -118,13 +118,12 @@ def generate_report(db: Database, maker: Maker, *, report_id: str) -> None:
         folder = Path(name)
         try:
             statement = _read(db, maker, scope, identifier, folder)
+            if statement is not None:
+                _keep(db, maker, context, statement, folder)
         except RingfenceError as error:
             if error.retryable:
                 raise
             _fail(db, context, identifier, error.public_message)
-            return
-        if statement is not None:
-            _keep(db, maker, context, statement, folder)
 
 
 def _read(

@@ -255,7 +255,8 @@ def _independent(session: Session, case: BoundaryCase, moments: Moments) -> int:
             and needle in json.dumps(record.get("requestParameters", {}))
         ):
             opened.add(record.get("requestID", ""))
-    guessed = sum(one.outcome == "unknown" and one.id in case.matches() for one in case.ours)
+    matched = case.matches()
+    guessed = sum(one.outcome == "unknown" and one.id in matched for one in case.ours)
     return int(ours) + len(opened - known) - guessed + len(called)
 
 

@@ -19,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controlplane.adapters.typesetting.report import TypstTypesetter
+from controlplane.core.errors import InternalError
 from controlplane.core.ids import new_id
 from proof.canonical import bytes_digest
 from proof.keys import fingerprint
@@ -279,6 +280,25 @@ def test_making_a_report_twice_keeps_the_first_result(acme: PersonOf, reporting:
     first = reporting.files(acme("omar"), report)
     reporting.work(report["id"])
     assert reporting.files(acme("omar"), report) == first
+
+
+class NoPaper:
+    """A typesetter that cannot print."""
+
+    def typeset(self, statement: ReportStatement, folder: Path, *, signed_by: str) -> Any:
+        raise InternalError("the report's printed form could not be made")
+
+
+def test_a_report_that_cannot_be_printed_fails_with_its_reason_and_keeps_nothing(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls
+) -> None:
+    broken = Reporting(database, replace(reporting.maker, typesetter=NoPaper()))
+    report = broken.make(acme("omar"), {"kind": "R1"})
+    assert report["state"] == "failed"
+    assert report["error"] == "the report's printed form could not be made"
+    assert report["files"] == []
+    answer = acme("omar").get(f"/v1/reports/{report['id']}/files/json")
+    assert answer.json()["error"]["code"] == "report-failed"
 
 
 def test_files_of_an_unfinished_report_are_refused_with_what_to_do(acme: PersonOf) -> None:

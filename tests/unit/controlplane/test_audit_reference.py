@@ -18,7 +18,7 @@ def written_in_sources() -> set[str]:
     for path in product_sources():
         name = name_of(path)
         if name.startswith("controlplane/") and name not in TABLES:
-            found |= set(re.findall(r'"([a-z-]+\.[a-z-]+)"', path.read_text()))
+            found |= set(re.findall(r'"([a-z-]+(?:\.[a-z-]+)?)"', path.read_text()))
     return found & set(CODES)
 
 
