@@ -1411,7 +1411,7 @@ export interface paths {
         };
         /**
          * Status Show
-         * @description Show staff what is out of the ordinary.
+         * @description Show what is out of the ordinary; by whom and why is for staff only.
          */
         get: operations["status_show"];
         put?: never;
