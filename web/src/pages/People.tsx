@@ -46,7 +46,7 @@ const COLUMNS = [
   }),
   column.accessor((p) => p.groups.join(", "), { id: "groups", header: "Groups", cell: ({ getValue }) => getValue() || "–" }),
   column.accessor("source", { header: "Known from" }),
-  column.accessor("status", { header: "Status", cell: ({ getValue }) => <StateLabel state={getValue()} /> }),
+  column.accessor("status", { header: "Status", cell: ({ getValue }) => <StateLabel state={getValue() === "active" ? "enabled" : getValue()} /> }),
 ];
 
 export function People() {
