@@ -36,7 +36,15 @@ interface SignInSearch {
 
 const text = (value: unknown) => (typeof value === "string" && value ? value : undefined);
 
-const rootRoute = createRootRouteWithContext<Context>()({ component: Outlet });
+const rootRoute = createRootRouteWithContext<Context>()({
+  component: Outlet,
+  // Outside the frame, so it brings the page's own landmark.
+  notFoundComponent: () => (
+    <main>
+      <NotFound />
+    </main>
+  ),
+});
 
 const signInRoute = createRoute({
   getParentRoute: () => rootRoute,

@@ -76,6 +76,7 @@ def test_a_plan_waits_with_its_counts_its_digest_and_the_end_of_the_access(
 def test_whoever_may_not_decide_is_told_why(acme: PersonOf, database: DatabaseUrls) -> None:
     request(acme)
     assert [(i["may_decide"], i["why_not"]) for i in pending(acme, "omar")] == [(False, "role")]
+    assert [(i["may_decide"], i["why_not"]) for i in pending(acme, "sam")] == [(False, "four-eyes")]
     with psycopg.connect(database.admin) as connection:
         connection.execute(
             "INSERT INTO role_assignment (organization_id, id, principal_id, role, valid_from,"

@@ -28,8 +28,14 @@ function statement(key: string, raw: Json): Statement {
     key,
     sid: String(raw.Sid ?? key),
     effect: String(raw.Effect ?? "Allow"),
-    actions: list(raw.Action).map(plain),
-    resources: list(raw.Resource).map(plain),
+    actions: [
+      ...list(raw.Action).map(plain),
+      ...list(raw.NotAction).map((action) => `all but ${plain(action)}`),
+    ],
+    resources: [
+      ...list(raw.Resource).map(plain),
+      ...list(raw.NotResource).map((resource) => `all but ${plain(resource)}`),
+    ],
     conditions: Object.entries((raw.Condition ?? {}) as Record<string, Json>).flatMap(
       ([operator, tests]) =>
         Object.entries(tests).map(([name, value]) => `${operator}: ${name} = ${list(value).map(plain).join(", ")}`),

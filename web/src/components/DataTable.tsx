@@ -31,42 +31,44 @@ export function DataTable<T>({ label, rows, columns, rowId, initialSort = [] }: 
   });
   const headers = table.getFlatHeaders();
   return (
-    <Table aria-label={label} variant="compact" gridBreakPoint="grid-md" className="rf-table">
-      <Thead>
-        <Tr>
-          {headers.map((header, index) => (
-            <Th
-              key={header.id}
-              modifier="nowrap"
-              sort={
-                header.column.getCanSort()
-                  ? {
-                      columnIndex: index,
-                      sortBy: {
-                        index: headers.findIndex((h) => h.column.getIsSorted() !== false),
-                        direction: header.column.getIsSorted() || "asc",
-                      },
-                      onSort: () => header.column.toggleSorting(),
-                    }
-                  : undefined
-              }
-            >
-              {flexRender(header.column.columnDef.header, header.getContext())}
-            </Th>
-          ))}
-        </Tr>
-      </Thead>
-      <Tbody>
-        {table.getRowModel().rows.map((row) => (
-          <Tr key={row.id}>
-            {row.getVisibleCells().map((cell) => (
-              <Td key={cell.id} dataLabel={String(cell.column.columnDef.header ?? "")}>
-                {flexRender(cell.column.columnDef.cell, cell.getContext())}
-              </Td>
+    <div className="rf-scroll">
+      <Table aria-label={label} variant="compact" gridBreakPoint="grid-md" className="rf-table">
+        <Thead>
+          <Tr>
+            {headers.map((header, index) => (
+              <Th
+                key={header.id}
+                modifier="nowrap"
+                sort={
+                  header.column.getCanSort()
+                    ? {
+                        columnIndex: index,
+                        sortBy: {
+                          index: headers.findIndex((h) => h.column.getIsSorted() !== false),
+                          direction: header.column.getIsSorted() || "asc",
+                        },
+                        onSort: () => header.column.toggleSorting(),
+                      }
+                    : undefined
+                }
+              >
+                {flexRender(header.column.columnDef.header, header.getContext())}
+              </Th>
             ))}
           </Tr>
-        ))}
-      </Tbody>
-    </Table>
+        </Thead>
+        <Tbody>
+          {table.getRowModel().rows.map((row) => (
+            <Tr key={row.id}>
+              {row.getVisibleCells().map((cell) => (
+                <Td key={cell.id} dataLabel={String(cell.column.columnDef.header ?? "")}>
+                  {flexRender(cell.column.columnDef.cell, cell.getContext())}
+                </Td>
+              ))}
+            </Tr>
+          ))}
+        </Tbody>
+      </Table>
+    </div>
   );
 }

@@ -54,7 +54,8 @@ function Compared({ digest, shown, grants }: { digest: string | null; shown: str
 
 function Statements({ statements }: { statements: Statement[] }) {
   const [wanted, setWanted] = useState("");
-  const actions = statements.reduce((n, s) => n + s.actions.length, 0);
+  const allowing = statements.filter((s) => s.effect === "Allow");
+  const actions = allowing.reduce((n, s) => n + s.actions.length, 0);
   const needle = wanted.trim().toLowerCase();
   const shown = needle
     ? statements.filter((s) => [s.sid, ...s.actions, ...s.resources].some((t) => t.toLowerCase().includes(needle)))
@@ -63,8 +64,8 @@ function Statements({ statements }: { statements: Statement[] }) {
     <>
       <div className="rf-row">
         <p>
-          <strong>{actions}</strong> actions in {statements.length} statements, all ending with the
-          grant.
+          <strong>{actions}</strong> actions allowed by {allowing.length} statements, all ending with
+          the grant; {statements.length - allowing.length} statements deny.
         </p>
         <span className="rf-grow" />
         <input

@@ -42,8 +42,10 @@ export function RunClock({ run, asOf, connection }: { run: RunOut; asOf: number;
       </div>
       <div>
         <dt>This page</dt>
-        <dd className={`rf-link rf-link-${connection}`} role="status">
-          {LINKS[connection]}
+        <dd>
+          <span className={`rf-link rf-link-${connection}`} role="status">
+            {LINKS[connection]}
+          </span>
         </dd>
       </div>
     </dl>

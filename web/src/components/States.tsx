@@ -30,11 +30,14 @@ const TONES: Record<string, Tone> = {
   unwinding: "attention", unwound: "bad", succeeded: "good", failed: "bad", cancelled: "quiet",
   // connections
   unverified: "quiet", unsafe: "bad",
+  // people: their `active` is not that of an open grant, so a page says `enabled`
+  enabled: "good", disabled: "quiet", "guest-pending": "attention",
+  // keys
+  valid: "good",
   // reports
   ready: "good", done: "good",
 };
 
-/** People: `active` of a person is not the `active` of an open grant, so it is said otherwise. */
 const WORDS: Record<string, string> = {
   none: "no drift",
   "awaiting-approval": "awaiting approval",

@@ -70,7 +70,7 @@ function facts(item: PendingOut): [string, React.ReactNode][] {
         </Link>
       ),
     ],
-    ["Asked by", item.requested_by && `${item.requested_by.display} (${item.requested_by.subject})`],
+    ["Asked by", item.requested_by && named(item.requested_by)],
     ["Asked", <Ago key="asked" at={item.requested_at} />],
     ["Reason", item.reason],
     ["Ticket", item.ticket],
@@ -88,6 +88,10 @@ function facts(item: PendingOut): [string, React.ReactNode][] {
       item.digest && <Digest key="digest" value={item.digest} />,
     ],
   ];
+}
+
+function named({ display, subject }: { display: string; subject: string }): string {
+  return display === subject ? subject : `${display} (${subject})`;
 }
 
 function FourEyes({ item }: { item: PendingOut }) {

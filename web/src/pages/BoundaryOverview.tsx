@@ -46,13 +46,11 @@ export function BoundaryOverview() {
               ))
             )}
           </Panel>
-          <Grants boundary={boundary} />
-        </div>
-        <div>
           <LiveAccess boundary={boundary} />
-          <Connection name={name} agentSeenAt={agent_seen_at} />
         </div>
+        <Connection name={name} agentSeenAt={agent_seen_at} />
       </div>
+      <Grants boundary={boundary} />
     </>
   );
 }

@@ -48,29 +48,29 @@ function Operations({ boundaries }: { boundaries: BoundaryOut[] }) {
         <BoundaryTable boundaries={boundaries} />
       </Panel>
       <div className="rf-columns">
-      <Panel title="Next step">
-        {todo.length > 0 ? (
-          todo.map((b) => <NextStepCard key={b.id} boundary={b} withName />)
-        ) : (
-          <EmptyHint title="Every boundary is installed.">Nothing to do here.</EmptyHint>
-        )}
-      </Panel>
-      <div>
-        <WaitingPanel />
-        <Panel title="Live access">
-          {open.length === 0 ? (
-            <EmptyHint title="No access is open or asked for.">
-              Nobody of ours can reach any account now.
-            </EmptyHint>
+        <Panel title="Next step">
+          {todo.length > 0 ? (
+            todo.map((b) => <NextStepCard key={b.id} boundary={b} withName />)
           ) : (
-            <ul className="rf-list">
-              {open.map((b) => (
-                <LiveGrant key={b.id} boundary={b} />
-              ))}
-            </ul>
+            <EmptyHint title="Every boundary is installed.">Nothing to do here.</EmptyHint>
           )}
         </Panel>
-      </div>
+        <div>
+          <WaitingPanel />
+          <Panel title="Live access">
+            {open.length === 0 ? (
+              <EmptyHint title="No access is open or asked for.">
+                Nobody of ours can reach any account now.
+              </EmptyHint>
+            ) : (
+              <ul className="rf-list">
+                {open.map((b) => (
+                  <LiveGrant key={b.id} boundary={b} />
+                ))}
+              </ul>
+            )}
+          </Panel>
+        </div>
       </div>
     </>
   );

@@ -88,6 +88,7 @@ function RunPage({ install, boundary, runId, view, about, trail }: RunPageProps)
                 params={{ installId: install.id }}
                 search={{ run: runId === install.run_ids[0] ? undefined : runId, view: key === "timeline" ? undefined : key }}
                 activeOptions={{ exact: true, explicitUndefined: true }}
+                aria-current={view === key ? "page" : undefined}
                 resetScroll={false}
               >
                 {label}

@@ -98,7 +98,7 @@ function ModelLine({ model, verified, groups }: { model: ModelOut; verified: str
   return (
     <div className="rf-model">
       <span className="rf-strong">{model.name}</span>
-      <span className="rf-muted">{model.version}</span>
+      {!model.digest.includes(model.version) && <span className="rf-muted">{model.version}</span>}
       <StateLabel state={model.kind} />
       <Digest value={model.digest} label={`digest of ${model.name}`} />
       <span className="rf-muted">

@@ -19,7 +19,8 @@ const COLUMNS = [
     header: "Person",
     cell: ({ row: { original: p } }) => (
       <>
-        <span className="rf-strong">{p.display}</span> <span className="rf-muted">{p.subject}</span>
+        <span className="rf-strong">{p.display}</span>{" "}
+        {p.display !== p.subject && <span className="rf-muted">{p.subject}</span>}
       </>
     ),
   }),
@@ -45,7 +46,7 @@ const COLUMNS = [
   }),
   column.accessor((p) => p.groups.join(", "), { id: "groups", header: "Groups", cell: ({ getValue }) => getValue() || "–" }),
   column.accessor("source", { header: "Known from" }),
-  column.accessor("status", { header: "Status", cell: ({ getValue }) => <StateLabel state={getValue()} /> }),
+  column.accessor("status", { header: "Status", cell: ({ getValue }) => <StateLabel state={getValue() === "active" ? "enabled" : getValue()} /> }),
 ];
 
 export function People() {

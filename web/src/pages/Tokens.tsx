@@ -59,7 +59,7 @@ export function Tokens() {
                 <li key={token.id}>
                   <div className="rf-list-line">
                     <span className="rf-strong">{token.name}</span>
-                    <code>{token.prefix}…</code>
+                    {token.prefix && <code>{token.prefix}…</code>}
                     {token.state === "expired" && <StateLabel state="expired" />}
                     <span className="rf-grow" />
                     <Button variant="link" isInline isDanger onClick={() => setLeaving(token)} aria-label={`Revoke ${token.name}`}>

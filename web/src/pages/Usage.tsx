@@ -130,9 +130,7 @@ function ByDimension({ summary, name }: { summary: UsageSummaryOut; name: string
     ];
   }, [summary.metrics, name]);
   return (
-    <div className="rf-scroll" tabIndex={0} role="region" aria-label={`Usage by ${name.toLowerCase()}`}>
-      <DataTable label={`Usage by ${name.toLowerCase()}`} rows={summary.rows} columns={columns} rowId={(r) => r.by} />
-    </div>
+    <DataTable label={`Usage by ${name.toLowerCase()}`} rows={summary.rows} columns={columns} rowId={(r) => r.by} />
   );
 }
 
