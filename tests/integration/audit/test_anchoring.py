@@ -11,13 +11,13 @@ from controlplane.core import audit
 from controlplane.domains.audit.tasks import sign_checkpoint
 from proof.audit_chain import open_checkpoint
 from proof.keys import fingerprint
-from tests.integration.api.conftest import PersonOf
-from tests.integration.api.test_agents import (  # noqa: F401 - fixtures of an enrolled agent
+from tests.integration.api.agents import (  # noqa: F401 - fixtures of an enrolled agent
     AgentClient,
     Boundary,
     agent,
     boundary,
 )
+from tests.integration.api.conftest import PersonOf
 from tests.integration.audit.test_reading import Key
 from wire.audit import Checkpoint, CheckpointAnchored, CheckpointBatch
 

@@ -119,7 +119,9 @@ CLAIMS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "reason"), CLAIMS, ids=[f"{c}" for c, _ in CLAIMS])
+@pytest.mark.parametrize(
+    ("changes", "reason"), CLAIMS, ids=[f"{reason}-{'-'.join(sorted(c))}" for c, reason in CLAIMS]
+)
 def test_a_token_that_was_not_made_for_this_sign_in_is_refused(
     browser: Browser, issuer: Issuer, trail: AuditTrail, changes: dict[str, Any], reason: str
 ) -> None:
