@@ -21,8 +21,12 @@ guests AS (
   WHERE requested_at <= :at
 ),
 members AS (
-  SELECT group_id, principal_id, valid_from, valid_until FROM group_member
+  -- One membership, whichever of file, claim and SCIM say so; it lasts as long as any of them.
+  SELECT group_id, principal_id, min(valid_from) AS valid_from,
+    CASE WHEN bool_or(valid_until IS NULL) THEN NULL ELSE max(valid_until) END AS valid_until
+  FROM group_member
   WHERE valid_from <= :at AND (valid_until IS NULL OR valid_until > :at)
+  GROUP BY group_id, principal_id
 ),
 roles AS (
   SELECT * FROM role_assignment
@@ -168,7 +172,7 @@ INDEPENDENT: Final[dict[str, str]] = {
           AND (boundary_id IS NULL OR boundary_id = ANY (CAST(:boundaries AS uuid[])))""",
     "group role": """
         SELECT COALESCE(sum(GREATEST(1, (
-          SELECT count(*) FROM group_member m WHERE m.group_id = a.group_id
+          SELECT count(DISTINCT m.principal_id) FROM group_member m WHERE m.group_id = a.group_id
             AND NOT (m.valid_from > :at OR COALESCE(m.valid_until, 'infinity') <= :at)))), 0)
         FROM role_assignment a
         WHERE principal_id IS NULL
@@ -180,7 +184,7 @@ INDEPENDENT: Final[dict[str, str]] = {
         WHERE NOT (valid_from > :at OR COALESCE(valid_until, 'infinity') <= :at)""",
     "entitlement": """
         SELECT COALESCE(sum(GREATEST(1, (
-          SELECT count(*) FROM group_member m WHERE m.group_id = e.group_id
+          SELECT count(DISTINCT m.principal_id) FROM group_member m WHERE m.group_id = e.group_id
             AND NOT (m.valid_from > :at OR COALESCE(m.valid_until, 'infinity') <= :at)))), 0)
         FROM entitlement e
         WHERE NOT (valid_from > :at OR COALESCE(valid_until, 'infinity') <= :at)

@@ -79,6 +79,24 @@ def test_the_independent_count_is_the_row_count_for_the_whole_and_for_one_bounda
             assert sum(counts.values()) == stated["row_count"]
 
 
+def test_who_is_in_a_group_by_file_and_by_claim_is_one_row(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls
+) -> None:
+    before = reporting.rows(acme("omar"), reporting.make(acme("omar"), {"kind": "R1"}))
+    with psycopg.connect(database.admin) as connection:
+        added = connection.execute(
+            "INSERT INTO group_member (organization_id, id, group_id, principal_id, source)"
+            " SELECT organization_id, gen_random_uuid(), group_id, principal_id, 'claim'"
+            " FROM group_member"
+        )
+        assert added.rowcount > 0
+    report = reporting.make(acme("omar"), {"kind": "R1"})
+    after = reporting.rows(acme("omar"), report)
+    assert len(after) == len(before)
+    stated = json.loads(reporting.files(acme("omar"), report)["json"])["statement"]["completeness"]
+    assert stated["independent_count"] == stated["row_count"]
+
+
 def test_a_role_that_was_taken_away_is_there_at_the_moment_before(
     acme: PersonOf, reporting: Reporting
 ) -> None:
