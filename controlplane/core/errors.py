@@ -73,9 +73,18 @@ class ForbiddenError(RingfenceError):
         code: str | None = None,
         field: str | None = None,
         fix: str | None = None,
+        detail: dict[str, Any] | None = None,
+        internal_context: dict[str, Any] | None = None,
         decided: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(public_message, code=code, field=field, fix=fix)
+        super().__init__(
+            public_message,
+            code=code,
+            field=field,
+            fix=fix,
+            detail=detail,
+            internal_context=internal_context,
+        )
         self.decided = decided or {}
         """The layer and the policy that decided, for the audit."""
 

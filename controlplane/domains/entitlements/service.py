@@ -200,6 +200,11 @@ def revoke_key(session: Session, ctx: OpContext, boundary_id: UUID, key_id: UUID
     row = repository.get_key(session, boundary_id, key_id)
     if not (ctx.roles & _REVOKERS) and row.owner_id != ctx.actor.principal_id:
         raise NotFoundError(f"there is no gateway key {key_id} of yours in this boundary")
+    _end_key(session, ctx, row)
+    return row
+
+
+def _end_key(session: Session, ctx: OpContext, row: GatewayKey) -> None:
     if row.revoked_at is not None:
         raise ConflictError("this key is revoked already")
     row.revoked_at = now()
@@ -209,15 +214,16 @@ def revoke_key(session: Session, ctx: OpContext, boundary_id: UUID, key_id: UUID
         ctx,
         "gateway-key.revoked",
         target=f"gateway-key/{row.id}",
-        boundary_id=boundary_id,
+        boundary_id=row.boundary_id,
     )
-    outbox.enqueue(session, PUBLISH, organization_id=row.organization_id, boundary_id=boundary_id)
-    return row
+    outbox.enqueue(
+        session, PUBLISH, organization_id=row.organization_id, boundary_id=row.boundary_id
+    )
 
 
 def revoke_keys_of(session: Session, ctx: OpContext, owner_id: UUID) -> int:
     """Revoke every key of a person in the boundaries in scope; return how many there were."""
     keys = repository.list_valid_keys_of(session, owner_id)
     for key in keys:
-        revoke_key(session, ctx, key.boundary_id, key.id)
+        _end_key(session, ctx, key)
     return len(keys)

@@ -39,7 +39,7 @@ def test_a_mapped_group_gives_its_role_in_its_boundary_only(acme: PersonOf) -> N
 
 def test_each_person_is_listed_with_roles_and_the_layer_that_gave_them(acme: PersonOf) -> None:
     people = by_subject(acme, "max")
-    assert set(people) == {"sam", "ana", "omar", "max", "pia", "rui", "bea", "ren"}
+    assert set(people) == {"sam", "sam.admin", "ana", "omar", "max", "pia", "rui", "bea", "ren"}
     bea = people["bea"]
     assert bea["groups"] == ["payments-admins"]
     (role,) = bea["roles"]

@@ -63,7 +63,7 @@ def test_a_service_never_approves_even_with_the_role(
     for decision in ("approve", "deny"):
         answer = robot.post(f"/v1/grants/{asked['id']}/{decision}", {"reason": "r"})
         assert answer.status_code == 403
-        assert answer.json()["error"]["code"] == "person-needed"
+        assert answer.json()["error"]["code"] == "service-never-approves"
     assert acme("sam").get(f"/v1/grants/{asked['id']}").json()["state"] == "requested"
 
 

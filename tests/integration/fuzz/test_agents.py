@@ -28,7 +28,7 @@ from tests.integration.fuzz.cases import bent
 from tests.integration.fuzz.test_every_route import SEED, problem
 from tests.postgres import DatabaseUrls
 from wire.agent import AgentStatus, CloseReport, VerbResult
-from wire.usage import Feature, RollupPush, UsageRollup
+from wire.usage import Feature, HourBucket, Ide, Language, RequestRow, RollupPush
 
 CASES = 150
 
@@ -52,15 +52,16 @@ def messages(boundary_id: str) -> dict[str, dict[str, Any]]:
         role_absent_at=at,
     )
     buckets = (3, *([0] * 14))
-    rollup = UsageRollup(
-        boundary_id=boundary_id,
-        hour_start=datetime(2026, 11, 22, 14, tzinfo=UTC),
+    row = RequestRow(
         group_id="payments-engineers",
         model_version="tiny-coder",
         adapter_id="payments-style",
         feature=Feature.CHAT_ASK,
-        sequence=1,
+        language=Language.PYTHON,
+        ide=Ide.VSCODE,
         requests=3,
+        requests_expected=3,
+        requests_decided=0,
         input_tokens=30,
         output_tokens=123,
         errors={},
@@ -68,13 +69,19 @@ def messages(boundary_id: str) -> dict[str, dict[str, Any]]:
         duration_buckets=buckets,
         ttft_sum_ms=38.0,
         duration_sum_ms=400.0,
+    )
+    hour = HourBucket(
+        boundary_id=boundary_id,
+        hour_start=datetime(2026, 11, 22, 14, tzinfo=UTC),
+        sequence=1,
         as_of=at,
         is_final=False,
+        rows=(row,),
     )
     return {
         "/agent/v1/status": status.to_wire(),
         "/agent/v1/verb-results": VerbResult(verb_id=uuid4(), close=report).to_wire(),
-        "/agent/v1/usage": RollupPush(rollups=(rollup,), sequence=1).model_dump(mode="json"),
+        "/agent/v1/usage": RollupPush(hours=(hour,), sequence=1).to_wire(),
     }
 
 

@@ -13,6 +13,8 @@ from structlog.testing import capture_logs
 from tests.integration.authorization.world import World
 from tests.integration.fuzz.cases import Raw, operations, requests_to
 
+# One process counts all of them.
+pytestmark = pytest.mark.xdist_group("fuzz")
 SEED = 20260727
 CASES = 48
 """Per operation; together more than two thousand."""
