@@ -309,16 +309,16 @@ class Story:
 
     def _wait_for_usage(self, scene: Scene) -> Use:
         tokens = sum(answer.output_tokens for answer in scene.answers)
+        requests = len(scene.answers) + 1  # the refused one is use as well
         deadline = time.monotonic() + 60
         use = Use(requests=0, output_tokens=0)
         while time.monotonic() < deadline:
             rows = self._architect.get(f"/v1/boundaries/{scene.name}/usage")["items"]
-            served = [row for row in rows if row["output_tokens"]]
             use = Use(
-                requests=sum(row["requests"] for row in served),
-                output_tokens=sum(row["output_tokens"] for row in served),
+                requests=sum(row["requests"] for row in rows),
+                output_tokens=sum(row["output_tokens"] for row in rows),
             )
-            if use.output_tokens >= tokens:
+            if use.output_tokens >= tokens and use.requests >= requests:
                 return use
             time.sleep(0.5)
         raise DemoError(f"{scene.name}: {tokens} tokens were answered, {use} were counted")

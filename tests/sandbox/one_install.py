@@ -106,6 +106,8 @@ def begin_install(sandbox: Sandbox) -> str:
     architect, approver = sandbox.api("sam@acme.test"), sandbox.api("ana@acme.test")
     document = yaml.safe_load((ROOT / "examples/acme/organization.yaml").read_text())
     document["boundaries"] = [b for b in document["boundaries"] if b["name"] == BOUNDARY]
+    mappings = document["role_mappings"]
+    document["role_mappings"] = [m for m in mappings if m.get("boundary", BOUNDARY) == BOUNDARY]
     sandbox.api("max@acme.test").put(f"/v1/organizations/{document['organization']}", document)
     connection = architect.get(f"/v1/boundaries/{BOUNDARY}/connection")
     template = architect.get(f"/v1/connections/{connection['id']}/template")
