@@ -132,12 +132,6 @@ def sign_in(page: Page, origin: str, name: str, path: str = "/") -> None:
     page.get_by_role("textbox", name="Organization").fill("acme")
     page.get_by_role("button", name="Continue to your identity provider").click()
     page.get_by_role("link", name=f"{name}@acme.test").click()
-    page.on("console", lambda m: print("CON", m.text))
-    page.on("response", lambda m: print("RES", m.status, m.url))
-    page.goto(page.url)
-    page.wait_for_timeout(2500)
-    print("AT", page.url, page.content()[:3000])
-    page.screenshot(path="/tmp/signin.png")
     page.get_by_role("button", name=f"Signed in as {name.title()}").wait_for()
 
 
