@@ -1,13 +1,14 @@
-"""What a role may do, read from the route table that decides it: the words behind R1's `actions`.
+"""What a role may do, read from the route table: the words behind R1's `actions`.
 
-Used by `entitlements.py`. The digest of the table is the policy version of a row: when the table
-changes, so does the digest, and two reports can be told apart.
+Used by `entitlements.py`. The digest of the policies that decide, forbids included, is the policy
+version of a row: when one changes, so does the digest, and two reports can be told apart.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
+from controlplane.domains.identity.decision import POLICIES
 from controlplane.domains.identity.route_table import ROUTES
 from controlplane.tables.identity import RoleName
 from proof.canonical import digest
@@ -31,13 +32,8 @@ _OTHERS = {
 
 @cache
 def policy_version() -> str:
-    """Return the digest of the rules that decide who may call what."""
-    return digest(
-        [
-            [method, path, rule.layer, sorted(str(role) for role in rule.roles)]
-            for (method, path), rule in sorted(ROUTES.items())
-        ]
-    )
+    """Return the digest of the policies that decide who may call what."""
+    return digest({path.name: path.read_text() for path in sorted(POLICIES.glob("*.cedar*"))})
 
 
 @cache

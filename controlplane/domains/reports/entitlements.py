@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from controlplane.domains.reports.actions import PRIVILEGED, legend, policy_version, summary
 from controlplane.domains.reports.definition import Definition, FindingLog, Moments, Row, Subject
 from controlplane.domains.reports.entitlement_query import INDEPENDENT, QUERY, TEMPLATE
+from controlplane.tables.provisioning import ProvisionedUser
 from wire.report import Cell, Column, Freshness
 
 FETCH_ROWS = 2000
@@ -247,12 +248,20 @@ def _population(session: Session, subject: Subject) -> str:
         ),
         {"organization": subject.organization_id},
     ).one()
+    pushed = session.scalar(
+        select(func.count(ProvisionedUser.id)).where(ProvisionedUser.removed_at.is_(None))
+    )
+    whence = (
+        f"Who has signed in or is mapped, and the {pushed} people that the organization's identity "
+        "provider pushes over SCIM."
+        if pushed
+        else "Who has signed in or is mapped: this system keeps no copy of the organization's "
+        "directory."
+    )
     return (
-        "Who has signed in or is mapped: this system keeps no copy of the organization's "
-        f"directory. It knows {known} identities of this organization, its guests and the "
-        f"vendor's staff, {disabled} of them disabled. Somebody of the directory who is in no "
-        "group of the organization's file and has never signed in can do nothing here, and is "
-        "not listed."
+        f"{whence} It knows {known} identities of this organization, its guests and the vendor's "
+        f"staff, {disabled} of them disabled. Somebody of the directory who is in none of these "
+        "can do nothing here, and is not listed."
     )
 
 

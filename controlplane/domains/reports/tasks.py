@@ -7,7 +7,7 @@ keeping happens in a second one, which ends the report, so running it twice keep
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -24,6 +24,7 @@ from controlplane.core.audit import AuditChain
 from controlplane.core.clock import now
 from controlplane.core.db import Database, Scope
 from controlplane.core.errors import RingfenceError
+from controlplane.domains.audit.repository import find_newest_checkpoint
 from controlplane.domains.identity import repository as identity
 from controlplane.domains.reports import entitlements, repository, vendor_sessions
 from controlplane.domains.reports.definition import Definition, Moments, Subject
@@ -78,20 +79,6 @@ class Typesetter(Protocol):
         """Return the PDF made from the files in the folder, and its pages."""
 
 
-class Checkpoint(Protocol):
-    """A signed checkpoint of an audit chain, as the audit domain keeps it."""
-
-    @property
-    def sequence(self) -> int: ...
-
-    @property
-    def root(self) -> str: ...
-
-
-FindCheckpoint = Callable[[Session, UUID], Checkpoint | None]
-"""Returns the newest checkpoint of a chain in a snapshot, None while there is none."""
-
-
 @dataclass(frozen=True)
 class Maker:
     """What makes reports."""
@@ -101,8 +88,6 @@ class Maker:
     work_dir: Path
     vendor_principal: str
     image_digest: str | None = None
-    find_checkpoint: FindCheckpoint | None = None
-    """None where no checkpoints are made: a chain is then bound by its head alone."""
 
 
 def generate_report(db: Database, maker: Maker, *, report_id: str) -> None:
@@ -206,14 +191,14 @@ def _statement(
         cells=definition.cells,
         legend=definition.legend,
         findings=definition.findings.listed(),
-        completeness=_completeness(session, subject, definition, written, maker),
+        completeness=_completeness(session, subject, definition, written),
         rows=written.tree,
         csv_digest=written.csv_digest,
     )
 
 
 def _completeness(
-    session: Session, subject: Subject, definition: Definition, written: Written, maker: Maker
+    session: Session, subject: Subject, definition: Definition, written: Written
 ) -> Completeness:
     return Completeness(
         row_count=written.row_count,
@@ -225,14 +210,12 @@ def _completeness(
         exclusions=definition.exclusions,
         known_gaps=definition.known_gaps,
         freshness=definition.freshness,
-        chains=_chains(session, subject, maker.find_checkpoint),
+        chains=_chains(session, subject),
         coverage=definition.coverage,
     )
 
 
-def _chains(
-    session: Session, subject: Subject, find_checkpoint: FindCheckpoint | None
-) -> tuple[ChainRange, ...]:
+def _chains(session: Session, subject: Subject) -> tuple[ChainRange, ...]:
     """Return the heads of the chains in this snapshot, with their newest checkpoints."""
     names = subject.chains()
     heads = session.execute(
@@ -242,14 +225,14 @@ def _chains(
     ).all()
     found = []
     for head in sorted(heads, key=lambda head: names[head.chain_id]):
-        checkpoint = find_checkpoint(session, head.chain_id) if find_checkpoint else None
+        checkpoint = find_newest_checkpoint(session, head.chain_id)
         found.append(
             ChainRange(
                 chain=names[head.chain_id],
                 head_sequence=head.head_seq,
                 head_hash=head.head_hash,
                 checkpoint_root=checkpoint.root if checkpoint else None,
-                checkpoint_sequence=checkpoint.sequence if checkpoint else None,
+                checkpoint_sequence=checkpoint.size if checkpoint else None,
             )
         )
     return tuple(found)

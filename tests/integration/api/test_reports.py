@@ -9,7 +9,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from controlplane.adapters.typesetting.report import TypstTypesetter
 from controlplane.core.errors import InternalError
 from controlplane.core.ids import new_id
+from controlplane.tables import metadata
 from proof.canonical import bytes_digest
 from proof.keys import fingerprint
 from proof.pdf_parts import attachments
@@ -29,6 +30,7 @@ from proof.row_tree import leaf_hash, row_bytes
 from tests.integration.api.conftest import PersonOf
 from tests.integration.api.people import organization
 from tests.integration.api.reporting import Reporting, make_maker
+from tests.integration.database.rows import insert_row
 from tests.postgres import DatabaseUrls
 from wire.report import ReportStatement
 
@@ -77,6 +79,22 @@ def test_the_independent_count_is_the_row_count_for_the_whole_and_for_one_bounda
         assert stated["independent_count"] == stated["row_count"] > 0
         for counts in stated["control_totals"].values():
             assert sum(counts.values()) == stated["row_count"]
+
+
+def test_the_population_says_whether_the_provider_pushes_its_people(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls
+) -> None:
+    def population() -> str:
+        report = reporting.make(acme("omar"), {"kind": "R1"})
+        document = json.loads(reporting.files(acme("omar"), report)["json"])
+        return str(document["statement"]["completeness"]["population"])
+
+    assert "keeps no copy of the organization's directory" in population()
+    with psycopg.connect(database.admin) as connection:
+        found = connection.execute("SELECT organization_id, id FROM boundary LIMIT 1").fetchone()
+    assert found is not None
+    insert_row(database, metadata.tables["provisioned_user"], *found)
+    assert "the 1 people that the organization's identity provider pushes" in population()
 
 
 def test_who_is_in_a_group_by_file_and_by_claim_is_one_row(
@@ -266,30 +284,30 @@ def test_request_making_and_download_are_audit_events(
     ]
 
 
-@dataclass(frozen=True)
-class Signed:
-    """A checkpoint as the audit domain would give it."""
-
-    sequence: int
-    root: str
-
-
 def test_the_heads_of_the_chains_stand_in_the_report_with_their_checkpoints(
     acme: PersonOf, reporting: Reporting, database: DatabaseUrls
 ) -> None:
-    maker = replace(reporting.maker, find_checkpoint=lambda _, chain: Signed(3, f"root-{chain}"))
-    report = Reporting(database, maker).make(acme("omar"), {"kind": "R1", "boundary": "payments"})
+    with psycopg.connect(database.admin) as connection:
+        connection.execute(
+            "INSERT INTO audit_checkpoint (chain_id, size, organization_id, boundary_id, root,"
+            " head_hash, signed) SELECT c.chain_id, n, c.organization_id, c.boundary_id,"
+            " 'root-' || n, 'sha256:x', '{}' FROM audit_chain c JOIN boundary b"
+            " ON b.id = c.chain_id, unnest(ARRAY[2, 3]) n WHERE b.name = 'payments'"
+        )
+    report = reporting.make(acme("omar"), {"kind": "R1", "boundary": "payments"})
     document = json.loads(reporting.files(acme("omar"), report)["json"])
     chains = {c["chain"]: c for c in document["statement"]["completeness"]["chains"]}
     with psycopg.connect(database.admin) as connection:
         found = connection.execute(
-            "SELECT e.hash, e.chain_id FROM audit_event e JOIN boundary b ON b.id = e.chain_id"
+            "SELECT e.hash FROM audit_event e JOIN boundary b ON b.id = e.chain_id"
             " WHERE b.name = 'payments' AND e.seq = %s",
             (chains["boundary/payments"]["head_sequence"],),
         ).fetchone()
     assert found is not None
     assert chains["boundary/payments"]["head_hash"] == found[0]
-    assert chains["boundary/payments"]["checkpoint_root"] == f"root-{found[1]}"
+    assert chains["boundary/payments"]["checkpoint_root"] == "root-3"
+    assert chains["boundary/payments"]["checkpoint_sequence"] == 3
+    assert chains["organization/acme"]["checkpoint_root"] is None
     assert sorted(chains) == ["boundary/payments", "organization/acme"]
 
 
