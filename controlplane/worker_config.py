@@ -20,9 +20,6 @@ class WorkerSettings(DatabaseSettings):
     """File with the `redis://` address of the broker."""
     state_database_url_file: Path
     """File with the address of the database that holds the engine's state."""
-    auditor_database_url_file: Path
-    """File with the address of the control plane's database for the role `ringfence_auditor`, which
-    only reads: what reports are made from."""
     state_passphrase_file: Path
     """Key of the secrets in that state, on the control plane's side (decision 11)."""
     control_plane_key_file: Path

@@ -7,13 +7,15 @@ Source: RFC 6962, section 2.1.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 
+from proof.merkle import EMPTY_ROOT, leaf_hash, node_hash
+
+__all__ = ["BLOCK_SIZE", "RowTreeBuilder", "leaf_hash", "root_hash", "row_bytes"]
+
 BLOCK_SIZE = 64
 """Rows per block; a power of two, so that a block is a subtree of the whole tree."""
-EMPTY = hashlib.sha256(b"").digest()
 
 
 def row_bytes(cells: Mapping[str, str]) -> bytes:
@@ -25,20 +27,10 @@ def row_bytes(cells: Mapping[str, str]) -> bytes:
     return json.dumps(cells, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
-def leaf_hash(data: bytes) -> bytes:
-    """Return the hash of a leaf."""
-    return hashlib.sha256(b"\x00" + data).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """Return the hash of an inner node."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
-
-
 def root_hash(hashes: list[bytes]) -> bytes:
     """Return the root over hashes of leaves, or of complete subtrees of one size."""
     if not hashes:
-        return EMPTY
+        return EMPTY_ROOT
     level = hashes
     while len(level) > 1:
         paired = [node_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]

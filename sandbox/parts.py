@@ -329,9 +329,6 @@ class PartsBuilder:
         return {
             **self._common("ringfence_worker"),
             "RINGFENCE_STATE_DATABASE_URL_FILE": str(state),
-            "RINGFENCE_AUDITOR_DATABASE_URL_FILE": str(
-                self.database_url_file(postgres.AUDITOR_ROLE)
-            ),
             "RINGFENCE_CONTROL_PLANE_KEY_FILE": str(self.key("control-plane-key.pem")),
             "RINGFENCE_COUNTERSIGNER_URL": f"http://127.0.0.1:{self.countersigner_port}",
             "RINGFENCE_COUNTERSIGNER_TOKEN_FILE": str(self._home.secrets / "countersigner-token"),

@@ -26,14 +26,14 @@ from controlplane.core.clock import now
 from controlplane.core.db import Database, Scope
 from controlplane.core.errors import NotFoundError, UnauthenticatedError, UnavailableError
 from controlplane.core.ids import new_id
-from controlplane.domains.identity import sessions
+from controlplane.domains.identity import api_tokens, sessions
+from controlplane.domains.identity.api_tokens import TokenScope
 from controlplane.domains.identity.browser_secrets import derived, is_same, new_secret
 from controlplane.domains.identity.principals import FoundSession
 from controlplane.domains.identity.providers import Provider, Providers
 from controlplane.domains.identity.return_path import is_local_path
 from controlplane.domains.identity.sessions import SessionLimits
 from controlplane.domains.identity.signed_in_people import SignedIn, admit, claimed_person
-from controlplane.domains.identity.token_issue import issue_token
 from controlplane.domains.identity.tokens import token_hash
 from controlplane.tables.sign_in import SessionEnd, SignInAttempt
 
@@ -207,17 +207,18 @@ class SignIn:
         with self._database.transaction(_scope(provider)) as session:
             signed_in = admit(session, provider, person, request_id)
             if signed_in.is_enabled:
-                row, secret = issue_token(
+                token_card, secret = api_tokens.create(
                     session,
                     signed_in.context,
                     signed_in.principal_id,
                     name="ringfence login",
-                    expires_at=at + TOKEN_LIFETIME,
+                    lifetime=TOKEN_LIFETIME,
+                    scope=TokenScope(),
                 )
-                signed_in.record(session, "exchange", {"token": str(row.id)})
+                signed_in.record(session, "exchange", {"token": str(token_card.id)})
         if not signed_in.is_enabled:
             self._refuse(provider, "principal-disabled", request_id, "exchange")
-        return Issued(secret, row.id, at + TOKEN_LIFETIME, person.subject, person.display)
+        return Issued(secret, token_card.id, token_card.expires_at, person.subject, person.display)
 
     def sign_out(self, found: FoundSession, request_id: str) -> str | None:
         """End a session; return where the provider's own session ends, when it says so."""
