@@ -166,6 +166,11 @@ class GatewayProcess:
         until(lambda: len(self.rows(query)) >= count)
         return self.rows(query)
 
+    def rolled_up(self) -> None:
+        """Wait until every hour and day that stored events marked has been computed."""
+        marks = "SELECT 1 FROM usage_dirty_hour UNION ALL SELECT 1 FROM usage_dirty_day"
+        until(lambda: not self.rows(marks))
+
 
 class Boundary(GatewayProcess):
     """A gateway process with a double of the API server of its own."""

@@ -9,7 +9,7 @@ import pytest
 
 from ringfence.usage.driver import Driver, ReplayError
 from ringfence.usage.replay import plan_day
-from tests.gateway.parts import AGENT, Boundary, until
+from tests.gateway.parts import AGENT, Boundary
 from tests.gateway.reporter import Reporter
 from wire.usage import Decision, Feature
 
@@ -59,13 +59,14 @@ def test_what_was_planned_is_what_is_counted(boundary: Boundary, tmp_path: Path)
     assert (tally.requests, tally.failed, tally.rejected) == (60, 0, 0)
     assert tally.accepted == tally.reported
     boundary.events(60)
+    boundary.rolled_up()
     told = [a.change for a in acts if a.reports and a.change and a.change.visible_ms >= 750]
     query = (
         "SELECT sum(changes_shown)::int, sum(changes_decided)::int, min(model_version),"
         " max(adapter_id), bool_and(synthetic) FROM change_daily"
     )
     wanted = (len(told), sum(c.decision is not None for c in told), "tiny-coder")
-    until(lambda: boundary.rows(query) == [(*wanted, "payments-style", True)])
+    assert boundary.rows(query) == [(*wanted, "payments-style", True)]
     people = {act.developer for act in acts}
     counted = boundary.rows("SELECT count(DISTINCT subject_pseudonym) FROM user_daily")
     assert counted == [(len(people),)]

@@ -131,7 +131,7 @@ def test_every_answer_seen_whole_is_in_the_database_after_a_kill_under_load(
         for future in futures:
             future.result(timeout=30)
     boundary.start()
-    until(lambda: not boundary.rows("SELECT 1 FROM usage_dirty_hour"))
+    boundary.events(len(seen))
     stored = dict(boundary.rows("SELECT event_id::text, error_type FROM usage_event"))
     assert len(seen) == len(set(seen)) > 40
     assert {stored.get(each) for each in seen} == {"none"}
