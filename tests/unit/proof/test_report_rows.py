@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proof.canonical import canonical_bytes
 from proof.pdf_parts import PdfError, attachments
 from proof.report_cells import guarded, unguarded
-from proof.row_tree import BLOCK_SIZE, RowTreeBuilder, leaf_hash, row_bytes
+from proof.row_tree import BLOCK_SIZE, RowTreeBuilder, leaf_hash
 
 TEXT = st.text(alphabet=st.characters(codec="utf-8"))
 
@@ -38,11 +37,6 @@ def test_the_root_is_that_of_rfc_6962(count: int) -> None:
         tree.add(leaf_hash(leaf))
     assert tree.root() == naive_root(leaves).hex()
     assert len(tree.blocks()) == -(-count // BLOCK_SIZE)
-
-
-@given(st.dictionaries(st.sampled_from(["row", "role", "reason", "idp_source"]), TEXT))
-def test_a_rows_bytes_are_canonical_json(cells: dict[str, str]) -> None:
-    assert row_bytes(cells) == canonical_bytes(cells)
 
 
 @given(TEXT)
