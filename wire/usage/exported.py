@@ -28,6 +28,9 @@ from wire.version import Message
 
 MAX_PAGE: Final = 1000
 """Events in one message; each is below 2 kB, so that a message stays below two megabytes."""
+FIRST_YEAR: Final = 2000
+LAST_YEAR: Final = 9998
+"""A moment outside cannot be read back by every reader once it is in UTC."""
 _SOURCE = re.compile(r"^/boundaries/(?P<boundary>[A-Za-z0-9_-]{1,64})/gateway$")
 
 
@@ -109,8 +112,12 @@ class EventPush(Message):
             return self
         if self.since is None:
             raise ValueError("since: must say from when on events may leave")
+        if not FIRST_YEAR <= self.since.year <= LAST_YEAR:
+            raise ValueError("since: is no moment of this era")
         for event in self.events:
             place_of(event)
+            if event.time.year > LAST_YEAR:
+                raise ValueError("events: one is of no moment of this era")
             if event.time < self.since:
                 raise ValueError("events: one is older than the customer's choice")
         return self
