@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import orjson
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, dict_row
 from pydantic import TypeAdapter, ValidationError
@@ -52,13 +53,29 @@ async def next_page(
         await _acknowledge(connection, period, after)
         period = await _number(connection, period, limit)
         rows = await _read(connection, period, limit)
-    # In a thread: parsing a page takes longer than an answer's first byte may wait.
-    events = await asyncio.to_thread(_events_of, rows, boundary_id, log)
+    # In a thread: making a page takes longer than an answer's first byte may wait.
+    return await asyncio.to_thread(_page, period, rows, after, boundary_id, log)
+
+
+def body_of(push: EventPush) -> bytes:
+    """Return a page as JSON, written event by event: one call for all would hold the process up."""
+    document = push.model_copy(update={"events": ()}).to_wire()
+    written = [orjson.Fragment(event.model_dump_json().encode()) for event in push.events]
+    return orjson.dumps({**document, "events": written})
+
+
+def _page(
+    period: Period,
+    rows: Sequence[dict[str, Any]],
+    after: str,
+    boundary_id: str,
+    log: Callable[[str], None],
+) -> EventPush:
     number = rows[-1]["number"] if rows else _number_in(period, after)
     return EventPush(
         export=Export.EVENTS,
         since=period.started_at,
-        events=events,
+        events=_events_of(rows, boundary_id, log),
         cursor=f"{period.id}:{number}",
     )
 
@@ -120,10 +137,10 @@ async def _read(
         await cursor.execute(
             "SELECT page.number, request.document AS request, change.document AS change FROM"
             " (SELECT * FROM export_page WHERE period_id = %s ORDER BY number LIMIT %s) AS page"
-            " LEFT JOIN LATERAL (SELECT to_jsonb(e) AS document FROM usage_event AS e"
+            " LEFT JOIN LATERAL (SELECT to_jsonb(e)::text AS document FROM usage_event AS e"
             "  WHERE page.kind = 'request' AND e.event_id = page.event_id"
             "  AND e.occurred_at = page.occurred_at OFFSET 0) AS request ON true"
-            " LEFT JOIN LATERAL (SELECT to_jsonb(c) AS document FROM change_event AS c"
+            " LEFT JOIN LATERAL (SELECT to_jsonb(c)::text AS document FROM change_event AS c"
             "  WHERE page.kind = 'change' AND c.event_id = page.event_id"
             "  AND c.subject_pseudonym = page.subject_pseudonym"
             "  AND c.occurred_at = page.occurred_at OFFSET 0) AS change ON true"
@@ -152,7 +169,7 @@ def _events_of(
 
 
 def _document(row: dict[str, Any], boundary_id: str) -> dict[str, Any]:
-    stored = row["request"] or row["change"]
+    stored = orjson.loads(row["request"] or row["change"])
     envelope = {
         "id": stored["event_id"],
         "source": f"/boundaries/{boundary_id}/gateway",

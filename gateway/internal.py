@@ -11,14 +11,13 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import orjson
 from aiohttp import web
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from gateway.cluster import Cluster, ClusterError
 from gateway.database import Pool
-from gateway.export import next_page
+from gateway.export import body_of, next_page
 from gateway.periods import follow_policy
 from gateway.policy import PolicyFolder
 from gateway.rollup import list_buckets
@@ -115,7 +114,7 @@ class Internal:
             return _problem(503, "unavailable", "the boundary's database does not answer")
         if push is None:
             return _problem(503, "unavailable", "the policy is just changing; ask again")
-        body = await asyncio.to_thread(lambda: orjson.dumps(push.to_wire()))
+        body = await asyncio.to_thread(body_of, push)
         return web.Response(body=body, content_type="application/json")
 
 
