@@ -19,6 +19,7 @@ from proof.keys import encode_public
 from proof.request_signing import HEADER, sign_request
 from wire.agent import AgentStatus, DesiredState, EnrolRequest, EnrolResponse, VerbResult
 from wire.audit import CheckpointAnchored, CheckpointBatch
+from wire.usage import EventPush
 from wire.version import Message
 
 POLL_SECONDS = 25
@@ -77,6 +78,10 @@ class ControlPlane:
     async def push_usage(self, document: dict[str, object]) -> None:
         """Push one `wire.usage.RollupPush`; returns once the control plane has committed it."""
         await self._send("POST", "/agent/v1/usage", orjson.dumps(document))
+
+    async def push_events(self, push: EventPush) -> None:
+        """Push a page of events; returns once the control plane has committed it."""
+        await self._push("/agent/v1/usage-events", push)
 
     async def checkpoints(self) -> CheckpointBatch:
         """Return the audit's checkpoints that are not in the customer's bucket yet."""

@@ -55,6 +55,17 @@ class Volume:
     def save_progress(self, progress: Progress) -> None:
         self._write("progress.json", progress.model_dump_json())
 
+    def event_cursor(self) -> str:
+        """Return after which page of events the gateway is asked; empty at first.
+
+        A file of its own: `Progress` of the version before refuses fields that it does not know.
+        """
+        path = self._folder / "event-cursor"
+        return path.read_text() if path.exists() else ""
+
+    def save_event_cursor(self, cursor: str) -> None:
+        self._write("event-cursor", cursor)
+
     def anchored(self) -> Checkpoint | None:
         """Return the newest checkpoint of the audit that this agent has kept, None before one."""
         path = self._folder / "anchored.json"

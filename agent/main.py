@@ -1,4 +1,4 @@
-"""Entry of the agent: enrol once, then run its four loops until SIGTERM.
+"""Entry of the agent: enrol once, then run its five loops until SIGTERM.
 
 Run as `python -m agent.main` in the boundary's cluster.
 """
@@ -22,6 +22,7 @@ from agent.bundles import Trust
 from agent.cloud import Cloud, CloudError
 from agent.control_plane import ControlPlane, ControlPlaneError
 from agent.desired import DesiredLoop
+from agent.events import EventCarrier
 from agent.identity import Volume
 from agent.kubernetes import Kubernetes, KubernetesError, in_cluster
 from agent.observer import Observer
@@ -108,6 +109,7 @@ def _loops(
     kubernetes: Kubernetes,
     cloud: Cloud,
     usage: UsageCarrier,
+    events: EventCarrier,
 ) -> list[asyncio.Task[None]]:
     trust = Trust(
         control_plane=decode_public(identity.control_plane_public_key),
@@ -123,6 +125,7 @@ def _loops(
         asyncio.create_task(repeat("desired", 0.0, desired.run_once)),
         asyncio.create_task(repeat("status", STATUS_SECONDS, observer.push)),
         asyncio.create_task(repeat("usage", USAGE_SECONDS, usage.run_once)),
+        asyncio.create_task(repeat("events", USAGE_SECONDS, events.run_once)),
         asyncio.create_task(repeat("anchors", ANCHOR_SECONDS, anchors.run_once)),
     ]
 
@@ -134,9 +137,9 @@ async def run(settings: Settings) -> None:
     control_plane = ControlPlane(settings.control_plane_url, key)
     cloud = Cloud(settings.region)
     kubernetes = in_cluster(os.environ, settings.service_account_token)
-    usage = UsageCarrier(
-        settings.gateway_internal_url, settings.service_account_token, control_plane, volume
-    )
+    gateway = (settings.gateway_internal_url, settings.service_account_token)
+    usage = UsageCarrier(*gateway, control_plane, volume)
+    events = EventCarrier(*gateway, control_plane, volume)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -150,7 +153,9 @@ async def run(settings: Settings) -> None:
             return
         identity = enrolment.result()
         control_plane.use(identity)
-        tasks = _loops(settings, identity, key, volume, control_plane, kubernetes, cloud, usage)
+        tasks = _loops(
+            settings, identity, key, volume, control_plane, kubernetes, cloud, usage, events
+        )
         done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
         for task in done - {stopped}:
             task.result()
@@ -158,6 +163,7 @@ async def run(settings: Settings) -> None:
         for task in [*tasks, stopped]:
             task.cancel()
         await usage.close()
+        await events.close()
         await kubernetes.close()
         await control_plane.close()
 

@@ -1,7 +1,8 @@
 """Carry roll-ups from the boundary's gateway to the control plane.
 
-Run by `agent.main` on a timer. The agent sees aggregates only, and moves its cursor after the
-control plane has committed: a crash in between sends the same rows again, which are idempotent.
+Run by `agent.main` on a timer. What comes this way are aggregates only; single events, where the
+customer lets them out, have a way of their own (`agent.events`). The cursor moves after the control
+plane has committed: a crash in between sends the same rows again, which are idempotent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The scheduler: one leader that looks after leases, grants, checkpoints and outbox on a timer.
+"""The scheduler: one leader that looks after leases, grants, checkpoints, outbox and old usage.
 
 Composition root: `python -m controlplane.scheduler`. Any number may run; the one that holds a
 PostgreSQL advisory lock is the leader, the others stand by and take over when its connection ends.
@@ -27,12 +27,14 @@ from controlplane.core.outbox_relay import Relay
 from controlplane.reconcilers.checkpoints import CheckpointsDue
 from controlplane.reconcilers.grants import GrantWatch, ParkedAccess
 from controlplane.reconcilers.leases import LeaseReaper
+from controlplane.reconcilers.usage_events import UsageEventKeeper
 from controlplane.worker_config import SchedulerSettings, settings_problems
 
 log = get(__name__)
 LEADER_LOCK = 727_002
 STANDBY_SECONDS = 2.0
 FORGET_SECONDS = 3600.0
+USAGE_EVENT_SECONDS = 600.0
 
 
 class Reconciler(Protocol):
@@ -143,6 +145,7 @@ def main() -> int:
                 settings.watch_seconds,
             ),
             (OutboxCleaner(relay), FORGET_SECONDS),
+            (UsageEventKeeper(db), USAGE_EVENT_SECONDS),
         ),
     )
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -16,6 +16,7 @@ from psycopg.rows import TupleRow
 
 from gateway.database import Pool
 from gateway.partitions import ensure_partitions
+from gateway.periods import waiting
 from wire.usage import (
     AnyClientEvent,
     Applied,
@@ -132,11 +133,15 @@ async def insert_changes(
                 await copy.write(lines.encode())
             result = await connection.execute(
                 sql.SQL(
-                    "INSERT INTO change_event ({columns}) SELECT {columns} FROM staged_change"
-                    " ORDER BY event_id ON CONFLICT DO NOTHING"
-                ).format(columns=columns)
+                    "WITH added AS (INSERT INTO change_event ({columns})"
+                    " SELECT {columns} FROM staged_change ORDER BY event_id"
+                    " ON CONFLICT DO NOTHING RETURNING event_id, subject_pseudonym, occurred_at),"
+                    " waiting AS ({waiting})"
+                    " SELECT count(*) FROM added"
+                ).format(columns=columns, waiting=waiting("change"))
             )
-            added = result.rowcount
+            row = await result.fetchone()
+            added = int(row[0]) if row else 0
             if added:
                 await connection.execute(_MARKS)
         await _count_rejected(connection, datetime.now(UTC).date(), rejected)

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from gateway.database import Pool
 from gateway.partitions import ensure_partitions
+from gateway.periods import waiting
 from gateway.spool import Spool, read_segment
 from wire.usage import UsageEvent
 
@@ -24,13 +25,13 @@ _PLAIN = (
     *("fallback_reason", "egress_class", "stream", "ttft_ms", "tpot_ms", "duration_ms"),
     *("queue_ms", "error_type", "cost_micro", "currency", "price_version", "experiment_id", "arm"),
 )
-_RENAMED = {
+RENAMED = {
     "gen_ai_operation_name": "operation",
     "gen_ai_provider_name": "provider",
     "gen_ai_usage_input_tokens": "input_tokens",
     "gen_ai_usage_output_tokens": "output_tokens",
 }
-COLUMNS = ("event_id", "occurred_at", "subject_pseudonym", "synthetic", *_RENAMED, *_PLAIN)
+COLUMNS = ("event_id", "occurred_at", "subject_pseudonym", "synthetic", *RENAMED, *_PLAIN)
 
 _MARK_DAYS = """
 INSERT INTO usage_dirty_day
@@ -52,7 +53,7 @@ reported before its request arrived here learns its model version now."""
 
 def _row(event: UsageEvent) -> Sequence[Any]:
     data = event.data
-    fields = [*_RENAMED.values(), *_PLAIN]
+    fields = [*RENAMED.values(), *_PLAIN]
     return [
         event.id,
         event.time,
@@ -104,12 +105,13 @@ async def insert_events(pool: Pool, events: Sequence[UsageEvent]) -> int:
         result = await connection.execute(
             sql.SQL(
                 "WITH added AS (INSERT INTO usage_event ({columns}) SELECT {columns} FROM staging"
-                " ON CONFLICT DO NOTHING RETURNING occurred_at),"
+                " ON CONFLICT DO NOTHING RETURNING event_id, subject_pseudonym, occurred_at),"
+                " waiting AS ({waiting}),"
                 " marked AS (INSERT INTO usage_dirty_hour"
                 " SELECT DISTINCT date_trunc('hour', occurred_at, 'UTC'), now()"
                 " FROM added)"
                 " SELECT count(*) FROM added"
-            ).format(columns=columns)
+            ).format(columns=columns, waiting=waiting("request"))
         )
         row = await result.fetchone()
         await connection.execute(_MARK_DAYS)

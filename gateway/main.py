@@ -27,6 +27,7 @@ from gateway.database import MigrationError, Pool, migrate, open_pool, pseudonym
 from gateway.intake import Intake
 from gateway.internal import Internal
 from gateway.ledger import recover, ship
+from gateway.periods import delete_old_listings, follow_policy
 from gateway.policy import PolicyFolder
 from gateway.relay import Relay
 from gateway.rollup import delete_old, roll_up
@@ -35,6 +36,8 @@ from gateway.spool import Spool, SpoolError
 from gateway.watch import KINDS, Reflector, Routes
 
 RETENTION_SECONDS = 3600
+POLICY_SECONDS = 1.0
+"""How often the customer's policy is looked at, so that no change of it goes unseen."""
 _DATABASE_TROUBLE = (DatabaseError, PoolTimeout, OSError)
 
 
@@ -92,10 +95,10 @@ class Gateway:
             retry_seconds=settings.retry_seconds,
             idle_seconds=settings.idle_seconds,
         )
-        policy = PolicyFolder(settings.usage_policy_dir, log)
+        self.policy = policy = PolicyFolder(settings.usage_policy_dir, log)
         self.api = Api(self.routes, self.relay, Intake(self.pool), policy, settings.boundary_id)
         self.internal = Internal(
-            self.cluster, self.pool, policy, settings.boundary_id, settings.agent_user
+            self.cluster, self.pool, policy, settings.boundary_id, settings.agent_user, log
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._runners: list[web.AppRunner] = []
@@ -126,6 +129,8 @@ class Gateway:
     async def _open_books(self) -> None:
         await migrate(self.pool)
         pseudonym = await pseudonymizer(self.pool)
+        # First: what the spool still holds is stored under the policy of now.
+        await self._follow_policy()
         added = await recover(self.pool, self.spool)
         if added:
             log(f"recovered {added} requests of an earlier process from the spool")
@@ -149,14 +154,19 @@ class Gateway:
 
         async def prune() -> None:
             await delete_old(self.pool, datetime.now(UTC), settings.retention_days)
+            await delete_old_listings(self.pool, datetime.now(UTC), settings.retention_days)
 
         async def send() -> None:
             await ship(self.pool, self.spool)
 
         async with asyncio.TaskGroup() as group:
             group.create_task(_every(settings.ship_seconds, "usage", send))
+            group.create_task(_every(POLICY_SECONDS, "export", self._follow_policy))
             group.create_task(_every(settings.rollup_seconds, "roll-up", roll))
             group.create_task(_every(RETENTION_SECONDS, "retention", prune))
+
+    async def _follow_policy(self) -> None:
+        await follow_policy(self.pool, self.policy.read().export, datetime.now(UTC))
 
     async def _roll_up(self) -> None:
         settings = self.settings

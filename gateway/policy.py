@@ -64,13 +64,8 @@ class PolicyFolder:
             return Export.AGGREGATE
         if text in set(Export):
             return Export(text)
-        if text == "events":
-            problems.add(
-                "export: `events` is not available; nothing leaves until it is `none` or"
-                " `aggregate`"
-            )
-        elif text is not None:
-            problems.add("export is neither `none` nor `aggregate`; nothing leaves")
+        if text is not None:
+            problems.add("export is none of `none`, `aggregate` and `events`; nothing leaves")
         return Export.NONE
 
     def _synthetic_groups(self, problems: set[str]) -> frozenset[str]:

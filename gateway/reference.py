@@ -14,8 +14,8 @@ import sys
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, TypeAdapter
 from pydantic.fields import FieldInfo
@@ -30,9 +30,11 @@ from wire.usage import (
     DayBucket,
     Decided,
     Dimensions,
+    EventPush,
     HourBucket,
     IngestAnswer,
     PeopleRow,
+    Recorded,
     Rejection,
     RequestCompleted,
     RequestRow,
@@ -67,6 +69,8 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "day": DayBucket,
     "change": ChangeRow,
     "people": PeopleRow,
+    "event_push": EventPush,
+    "recorded": Recorded,
 }
 _MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -80,7 +84,7 @@ def _type(annotation: Any) -> str:
         return " \\| ".join(f"`{part}`" for part in parts)
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return " \\| ".join(f"`{member.value}`" for member in annotation)
-    if origin is not None and NoneType in parts:
+    if origin in {Union, UnionType}:
         return " \\| ".join(_type(p) if p is not NoneType else "null" for p in parts)
     if origin in {tuple, dict}:
         return f"{origin.__name__} of {' to '.join(_type(p) for p in parts if p is not ...)}"

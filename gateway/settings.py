@@ -42,9 +42,9 @@ class GatewaySettings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Port of the OpenAI-shaped API."""
     internal_port: Annotated[int, Field(ge=0, le=65535)] = 8081
-    """Port that serves roll-ups to the agent."""
+    """Port that serves the agent: roll-ups, and events where the customer lets them out."""
     agent_user: str = "system:serviceaccount:ringfence-system:agent"
-    """The one Kubernetes user that may read roll-ups."""
+    """The one Kubernetes user that may read what leaves."""
     spool_max_bytes: Annotated[int, Field(ge=2**16)] = 256 * 2**20
     """Usage not yet in the database beyond which requests are refused: usage is never dropped."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 25.0

@@ -1,8 +1,8 @@
 """What the in-boundary agent and the control plane say to each other.
 
 The agent dials out: enrols once with a one-time token, then long-polls its desired state and
-pushes status and roll-ups. Every request after enrolment is signed with the agent's own key
-(`proof.request_signing`). Usage roll-ups are in `wire.usage`.
+pushes status and usage. Every request after enrolment is signed with the agent's own key
+(`proof.request_signing`). Roll-ups and events of usage are in `wire.usage`.
 """
 
 from __future__ import annotations

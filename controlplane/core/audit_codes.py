@@ -84,6 +84,8 @@ CODES: Final[dict[str, str]] = {
     "report.failed": "A report could not be made.",
     "report.downloaded": "A file of a report was handed out, or its rows were read.",
     "trail.uploaded": "A file of the customer's trail was handed over for reconciliation.",
+    "usage.export-changed": "A boundary began or ended to let single usage events out.",
+    "usage.events-read": "Single usage events of a boundary, with pseudonyms, were read.",
     "audit.read": "Audit events were read; detail says which, and how many.",
     "audit.exported": "A whole chain was exported; this event is the last of the export.",
 }

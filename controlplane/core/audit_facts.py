@@ -183,4 +183,6 @@ FACTS: Final[dict[str, EventFacts]] = {
         75, "success", "boundary or organization", "format digest", 6003, 2
     ),
     "trail.uploaded": _facts(76, "success", "boundary", "name digest events", 6003, 1),
+    "usage.export-changed": _facts(80, "success", "boundary", "export since", 6003, 3),
+    "usage.events-read": _facts(81, "success", "boundary", "after limit events", 6003, 2),
 }

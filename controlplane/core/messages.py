@@ -23,6 +23,9 @@ def parse_message(kind: type[M], raw: dict[str, Any]) -> M:
         raise InvalidRequestError(str(error), field="version") from error
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
+        # The library's text for this one repeats the value, which may be anything.
+        is_quoted = first["type"] == "union_tag_invalid"
+        text = "is of no type that this version knows" if is_quoted else first["msg"]
         raise InvalidRequestError(
-            f"not a {kind.SCHEMA}: {first['msg']}", field=".".join(str(p) for p in first["loc"])
+            f"not a {kind.SCHEMA}: {text}", field=".".join(str(p) for p in first["loc"])
         ) from error

@@ -1,6 +1,7 @@
-"""Usage as boundaries push it: hours of requests, days of changes and people, in aggregates only.
+"""Usage as boundaries push it: hours of requests, days of changes and people, and single events.
 
-A bucket (one hour or one day) is replaced as a whole; its rows carry its sequence.
+A bucket (one hour or one day) is replaced as a whole; its rows carry its sequence. Events come only
+from boundaries whose customer lets them out, and stay for 30 days.
 """
 
 from __future__ import annotations
@@ -8,7 +9,16 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, UniqueConstraint, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    PrimaryKeyConstraint,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from controlplane.core.db import Base
@@ -133,4 +143,35 @@ class UsageExportRow(BoundaryScoped, Base):
     )
 
     export: Mapped[str]
+    """Whether counts leave."""
+    events_since: Mapped[datetime | None]
+    """From when on single events leave beside them; null when none do."""
+    last_position: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Position of the newest event; drawn under this row's lock."""
     reported_at: Mapped[datetime]
+
+
+class UsageEventRow(BoundaryScoped, Base):
+    """One event as it left its boundary, with a pseudonym in place of the person.
+
+    The subject is part of the key, as it is in the boundary: nobody can take another one's id.
+    """
+
+    __tablename__ = "usage_event"
+    __table_args__ = (
+        PrimaryKeyConstraint("boundary_id", "id", "subject"),
+        ForeignKeyConstraint(
+            ["organization_id", "boundary_id"], ["boundary.organization_id", "boundary.id"]
+        ),
+        UniqueConstraint("boundary_id", "position"),
+        Index(None, "occurred_at"),
+        {"info": {"tenancy": "boundary"}},
+    )
+
+    subject: Mapped[str]
+    position: Mapped[int] = mapped_column(BigInteger)
+    """Place in the order of arrival; grows over the boundary, with gaps."""
+    occurred_at: Mapped[datetime]
+    event: Mapped[dict[str, Any]]
+    """The event as its schema has it."""
+    received_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -57,7 +57,7 @@ class ShowFirst(TyperGroup):
 app = typer.Typer(
     cls=ShowFirst,
     no_args_is_help=True,
-    help="What left a boundary about its use: aggregates only.",
+    help="What left a boundary about its use: figures and events.",
 )
 
 
@@ -185,6 +185,55 @@ def export(
     given = {name: value for name, value in query.items() if value is not None}
     text = connect(person).text(f"{route('boundaries', boundary)}/usage/export", **given)
     typer.echo(text, nl=False)
+
+
+@app.command("events")
+def events(
+    boundary: str = BOUNDARY,
+    after: int = typer.Option(0, min=0, help="only what arrived after this position"),
+    limit: int = typer.Option(200, min=1, max=1000, help="at most so many"),
+    person: str | None = PERSON,
+    as_json: bool = JSON,
+) -> None:
+    """List single events, with pseudonyms, where the customer lets them out; it is recorded."""
+    path = f"{route('boundaries', boundary)}/usage/events"
+    page = connect(person).get(path, after=after, limit=limit)
+    if as_json:
+        print_json(page)
+        return
+    print_table(
+        ("POSITION", "AT", "TYPE", "GROUP", "SUBJECT", "FEATURE", "LANGUAGE", "IDE", ""),
+        [_event_line(each["position"], each["event"]) for each in page["events"]],
+        _no_events(page, after),
+    )
+    if page["more"]:
+        err.print(f"there is more: add --after {page['next_after']}", markup=False)
+
+
+def _event_line(position: int, event: Any) -> tuple[Any, ...]:
+    """Return one event's line; a request keeps its group in its data, a change in its envelope."""
+    data = event["data"]
+    return (
+        position,
+        utc(event["time"]),
+        event["type"],
+        event.get("group_id") or data["group_id"],
+        event["subject"],
+        data["feature"],
+        data["language"],
+        data["ide"],
+        "synthetic" if event["synthetic"] else "",
+    )
+
+
+def _no_events(page: Any, after: int) -> str:
+    if page["export"] == "events":
+        since = utc(page["since"])
+        return f"no events after {after}" if after else f"no events yet; they leave since {since}"
+    return (
+        f"export {page['export']}: no events leave this boundary; that is its customer's choice,"
+        " in the ConfigMap usage-policy"
+    )
 
 
 @app.command("replay")

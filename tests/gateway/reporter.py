@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx2
 
-from tests.gateway.parts import AGENT, Boundary
-from wire.usage import RollupPush
+from tests.gateway.parts import AGENT, Boundary, until
+from wire.usage import EventPush, RollupPush
 
 
 class Reporter:
@@ -42,6 +42,23 @@ class Reporter:
         )
         assert answer.status_code == 200, answer.text
         return RollupPush.from_wire(answer.json())
+
+    def page(self, after: str = "", limit: int | None = None) -> EventPush:
+        """Return the page of events that the agent gets now."""
+        size = {} if limit is None else {"limit": limit}
+        answer = httpx2.post(
+            f"{self.boundary.internal_url}/internal/v1/events",
+            params={"after": after, **size},
+            headers={"Authorization": "Bearer agent-token"},
+        )
+        assert answer.status_code == 200, answer.text
+        return EventPush.from_wire(answer.json())
+
+    def let_out(self, word: str) -> None:
+        """Set the customer's word and wait until the gateway has taken it up."""
+        (self.policy / "export").write_text(word)
+        periods = "SELECT ended_at IS NULL FROM export_period WHERE ended_at IS NULL"
+        until(lambda: bool(self.boundary.rows(periods)) == (word == "events"))
 
     def count(self, table: str = "change_event") -> int:
         ((number,),) = self.boundary.rows(f"SELECT count(*) FROM {table}")

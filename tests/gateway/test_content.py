@@ -28,12 +28,13 @@ NEEDLE = "canary7f3a"
 def open_boundary(
     tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer
 ) -> Iterator[Reporter]:
-    """A boundary in which also made-up people may report."""
+    """A boundary in which also made-up people may report, and every event may leave."""
     folder = tmp_path_factory.mktemp("content")
     database = postgres.url("postgres", postgres.create_database("postgres"))
     boundary = Boundary(folder, ApiServer(folder / "api"), database)
     reporter = Reporter(boundary)
     (reporter.policy / "synthetic-groups").write_text("payments-engineers")
+    reporter.let_out("events")
     yield reporter
     boundary.close()
 
@@ -127,6 +128,12 @@ def test_no_canary_reaches_the_database_a_spool_a_log_or_what_leaves(
     assert open_boundary.boundary.rows("SELECT sum(events) > 50 FROM usage_rejected") == [(True,)]
     until(lambda: any(day.events_rejected > 50 for day in open_boundary.leaves().days))
     leaving = json.dumps(open_boundary.leaves().to_wire())
+    pages = [open_boundary.page()]
+    while pages[-1].events:
+        pages.append(open_boundary.page(pages[-1].cursor))
+    events = json.dumps([page.to_wire() for page in pages])
+    # Each of the thousands that were stored leaves: what is searched below is not an empty page.
+    assert sum(len(page.events) for page in pages) == stored
     database = everything_stored(open_boundary)
     assert database.count("vscode") >= stored
     open_boundary.boundary.stop()
@@ -134,6 +141,11 @@ def test_no_canary_reaches_the_database_a_spool_a_log_or_what_leaves(
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert open_boundary.boundary.log in files
     texts = {str(path): path.read_bytes().decode(errors="replace") for path in files}
-    for name, text in {**texts, "database": database, "what leaves": leaving}.items():
+    for name, text in {
+        **texts,
+        "database": database,
+        "what leaves": leaving,
+        "events": events,
+    }.items():
         assert NEEDLE not in text.lower(), name
         assert name.endswith(("database-url", "database")) or "pia@acme.test" not in text

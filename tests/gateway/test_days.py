@@ -112,6 +112,12 @@ class Books:
 
         return self.run(work)
 
+    def count(self, *tables: str) -> list[int]:
+        """Return how many rows tables have."""
+        with psycopg.connect(self.url) as connection:
+            found = [connection.execute(f"SELECT count(*) FROM {t}").fetchall() for t in tables]
+        return [int(rows[0][0]) for rows in found]
+
     def day(self, *columns: str) -> list[tuple[Any, ...]]:
         """Return the unsuppressed rows of the day."""
         with psycopg.connect(self.url) as connection:

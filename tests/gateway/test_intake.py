@@ -207,7 +207,7 @@ def test_a_group_that_the_customer_did_not_name_may_not_make_up_use(reporter: Re
     assert reporter.send([shown()], person=1).status_code == 403
 
 
-@pytest.mark.parametrize("word", ["none", "events", "all", "\x00"])
+@pytest.mark.parametrize("word", ["none", "event", "all", "\x00"])
 def test_what_is_not_understood_lets_nothing_out(word: str, reporter: Reporter) -> None:
     reporter.send([shown()])
     until(lambda: reporter.leaves().days)

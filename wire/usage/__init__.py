@@ -1,9 +1,9 @@
-"""Usage messages: the events inside a boundary, and the roll-ups that leave it.
+"""Usage messages: the events inside a boundary, and what leaves it: roll-ups, or events too.
 
 Separate because these are the schemas that decide what may be written down: no field can hold
 code, a prompt, a path, a symbol or a branch. Every string is a closed enumeration or matches a
 narrow pattern; unknown fields are refused. Event versions live in `type` and `dataschema`
-(CloudEvents 1.0); roll-ups are messages of `wire.version`: a reader accepts N and N-1.
+(CloudEvents 1.0); what leaves are messages of `wire.version`: a reader accepts N and N-1.
 """
 
 from wire.usage.changes import (
@@ -43,6 +43,20 @@ from wire.usage.enumerations import (
     UsageSource,
 )
 from wire.usage.events import EVENT_SCHEMA, EVENT_TYPE, RequestCompleted, UsageEvent
+from wire.usage.exported import (
+    MAX_PAGE,
+    EventPush,
+    ExportedEvent,
+    Recorded,
+    RecordedApplied,
+    RecordedChange,
+    RecordedDecided,
+    RecordedReview,
+    RecordedShown,
+    RecordedSurvival,
+    RecordedUndone,
+    place_of,
+)
 from wire.usage.ingest import IngestAnswer, Rejection, RejectReason
 from wire.usage.rollups import (
     SMALLEST_CELL,
@@ -80,6 +94,7 @@ __all__ = [
     "EVENT_TYPE",
     "HISTOGRAM_BOUNDS_S",
     "MAX_BATCH",
+    "MAX_PAGE",
     "SCHEMA_BASE",
     "SMALLEST_CELL",
     "SUPPRESSED",
@@ -105,7 +120,9 @@ __all__ = [
     "Dimensions",
     "EgressClass",
     "ErrorType",
+    "EventPush",
     "Export",
+    "ExportedEvent",
     "Feature",
     "GroupName",
     "Horizon",
@@ -119,6 +136,14 @@ __all__ = [
     "Origin",
     "PeopleRow",
     "Pseudonym",
+    "Recorded",
+    "RecordedApplied",
+    "RecordedChange",
+    "RecordedDecided",
+    "RecordedReview",
+    "RecordedShown",
+    "RecordedSurvival",
+    "RecordedUndone",
     "RejectReason",
     "Rejection",
     "RequestCompleted",
@@ -136,5 +161,6 @@ __all__ = [
     "UsageRollup",
     "UsageSource",
     "bucket_index",
+    "place_of",
     "uuid7",
 ]

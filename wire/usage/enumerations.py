@@ -128,6 +128,8 @@ class Export(StrEnum):
     """Nothing but this word, which says that the gateway lives."""
     AGGREGATE = "aggregate"
     """Counts over cells of at least five people."""
+    EVENTS = "events"
+    """Those counts, and every event with a pseudonym in place of the person."""
 
 
 class EgressClass(StrEnum):

@@ -241,7 +241,8 @@ class RollupPush(Message):
     VERSION: ClassVar[int] = 2
 
     export: Export = Export.AGGREGATE
-    """What the customer lets out; with `none` everything below is empty."""
+    """Whether counts leave; with `none` everything below is empty. Never `events`: they have a
+    message of their own (`EventPush`), beside which counts leave as always."""
     hours: Annotated[tuple[HourBucket, ...], Field(max_length=1000)] = ()
     """Hours that changed, ordered by `sequence`."""
     days: Annotated[tuple[DayBucket, ...], Field(max_length=100)] = ()
@@ -260,6 +261,8 @@ class RollupPush(Message):
     def _none_means_nothing(self) -> Self:
         if self.export is Export.NONE and (self.hours or self.days):
             raise ValueError("export: with `none` no bucket may leave the boundary")
+        if self.export is Export.EVENTS:
+            raise ValueError("export: roll-ups are counts; say `aggregate`")
         return self
 
 

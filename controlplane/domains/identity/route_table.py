@@ -101,6 +101,8 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/boundaries/{boundary}/usage"): _at("boundary", *STAFF),
     ("GET", "/v1/boundaries/{boundary}/usage/summary"): _at("boundary", *STAFF),
     ("GET", "/v1/boundaries/{boundary}/usage/export"): _at("boundary", *STAFF),
+    # Rows about people, where the customer lets them out: not for all who see the figures.
+    ("GET", "/v1/boundaries/{boundary}/usage/events"): _at("boundary", R.BOUNDARY_ADMIN, R.AUDITOR),
     ("GET", "/v1/boundaries/{boundary}/audit"): _at(
         "boundary", R.PLATFORM_ADMIN, R.APPROVER, R.AUDITOR
     ),
@@ -167,6 +169,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/agent/v1/desired"): AGENT,
     ("POST", "/agent/v1/status"): AGENT,
     ("POST", "/agent/v1/usage"): AGENT,
+    ("POST", "/agent/v1/usage-events"): AGENT,
     ("POST", "/agent/v1/verb-results"): AGENT,
     ("GET", "/agent/v1/checkpoints"): AGENT,
     ("POST", "/agent/v1/checkpoints"): AGENT,

@@ -1,1 +1,1 @@
-"""Usage: what boundaries report about themselves, in aggregates only."""
+"""Usage: what boundaries report about themselves: aggregates, and events where they may leave."""

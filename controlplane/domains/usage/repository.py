@@ -1,12 +1,12 @@
-"""Queries of usage: counts of a window, added up in the database.
+"""Queries of usage: counts of a window, added up in the database, and single events.
 
-Called by `service` and `summary`. Rows are those of the caller's boundaries only (row-level
-security); every query names its boundary all the same.
+Called by `service`, `summary` and `events`. Rows are those of the caller's boundaries only
+(row-level security); every query names its boundary all the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -18,22 +18,30 @@ from sqlalchemy import (
     Row,
     Text,
     and_,
+    bindparam,
     cast,
+    column,
     func,
     literal,
     select,
 )
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.orm import Session
 
+from controlplane.core.clock import now
+from controlplane.core.ids import new_id
 from controlplane.domains.usage.schemas import By
+from controlplane.tables.agents import Agent
 from controlplane.tables.usage import (
     UsageBucketRow,
     UsageChangeRow,
+    UsageEventRow,
     UsageExportRow,
     UsagePeopleRow,
     UsageRollupRow,
 )
-from wire.usage import BUCKETS
+from wire.usage import BUCKETS, Export, RecordedChange, UsageEvent
 
 REQUEST_SUMS = (
     *("requests", "requests_expected", "requests_decided", "input_tokens", "output_tokens"),
@@ -177,10 +185,91 @@ def list_buckets(session: Session, boundary_id: UUID, window: Window) -> list[Us
     )
 
 
-def find_export(session: Session, boundary_id: UUID) -> str | None:
+def find_export_row(session: Session, boundary_id: UUID) -> UsageExportRow | None:
     """Return what the boundary last said it lets out, or None."""
-    return session.scalar(
-        select(UsageExportRow.export).where(UsageExportRow.boundary_id == boundary_id)
+    return session.scalar(select(UsageExportRow).where(UsageExportRow.boundary_id == boundary_id))
+
+
+def word_of(row: UsageExportRow | None) -> str:
+    """Return a boundary's word as its customer wrote it."""
+    if row is None:
+        return "unknown"
+    return row.export if row.events_since is None else Export.EVENTS.value
+
+
+def lock_export(session: Session, agent: Agent) -> UsageExportRow:
+    """Return the row of a boundary's word for an update, made when it is not there."""
+    session.execute(
+        pg_insert(UsageExportRow)
+        .values(
+            id=new_id(),
+            organization_id=agent.organization_id,
+            boundary_id=agent.boundary_id,
+            export=Export.NONE.value,
+            reported_at=now(),
+        )
+        .on_conflict_do_nothing(index_elements=["boundary_id"])
+    )
+    return session.scalars(
+        select(UsageExportRow)
+        .where(UsageExportRow.boundary_id == agent.boundary_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def insert_events(
+    session: Session, agent: Agent, events: Sequence[UsageEvent | RecordedChange], first: int
+) -> int:
+    """Store events that are not there yet, from position `first` on; return how many were new.
+
+    One statement for a whole page: the rows travel as one JSON value.
+    """
+    rows = [
+        {
+            "id": str(event.id),
+            "subject": event.subject,
+            "position": position,
+            "occurred_at": event.time.isoformat(),
+            "event": event.model_dump(mode="json"),
+        }
+        for position, event in enumerate(events, first)
+    ]
+    given = func.jsonb_to_recordset(bindparam("rows", rows, type_=JSONB)).table_valued(
+        column("id", UsageEventRow.id.type),
+        column("subject", Text),
+        column("position", BigInteger),
+        column("occurred_at", UsageEventRow.occurred_at.type),
+        column("event", JSONB),
+    )
+    given = given.render_derived(name="given", with_types=True)
+    names = ("id", "subject", "position", "occurred_at", "event")
+    statement = pg_insert(UsageEventRow).from_select(
+        ["organization_id", "boundary_id", *names],
+        select(
+            literal(agent.organization_id), literal(agent.boundary_id), *(given.c[n] for n in names)
+        ),
+        include_defaults=False,
+    )
+    stored = session.execute(statement.on_conflict_do_nothing().returning(UsageEventRow.position))
+    return len(stored.all())
+
+
+def list_events(
+    session: Session, boundary_id: UUID, since: datetime, *, after: int, limit: int
+) -> list[UsageEventRow]:
+    """Return events with a position above `after` that happened since, in the order of arrival."""
+    return list(
+        session.scalars(
+            select(UsageEventRow)
+            .where(
+                UsageEventRow.boundary_id == boundary_id,
+                UsageEventRow.position > after,
+                UsageEventRow.occurred_at >= since,
+            )
+            .order_by(UsageEventRow.position)
+            .limit(limit)
+        )
     )
 
 

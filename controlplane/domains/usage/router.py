@@ -7,14 +7,20 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query, Response
 
-from controlplane.core.http import Context, Transaction, TransactionRoute
+from controlplane.core.http import LARGEST_SEQUENCE, Context, Transaction, TransactionRoute
 from controlplane.core.messages import parse_message
 from controlplane.domains.boundaries.repository import get_boundary
 from controlplane.domains.identity.agent_edge import AgentRoute, CallingAgent
-from controlplane.domains.usage import files, service, summary
+from controlplane.domains.usage import events, files, service, summary
 from controlplane.domains.usage.repository import cell_of
-from controlplane.domains.usage.schemas import By, UsageOut, UsageRow, UsageSummaryOut
-from wire.usage import RollupPush
+from controlplane.domains.usage.schemas import (
+    By,
+    UsageEventsOut,
+    UsageOut,
+    UsageRow,
+    UsageSummaryOut,
+)
+from wire.usage import EventPush, RollupPush
 
 router = APIRouter(prefix="/v1", tags=["usage"], route_class=TransactionRoute)
 agent_router = APIRouter(prefix="/agent/v1", tags=["agent"], route_class=AgentRoute)
@@ -25,9 +31,15 @@ Last = Annotated[date | None, Query(alias="to", description="last day, UTC, incl
 
 
 @agent_router.post("/usage", operation_id="agent_usage", status_code=204)
-def agent_usage(session: Transaction, agent: CallingAgent, raw: Raw) -> None:
+def agent_usage(session: Transaction, ctx: Context, agent: CallingAgent, raw: Raw) -> None:
     """Take roll-ups; the answer comes after the commit, so the agent may forget them."""
-    service.record_rollups(session, agent, parse_message(RollupPush, raw))
+    service.record_rollups(session, ctx, agent, parse_message(RollupPush, raw))
+
+
+@agent_router.post("/usage-events", operation_id="agent_usage_events", status_code=204)
+def agent_usage_events(session: Transaction, ctx: Context, agent: CallingAgent, raw: Raw) -> None:
+    """Take a page of events; the answer comes after the commit, so the agent may acknowledge it."""
+    events.record_events(session, ctx, agent, parse_message(EventPush, raw))
 
 
 @router.get("/boundaries/{boundary}/usage", operation_id="usage_list")
@@ -94,3 +106,18 @@ def usage_export(
     else:
         text, media = files.as_ndjson(session, found.id, window), "application/x-ndjson"
     return Response(text, media_type=media, headers=disposition)
+
+
+@router.get("/boundaries/{boundary}/usage/events", operation_id="usage_events")
+def usage_events(
+    boundary: str,
+    session: Transaction,
+    ctx: Context,
+    after: Annotated[
+        int, Query(ge=0, le=LARGEST_SEQUENCE, description="`next_after` of the page before")
+    ] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> UsageEventsOut:
+    """Read single events, with pseudonyms, where the customer lets them out; it is recorded."""
+    found = get_boundary(session, boundary)
+    return events.read_events(session, ctx, found.id, after=after, limit=limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -83,7 +84,7 @@ class UsageSummaryOut(BaseModel):
     to: date
     """Last day, included."""
     export: str
-    """What the boundary lets out: `none`, `aggregate`, or `unknown` before it said."""
+    """What the boundary lets out: `none`, `aggregate`, `events`, or `unknown` before it said."""
     synthetic: bool
     """Whether made-up use is in the figures."""
     smallest_cell: int
@@ -95,3 +96,30 @@ class UsageSummaryOut(BaseModel):
     metrics: list[Figure]
     rows: list[SplitRow]
     """Empty with `by=none`."""
+
+
+class StoredEventOut(BaseModel):
+    """One event as it left its boundary."""
+
+    position: int
+    """Place in the order of arrival."""
+    received_at: datetime
+    event: dict[str, Any]
+    """CloudEvents 1.0; see the reference of usage events. The subject is a pseudonym."""
+
+
+class UsageEventsOut(BaseModel):
+    """A page of single events; empty where the boundary lets none out."""
+
+    export: str
+    """What the boundary lets out: `none`, `aggregate`, `events`, or `unknown` before it said."""
+    since: datetime | None
+    """From when on events leave; null when none do."""
+    kept_days: int
+    """Age at which an event is deleted."""
+    events: list[StoredEventOut]
+    """In the order of arrival."""
+    next_after: int
+    """Ask `after` this for what comes next; nothing that arrives later is behind it."""
+    more: bool
+    """Whether there is more already."""

@@ -1,4 +1,4 @@
-"""Take roll-ups from agents and read them; a row about a person never gets here.
+"""Take roll-ups from agents and read them; a row about a person is no part of one.
 
 Called by the agent's route and by `GET /v1/boundaries/{b}/usage`. A bucket is a snapshot: the
 highest sequence wins and replaces the whole hour or day, so that a repeated or reordered push
@@ -16,9 +16,11 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.orm import Session
 
+from controlplane.core.actor import OpContext
 from controlplane.core.clock import now
 from controlplane.core.errors import ForbiddenError
 from controlplane.core.ids import new_id
+from controlplane.domains.usage import events
 from controlplane.tables.agents import Agent
 from controlplane.tables.usage import (
     UsageBucketRow,
@@ -27,10 +29,10 @@ from controlplane.tables.usage import (
     UsagePeopleRow,
     UsageRollupRow,
 )
-from wire.usage import Cell, DayBucket, HourBucket, RequestRow, RollupPush
+from wire.usage import Cell, DayBucket, Export, HourBucket, RequestRow, RollupPush
 
 
-def record_rollups(session: Session, agent: Agent, push: RollupPush) -> int:
+def record_rollups(session: Session, ctx: OpContext, agent: Agent, push: RollupPush) -> int:
     """Store the buckets of a push and what the boundary lets out; return how many were given.
 
     Raises: ForbiddenError when a bucket names another boundary than the agent's.
@@ -38,7 +40,11 @@ def record_rollups(session: Session, agent: Agent, push: RollupPush) -> int:
     for bucket in (*push.hours, *push.days):
         if str(bucket.boundary_id) != str(agent.boundary_id):
             raise ForbiddenError("an agent reports on its own boundary only")
-    _record_export(session, agent, push.export.value)
+    if push.export is Export.NONE:
+        # Nothing leaves: also no events, whichever of the two messages says so first.
+        events.record_word(session, ctx, agent, Export.NONE, None)
+    else:
+        _record_export(session, agent, push.export.value)
     for hour in push.hours:
         if hour.whole:
             _replace_hour(session, agent, hour)

@@ -60,7 +60,7 @@ def summarize(session: Session, boundary_id: UUID, window: Window, by: By) -> Us
         is_final=bool(buckets) and all(b.is_final for b in buckets),
         from_=window.first,
         to=window.last,
-        export=repository.find_export(session, boundary_id) or "unknown",
+        export=repository.word_of(repository.find_export_row(session, boundary_id)),
         synthetic=whole.synthetic,
         smallest_cell=SMALLEST_CELL,
         shown_ms=sorted({b.shown_ms for b in buckets if b.shown_ms is not None}),

@@ -18,6 +18,11 @@ from tests.postgres import DatabaseUrls
 
 CHAIN_TABLES = ("audit_event", "audit_checkpoint", "audit_subtree")
 ROLES = ("ringfence_api", "ringfence_worker", "ringfence_scheduler")
+NOT_EVEN_OWN_ROWS = {
+    ("ringfence_worker", "usage_event"),
+    ("ringfence_scheduler", "usage_event"),
+}
+"""Rows about people that a process has no use for: it may not read them in any scope."""
 
 
 @dataclass(frozen=True)
@@ -172,10 +177,11 @@ def test_a_session_without_scope_raises(tenants: Tenants, api: Database) -> None
 def test_a_scope_reads_its_own_rows_and_no_other_boundarys(
     tenants: Tenants, database: DatabaseUrls
 ) -> None:
-    for url in (database.api, database.worker, database.scheduler):
+    for role, url in zip(ROLES, (database.api, database.worker, database.scheduler), strict=True):
         opened = Database.connect(url, pool_size=1)
+        readable = [t for t in boundary_tables() if (role, t.name) not in NOT_EVEN_OWN_ROWS]
         for mine, other in tenants.pairs():
-            for table in boundary_tables():
+            for table in readable:
                 with opened.transaction(mine) as session:
                     seen = session.execute(
                         text(f'SELECT boundary_id FROM "{table.name}"')
@@ -183,6 +189,20 @@ def test_a_scope_reads_its_own_rows_and_no_other_boundarys(
                     found = set(seen)
                 assert found == {boundary_of(mine)}, table.name
                 assert boundary_of(other) not in found
+        opened.close()
+
+
+def test_a_process_reads_no_rows_about_people_that_it_has_no_use_for(
+    tenants: Tenants, database: DatabaseUrls
+) -> None:
+    urls = dict(zip(ROLES, (database.api, database.worker, database.scheduler), strict=True))
+    for role, table in sorted(NOT_EVEN_OWN_ROWS):
+        opened = Database.connect(urls[role], pool_size=1)
+        with (
+            pytest.raises(ProgrammingError, match="permission denied"),
+            opened.transaction(tenants.payments) as session,
+        ):
+            session.execute(text(f'SELECT 1 FROM "{table}"'))
         opened.close()
 
 

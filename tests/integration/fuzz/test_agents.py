@@ -26,6 +26,7 @@ from tests.integration.authorization.world import World
 from tests.integration.database.rows import insert_row
 from tests.integration.fuzz.cases import bent
 from tests.integration.fuzz.test_every_route import SEED, problem
+from tests.integration.usage_pages import page_of
 from tests.postgres import DatabaseUrls
 from wire.agent import AgentStatus, CloseReport, VerbResult
 from wire.usage import Feature, HourBucket, Ide, Language, RequestRow, RollupPush
@@ -82,6 +83,7 @@ def messages(boundary_id: str) -> dict[str, dict[str, Any]]:
         "/agent/v1/status": status.to_wire(),
         "/agent/v1/verb-results": VerbResult(verb_id=uuid4(), close=report).to_wire(),
         "/agent/v1/usage": RollupPush(hours=(hour,), sequence=1).to_wire(),
+        "/agent/v1/usage-events": page_of(boundary_id, 2).to_wire(),
     }
 
 

@@ -108,6 +108,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/agent/v1/usage-events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Agent Usage Events
+         * @description Take a page of events; the answer comes after the commit, so the agent may acknowledge it.
+         */
+        post: operations["agent_usage_events"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/agent/v1/verb-results": {
         parameters: {
             query?: never;
@@ -552,6 +572,26 @@ export interface paths {
          * @description List a boundary's requests by hour: aggregates, with how fresh they are.
          */
         get: operations["usage_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/boundaries/{boundary}/usage/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Usage Events
+         * @description Read single events, with pseudonyms, where the customer lets them out; it is recorded.
+         */
+        get: operations["usage_events"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3317,6 +3357,23 @@ export interface components {
             title: string;
         };
         /**
+         * StoredEventOut
+         * @description One event as it left its boundary.
+         */
+        StoredEventOut: {
+            /** Event */
+            event: {
+                [key: string]: unknown;
+            };
+            /** Position */
+            position: number;
+            /**
+             * Received At
+             * Format: date-time
+             */
+            received_at: string;
+        };
+        /**
          * TemplateOut
          * @description The stack that creates the one role, and what to set.
          */
@@ -3499,6 +3556,24 @@ export interface components {
         TrailFilesOut: {
             /** Files */
             files: components["schemas"]["TrailFileOut"][];
+        };
+        /**
+         * UsageEventsOut
+         * @description A page of single events; empty where the boundary lets none out.
+         */
+        UsageEventsOut: {
+            /** Events */
+            events: components["schemas"]["StoredEventOut"][];
+            /** Export */
+            export: string;
+            /** Kept Days */
+            kept_days: number;
+            /** More */
+            more: boolean;
+            /** Next After */
+            next_after: number;
+            /** Since */
+            since: string | null;
         };
         /**
          * UsageOut
@@ -3778,6 +3853,7 @@ export type StackSpec = components['schemas']['StackSpec'];
 export type StandingOut = components['schemas']['StandingOut'];
 export type StatusOut = components['schemas']['StatusOut'];
 export type StepOut = components['schemas']['StepOut'];
+export type StoredEventOut = components['schemas']['StoredEventOut'];
 export type TemplateOut = components['schemas']['TemplateOut'];
 export type TokenCreatedOut = components['schemas']['TokenCreatedOut'];
 export type TokenIn = components['schemas']['TokenIn'];
@@ -3785,6 +3861,7 @@ export type TokenOut = components['schemas']['TokenOut'];
 export type TokensOut = components['schemas']['TokensOut'];
 export type TrailFileOut = components['schemas']['TrailFileOut'];
 export type TrailFilesOut = components['schemas']['TrailFilesOut'];
+export type UsageEventsOut = components['schemas']['UsageEventsOut'];
 export type UsageOut = components['schemas']['UsageOut'];
 export type UsageRow = components['schemas']['UsageRow'];
 export type UsageSummaryOut = components['schemas']['UsageSummaryOut'];
@@ -3966,6 +4043,39 @@ export interface operations {
         };
     };
     agent_usage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    agent_usage_events: {
         parameters: {
             query?: never;
             header?: never;
@@ -4788,6 +4898,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UsageOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    usage_events: {
+        parameters: {
+            query?: {
+                /** @description `next_after` of the page before */
+                after?: number;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                boundary: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageEventsOut"];
                 };
             };
             /** @description An error */
