@@ -78,12 +78,18 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/organizations:validate"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
     ("PUT", "/v1/organizations/{name}"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
     ("GET", "/v1/organizations/{name}"): _at("organization", *STAFF),
-    ("GET", "/v1/organizations/{name}/guests"): _at(
+    ("GET", "/v1/organizations/{name}/waivers"): _at(
         "organization", R.PLATFORM_ADMIN, R.APPROVER, R.AUDITOR
     ),
-    ("POST", "/v1/organizations/{name}/guests/{guest_id}/approve"): _at(
-        "organization", R.PLATFORM_ADMIN, R.APPROVER
+    ("POST", "/v1/organizations/{name}/waivers"): _at(
+        "organization", R.PLATFORM_ADMIN, R.APPROVER, R.SOLUTION_ARCHITECT
     ),
+    **{
+        ("POST", f"/v1/organizations/{{name}}/waivers/{{waiver_id}}/{verb}"): _at(
+            "organization", R.PLATFORM_ADMIN, R.APPROVER
+        )
+        for verb in ("approve", "deny", "revoke")
+    },
     ("GET", "/v1/approvals"): _at("boundary", *STAFF),
     ("GET", "/v1/organizations/{name}/people"): _at("boundary", *STAFF),
     ("GET", "/v1/organizations/{name}/groups"): _at("boundary", *STAFF),
