@@ -29,6 +29,7 @@ from ringfence.cli import (
     sign_in,
     tokens,
     usage,
+    waivers,
 )
 from ringfence.cli.output import CommandError, Exit, code_for, describe, err, print_json
 from ringfence.client import ApiError
@@ -37,7 +38,7 @@ ORDER = (
     *("up", "status", "login", "logout", "logs", "down", "reset"),
     *("organization", "connect", "grant", "install", "run", "certificate"),
     *("report", "audit", "access", "key", "chat", "usage"),
-    *("token", "service", "trail", "version"),
+    *("token", "service", "waiver", "trail", "version"),
 )
 """Commands in the order of the main job, which the help keeps."""
 
@@ -71,6 +72,7 @@ app.add_typer(decisions.app, name="access")
 app.add_typer(models.key_app, name="key")
 app.add_typer(tokens.token_app, name="token")
 app.add_typer(services.app, name="service")
+app.add_typer(waivers.app, name="waiver")
 app.command("login")(sign_in.login)
 app.command("logout")(sign_in.logout)
 app.command("chat")(models.chat)
