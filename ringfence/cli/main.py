@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 from ringfence.cli import (
     access,
     audit,
+    break_glass,
     certificates,
     decisions,
     installs,
@@ -38,7 +39,7 @@ ORDER = (
     *("up", "status", "login", "logout", "logs", "down", "reset"),
     *("organization", "connect", "grant", "install", "run", "certificate"),
     *("report", "audit", "access", "key", "chat", "usage"),
-    *("token", "service", "waiver", "trail", "version"),
+    *("token", "service", "waiver", "trail", "break-glass", "version"),
 )
 """Commands in the order of the main job, which the help keeps."""
 
@@ -73,6 +74,7 @@ app.add_typer(models.key_app, name="key")
 app.add_typer(tokens.token_app, name="token")
 app.add_typer(services.app, name="service")
 app.add_typer(waivers.app, name="waiver")
+app.add_typer(break_glass.app, name="break-glass")
 app.command("login")(sign_in.login)
 app.command("logout")(sign_in.logout)
 app.command("chat")(models.chat)

@@ -337,7 +337,7 @@ def test_a_waiver_is_asked_for_approved_by_two_and_revoked_by_one(acme: Cli) -> 
     listed = acme(*auditor).out
     assert "active" in listed
     assert "ana@acme.test, max@acme.test" in listed
-    assert decide("revoke", "ana@acme.test").err == "revoked\n"
+    assert "revoked" in decide("revoke", "ana@acme.test").err
     assert [w["state"] for w in json.loads(acme(*auditor, "--json").out)] == ["revoked"]
     gone = acme("waiver", "approve", "acme", NOWHERE, "--reason", "r", "--as", "ana@acme.test")
     assert gone.code == Exit.USAGE

@@ -68,7 +68,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/sign-in/exchange"): PUBLIC,  # proves an ID token in its body
     ("POST", "/v1/sign-out"): AUTHENTICATED,
     ("GET", "/v1/status"): AUTHENTICATED,  # by whom and why only for staff
-    ("POST", "/v1/break-glass/open"): PUBLIC,  # proves the sealed secret in its body
+    ("POST", "/v1/break-glass/open"): PUBLIC,  # proves both parts of the secret
     ("POST", "/v1/break-glass/close"): AUTHENTICATED,
     ("GET", "/v1/tokens"): AUTHENTICATED,
     ("POST", "/v1/tokens"): AUTHENTICATED,

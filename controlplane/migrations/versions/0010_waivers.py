@@ -1,4 +1,4 @@
-"""Waivers: crossings of a wall that two people approved, with an end."""
+"""Waivers that two people approve, with an end; and a break-glass secret in two parts."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ def upgrade() -> None:
     op.drop_table("guest_assignment")
     _roles()
     _report()
+    _seal_in_two_parts()
+    _open_with_two_parts()
 
 
 def _create() -> None:
@@ -192,6 +194,91 @@ def _report() -> None:
            OR p.id IN (SELECT v.principal_id FROM vendor v);
         """,
         WORKER,
+    )
+
+
+def _seal_in_two_parts() -> None:
+    """Name two custodians per seal. An unused secret of one part ends: seal a new one."""
+    for name in ("first_custodian", "second_custodian"):
+        op.add_column("break_glass_seal", sa.Column(name, sa.UUID(), nullable=True))
+    op.execute("SELECT set_config('app.platform', 'on', true)")
+    op.execute("UPDATE break_glass_seal SET second_custodian = opened_by")
+    op.execute(
+        "UPDATE break_glass_seal SET replaced_at = now()"
+        " WHERE opened_at IS NULL AND replaced_at IS NULL"
+    )
+    op.drop_column("break_glass_seal", "opened_by")
+    for name in ("first_custodian", "second_custodian"):
+        op.create_foreign_key(
+            op.f(f"fk_break_glass_seal_{name}"), "break_glass_seal", "principal", [name], ["id"]
+        )
+    op.create_check_constraint(
+        op.f("ck_break_glass_seal_two_people"),
+        "break_glass_seal",
+        "first_custodian <> second_custodian",
+    )
+    op.create_check_constraint(
+        op.f("ck_break_glass_seal_custodians"),
+        "break_glass_seal",
+        "opened_at IS NOT NULL OR replaced_at IS NOT NULL"
+        " OR (first_custodian IS NOT NULL AND second_custodian IS NOT NULL)",
+    )
+    # Only now: a new key is checked against the rows, under their rules.
+    op.execute("SELECT set_config('app.platform', '', true)")
+
+
+def _open_with_two_parts() -> None:
+    op.execute("DROP FUNCTION break_glass_state()")
+    op.execute(
+        "DROP FUNCTION open_break_glass(text, uuid, text, uuid, text, text, timestamptz, uuid)"
+    )
+    rls.directory_function(
+        "break_glass_state()",
+        "TABLE (sealed boolean, opened_at timestamptz, ends_at timestamptz, opened_by uuid[],"
+        " reason text, token_id uuid)",
+        """
+        RETURN QUERY
+        SELECT EXISTS (SELECT 1 FROM break_glass_seal n
+                       WHERE n.opened_at IS NULL AND n.replaced_at IS NULL),
+               s.opened_at, s.ends_at,
+               array_remove(ARRAY[s.first_custodian, s.second_custodian], NULL),
+               s.reason, s.token_id
+        FROM (SELECT 1) one LEFT JOIN LATERAL (
+          SELECT b.* FROM break_glass_seal b JOIN api_token t ON t.id = b.token_id
+          WHERE b.ends_at > now() AND t.revoked_at IS NULL ORDER BY b.opened_at DESC LIMIT 1
+        ) s ON true;
+        """,
+        API,
+    )
+    # One statement decides: of two openings at once, one finds no sealed secret. A custodian who
+    # was disabled opens nothing; who asks learns no more than of a wrong part.
+    rls.directory_function(
+        "open_break_glass(hashed text, why text, token uuid, token_hashed text,"
+        " shown_prefix text, ends timestamptz, admin uuid)",
+        "uuid[]",
+        """
+        DECLARE custodians uuid[];
+        BEGIN
+          UPDATE break_glass_seal s SET opened_at = now(), reason = why, ends_at = ends
+          WHERE s.secret_hash = hashed AND s.opened_at IS NULL AND s.replaced_at IS NULL
+            AND NOT EXISTS (SELECT 1 FROM principal p WHERE p.disabled_at IS NOT NULL
+                            AND p.id IN (s.first_custodian, s.second_custodian))
+          RETURNING ARRAY[s.first_custodian, s.second_custodian] INTO custodians;
+          IF custodians IS NULL THEN RETURN NULL; END IF;
+          INSERT INTO principal (id, issuer, subject, kind, display)
+          VALUES (admin, 'ringfence', 'break-glass', 'break-glass', 'Break-glass administrator')
+          ON CONFLICT (issuer, subject) DO NOTHING;
+          INSERT INTO platform_role (id, principal_id, role, valid_from, valid_until)
+          SELECT token, p.id, 'platform-admin', now(), ends FROM principal p
+          WHERE p.issuer = 'ringfence' AND p.subject = 'break-glass';
+          INSERT INTO api_token (id, principal_id, name, prefix, token_hash, expires_at)
+          SELECT token, p.id, 'break glass', shown_prefix, token_hashed, ends
+          FROM principal p WHERE p.issuer = 'ringfence' AND p.subject = 'break-glass';
+          UPDATE break_glass_seal s SET token_id = token WHERE s.secret_hash = hashed;
+          RETURN custodians;
+        END;
+        """,
+        API,
     )
 
 

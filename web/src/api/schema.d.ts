@@ -1863,22 +1863,23 @@ export interface components {
         };
         /**
          * BreakGlassIn
-         * @description The sealed secret, why it is used, and who answers for it beside whoever holds it.
+         * @description Both parts of the sealed secret, in whichever order, and why it is used.
          */
         BreakGlassIn: {
+            /** First Part */
+            first_part: string;
             /** Reason */
             reason: string;
-            /** Second Person */
-            second_person: string;
-            /** Secret */
-            secret: string;
+            /** Second Part */
+            second_part: string;
         };
         /**
          * BreakGlassOut
          * @description Whether the break-glass administrator is open now, and by whom and why.
          */
         BreakGlassOut: {
-            by: components["schemas"]["PersonOut"] | null;
+            /** By */
+            by: components["schemas"]["PersonOut"][];
             /** Ends At */
             ends_at: string | null;
             /** Open */

@@ -1,4 +1,4 @@
-"""Guests of before there were waivers: who was let in gets an end, who waits goes on waiting."""
+"""What of before waivers is carried over: guests get an end, a secret of one part opens nothing."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ INSERT INTO role_assignment (organization_id, id, principal_id, role, valid_from
 INSERT INTO gateway_key (organization_id, boundary_id, id, group_id, owner_id, key_hash, expires_at)
   SELECT b.organization_id, b.id, gen_random_uuid(), gen_random_uuid(), p.id, p.subject,
     now() + interval '80 days' FROM boundary b, principal p WHERE p.subject <> 'waiting';
+INSERT INTO break_glass_seal (id, secret_hash, opened_at, opened_by, ends_at)
+  VALUES (gen_random_uuid(), 'unused', NULL, NULL, NULL),
+    (gen_random_uuid(), 'used', now() - interval '1 day', md5('max')::uuid, now());
 """
 
 
@@ -76,3 +79,14 @@ def test_roles_and_keys_of_a_guest_go_on_until_that_end(
         " ORDER BY k.key_hash"
     ).fetchall()
     assert keys == [("let-in", True), ("max", False)]
+
+
+def test_an_unused_secret_of_one_part_is_replaced_by_none(
+    carried_over: psycopg.Connection[Any],
+) -> None:
+    rows = carried_over.execute(
+        "SELECT secret_hash, replaced_at IS NOT NULL, second_custodian = md5('max')::uuid"
+        " FROM break_glass_seal ORDER BY secret_hash"
+    ).fetchall()
+    assert rows == [("unused", True, None), ("used", False, True)]
+    assert carried_over.execute("SELECT sealed FROM break_glass_state()").fetchone() == (False,)
