@@ -56,6 +56,7 @@ from controlplane.domains.provisioning import router as scim
 from controlplane.domains.reports import router as reports
 from controlplane.domains.runs import router as runs
 from controlplane.domains.usage import router as usage
+from controlplane.domains.waivers import router as waivers
 
 VERSION = "0.1.0"
 ROUTERS = (
@@ -70,6 +71,7 @@ ROUTERS = (
     services.router,
     boundaries.router,
     approvals.router,
+    waivers.router,
     catalog.router,
     entitlements.router,
     connections.router,

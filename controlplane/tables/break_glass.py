@@ -13,13 +13,20 @@ from controlplane.core.ids import new_id
 
 
 class BreakGlassSeal(Base):
-    """One sealed secret, used at most once; the newest unreplaced one is the installation's."""
+    """One secret in two parts, used once; the newest unreplaced one is the installation's."""
 
     __tablename__ = "break_glass_seal"
     __table_args__ = (
-        ForeignKeyConstraint(["opened_by"], ["principal.id"]),
+        ForeignKeyConstraint(["first_custodian"], ["principal.id"]),
+        ForeignKeyConstraint(["second_custodian"], ["principal.id"]),
         ForeignKeyConstraint(["token_id"], ["api_token.id"]),
         CheckConstraint("(opened_at IS NULL) = (ends_at IS NULL)", name="opened"),
+        CheckConstraint("first_custodian <> second_custodian", name="two_people"),
+        CheckConstraint(
+            "opened_at IS NOT NULL OR replaced_at IS NOT NULL"
+            " OR (first_custodian IS NOT NULL AND second_custodian IS NOT NULL)",
+            name="custodians",
+        ),
         Index(
             "uq_break_glass_seal_unopened",
             "kind",
@@ -33,12 +40,14 @@ class BreakGlassSeal(Base):
     kind: Mapped[str] = mapped_column(server_default="installation")
     """There is one kind; the unique index over it allows one sealed secret at a time."""
     secret_hash: Mapped[str]
+    """Over both parts together; neither has a hash of its own against which it could be tried."""
+    first_custodian: Mapped[UUID | None]
+    """None only for a seal of before there were two parts, used up or replaced."""
+    second_custodian: Mapped[UUID | None]
     sealed_at: Mapped[datetime] = mapped_column(server_default=func.now())
     replaced_at: Mapped[datetime | None]
     """When a later seal took its place, unopened."""
     opened_at: Mapped[datetime | None]
-    opened_by: Mapped[UUID | None]
-    """The second person, who answers for the opening."""
     reason: Mapped[str | None]
     token_id: Mapped[UUID | None]
     ends_at: Mapped[datetime | None]

@@ -250,21 +250,3 @@ class RoleAssignment(OrganizationScoped, Base):
     """When a later row replaced what this one says; None while it is what we know."""
     granted_by: Mapped[UUID | None]
     reason: Mapped[str]
-
-
-class GuestAssignment(OrganizationScoped, Base):
-    """A person of another identity provider, let in by the organization (decision 18)."""
-
-    __tablename__ = "guest_assignment"
-    __table_args__ = organization_table(
-        ForeignKeyConstraint(["principal_id"], ["principal.id"]),
-        UniqueConstraint("organization_id", "principal_id"),
-        CheckConstraint("approved_by IS NULL OR approved_by <> principal_id", name="not_by_self"),
-        CheckConstraint("(approved_by IS NULL) = (approved_at IS NULL)", name="approved"),
-    )
-
-    principal_id: Mapped[UUID]
-    requested_by: Mapped[UUID | None]
-    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    approved_by: Mapped[UUID | None]
-    approved_at: Mapped[datetime | None]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
-from ringfence.cli.output import JSON, PERSON, connect, print_facts, print_json
+from ringfence.cli.output import JSON, PERSON, connect, print_facts, print_json, utc
 from ringfence.client import route
 
 app = typer.Typer(help="Who may do what, and which policy at which layer decides it.")
@@ -52,10 +54,22 @@ def explain(
             ("layer", found["deciding_layer"]),
             ("policy", policies or "none permits it"),
             ("because", "; ".join(reasons)),
+            ("waiver", _waiver(found["waiver"])),
         ]
+    )
+
+
+def _waiver(waiver: dict[str, Any] | None) -> str:
+    """Return the waiver of a guest in one line; empty for the organization's own people."""
+    if waiver is None:
+        return ""
+    approved = ", ".join(p["subject"] for p in waiver["approved_by"]) or "nobody yet"
+    return (
+        f"{waiver['id']}, {waiver['state']}, approved by {approved},"
+        f" {utc(waiver['starts_at'])} to {utc(waiver['ends_at'])}"
     )
 
 
 def _held(role: dict[str, object]) -> str:
     where = "in a boundary" if role["boundary_id"] else "everywhere"
-    return f"{role['role']} {where}" + (", not let in yet" if role["pending_guest"] else "")
+    return f"{role['role']} {where}" + (", no waiver in force" if role["pending_guest"] else "")

@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 from ringfence.cli import (
     access,
     audit,
+    break_glass,
     certificates,
     decisions,
     installs,
@@ -29,6 +30,7 @@ from ringfence.cli import (
     sign_in,
     tokens,
     usage,
+    waivers,
 )
 from ringfence.cli.output import CommandError, Exit, code_for, describe, err, print_json
 from ringfence.client import ApiError
@@ -37,7 +39,7 @@ ORDER = (
     *("up", "status", "login", "logout", "logs", "down", "reset"),
     *("organization", "connect", "grant", "install", "run", "certificate"),
     *("report", "audit", "access", "key", "chat", "usage"),
-    *("token", "service", "trail", "version"),
+    *("token", "service", "waiver", "trail", "break-glass", "version"),
 )
 """Commands in the order of the main job, which the help keeps."""
 
@@ -71,6 +73,8 @@ app.add_typer(decisions.app, name="access")
 app.add_typer(models.key_app, name="key")
 app.add_typer(tokens.token_app, name="token")
 app.add_typer(services.app, name="service")
+app.add_typer(waivers.app, name="waiver")
+app.add_typer(break_glass.app, name="break-glass")
 app.command("login")(sign_in.login)
 app.command("logout")(sign_in.logout)
 app.command("chat")(models.chat)

@@ -50,8 +50,19 @@ def create_token(
     make(connect(person), "/v1/tokens", body, file, as_json)
 
 
-def make(api: Api, path: str, body: dict[str, Any], file: Path | None, as_json: bool) -> None:
-    """Make a token at a path and hand it over: into a 0600 file, else on stdout, once."""
+def make(
+    api: Api,
+    path: str,
+    body: dict[str, Any],
+    file: Path | None,
+    as_json: bool,
+    *,
+    end: str = "expires_at",
+) -> None:
+    """Make a token at a path and hand it over: into a 0600 file, else on stdout, once.
+
+    `end` names the answer's field with the token's end.
+    """
     if file is not None:
         secret_file.reserve(file)
     try:
@@ -62,9 +73,9 @@ def make(api: Api, path: str, body: dict[str, Any], file: Path | None, as_json: 
         raise
     if file is not None:
         file.write_text(made.pop("token") + "\n")
-        err.print(f"wrote {file}; it ends {utc(made['expires_at'])}", markup=False)
+        err.print(f"wrote {file}; it ends {utc(made[end])}", markup=False)
     else:
-        err.print(f"keep this token now: it is not shown again; it ends {utc(made['expires_at'])}")
+        err.print(f"keep this token now: it is not shown again; it ends {utc(made[end])}")
     if as_json:
         print_json(made)
     elif file is None:

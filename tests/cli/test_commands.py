@@ -14,7 +14,7 @@ from ringfence.cli import reference
 from ringfence.cli.output import Exit, code_for, describe
 from ringfence.client import ApiError
 from sandbox.home import free_port
-from tests.cli.conftest import ROOT, Cli, write_context
+from tests.cli.conftest import ROOT, Cli, Ran, write_context
 from tests.cli.golden import HELP_FILE, leaves, recorded_help
 from tests.integration.api.people import PEOPLE, token_of
 
@@ -309,6 +309,38 @@ def test_a_service_is_made_gets_a_token_and_is_disabled(acme: Cli) -> None:
                    "approver", *admin)  # fmt: skip
     assert refused.code == Exit.USAGE
     assert "only people decide" in refused.err
+
+
+def test_a_waiver_is_asked_for_approved_by_two_and_revoked_by_one(acme: Cli) -> None:
+    guest = ("--subject", "gus@vendor.test", "--issuer", "https://idp.vendor.example")
+    asked = acme("waiver", "request", "acme", *guest, "--reason", "reviews it", "--ticket", "S-1")
+    assert asked.code == 0, asked.err
+    waiver = asked.out.strip()
+
+    def decide(verb: str, who: str, *more: str) -> Ran:
+        words = ("waiver", verb, "acme", waiver, "--reason", "it is agreed", "--as", who, *more)
+        return acme(*words)
+
+    own = acme("waiver", "approve", "acme", waiver, "--reason", "r", "--as", "sam@acme.test")
+    assert (own.code, own.out) == (Exit.FORBIDDEN, "")
+    first = decide("approve", "ana@acme.test")
+    assert (first.code, first.out) == (0, "")
+    assert "gus@vendor.test of https://idp.vendor.example may act in the whole" in first.err
+    assert "approved, 1 of 2; it is requested" in first.err
+    again = decide("approve", "ana@acme.test")
+    assert again.code == Exit.FORBIDDEN
+    assert "a second person must too" in again.err
+    wrong = decide("approve", "max@acme.test", "--digest", "sha256:" + "0" * 64)
+    assert wrong.code == Exit.BLOCKED
+    assert "approved, 2 of 2; it is active" in decide("approve", "max@acme.test").err
+    auditor = ("waiver", "list", "acme", "--as", "omar@acme.test")
+    listed = acme(*auditor).out
+    assert "active" in listed
+    assert "ana@acme.test, max@acme.test" in listed
+    assert "revoked" in decide("revoke", "ana@acme.test").err
+    assert [w["state"] for w in json.loads(acme(*auditor, "--json").out)] == ["revoked"]
+    gone = acme("waiver", "approve", "acme", NOWHERE, "--reason", "r", "--as", "ana@acme.test")
+    assert gone.code == Exit.USAGE
 
 
 def test_usage_sums_up_and_names_each_figure(acme: Cli) -> None:

@@ -1,4 +1,4 @@
-"""List what waits for a person: requested grants, plans, guests; and whether the caller may decide.
+"""List what waits for people: grants, plans, guests' waivers; and whether the caller may decide.
 
 Called by the router. Whether somebody may decide is enforced where the decision is made
 (`service.require_second_person`, and the route table); here the same rules are only told, so that
@@ -20,14 +20,14 @@ from controlplane.domains.identity.principals import PrincipalCard
 from controlplane.domains.identity.reach import Reach, reach_of
 from controlplane.domains.identity.schemas import person_out
 from controlplane.tables.access import AccessGrant
-from controlplane.tables.identity import GuestAssignment
 from controlplane.tables.organizations import Boundary
+from controlplane.tables.waivers import APPROVALS_NEEDED, Waiver
 
 Cards = dict[UUID, PrincipalCard]
 APPROVE_GRANT = ("POST", "/v1/grants/{grant_id}/approve")
 APPROVE_PLAN = ("POST", "/v1/runs/{run_id}/approve")
-APPROVE_GUEST = ("POST", "/v1/organizations/{name}/guests/{guest_id}/approve")
-SEE_GUESTS = ("GET", "/v1/organizations/{name}/guests")
+APPROVE_WAIVER = ("POST", "/v1/organizations/{name}/waivers/{waiver_id}/approve")
+SEE_WAIVERS = ("GET", "/v1/organizations/{name}/waivers")
 
 
 def list_pending(session: Session, ctx: OpContext) -> list[PendingOut]:
@@ -35,18 +35,23 @@ def list_pending(session: Session, ctx: OpContext) -> list[PendingOut]:
     reach = reach_of(session, ctx)
     grants = repository.list_requested_grants(session)
     plans = repository.list_waiting_plans(session)
-    may_see_guests = reach.may(*SEE_GUESTS, None)
-    guests = repository.list_waiting_guests(session) if may_see_guests else []
+    may_see_waivers = reach.may(*SEE_WAIVERS, None)
+    waivers = repository.list_waiting_waivers(session) if may_see_waivers else []
     ends = repository.grant_ends(session, [boundary.id for _, boundary, _ in plans])
     people = [g.requested_by for g, _ in grants] + [run.requested_by for run, _, _ in plans]
-    people += [i for g in guests for i in (g.principal_id, g.requested_by) if i is not None]
+    people += [
+        i
+        for w, _ in waivers
+        for i in (w.principal_id, w.requested_by, w.first_approver)
+        if i is not None
+    ]
     cards = identity.get_cards(session, people)
     decide = _Decider(ctx, reach, cards)
     found = [decide.grant(grant, boundary) for grant, boundary in grants]
     for run, boundary, name in plans:
         shown = decide.plan(run, boundary, name)
         found.append(shown.model_copy(update={"grant_until": ends.get(boundary.id)}))
-    found += [decide.guest(guest) for guest in guests]
+    found += [decide.waiver(waiver, boundary) for waiver, boundary in waivers]
     return sorted(found, key=lambda item: (item.requested_at, str(item.id)))
 
 
@@ -93,20 +98,33 @@ class _Decider:
             counts=plan.get("counts", {}),
         )
 
-    def guest(self, guest: GuestAssignment) -> PendingOut:
-        """Show a guest who is not let in; only the organization's own people decide on one."""
-        who = self._cards[guest.principal_id]
-        is_own_people = self._actor.organization_id == guest.organization_id
+    def waiver(self, waiver: Waiver, boundary: Boundary | None) -> PendingOut:
+        """Show a waiver that two of the organization's own people have not approved yet."""
+        who = self._cards[waiver.principal_id]
+        is_own_people = self._actor.organization_id == waiver.organization_id
+        concerned = [
+            self._cards[i]
+            for i in (waiver.principal_id, waiver.requested_by, waiver.first_approver)
+            if i is not None
+        ]
         return self._item(
-            "guest",
-            guest.id,
-            None,
-            guest.requested_by,
-            may=is_own_people and self._reach.may(*APPROVE_GUEST, None),
-            title=f"Let in {who.display} ({who.subject})",
-            reason=f"known to {who.issuer}",
-            requested_at=guest.requested_at,
-            own=self._actor.is_same_person(who.issuer, who.subject, who.person_key),
+            waiver.kind,
+            waiver.id,
+            boundary,
+            waiver.requested_by,
+            may=is_own_people and self._reach.may(*APPROVE_WAIVER, None),
+            title=f"Let in {who.display} of {who.issuer}",
+            reason=waiver.reason,
+            ticket=waiver.ticket,
+            requested_at=waiver.requested_at,
+            digest=waiver.digest,
+            starts_at=waiver.starts_at,
+            ends_at=waiver.ends_at,
+            approved_by=[person_out(self._cards[i]) for i in (waiver.first_approver,) if i],
+            approvals_needed=APPROVALS_NEEDED,
+            own=any(
+                self._actor.is_same_person(c.issuer, c.subject, c.person_key) for c in concerned
+            ),
         )
 
     def _item(
@@ -125,8 +143,13 @@ class _Decider:
             own = card is not None and self._actor.is_same_person(
                 card.issuer, card.subject, card.person_key
             )
-        empty = {"reason": "", "ticket": None, "duration_seconds": None, "counts": None}
-        empty |= {"digest": None, "grant_until": None}
+        empty: dict[str, object] = {
+            **dict.fromkeys(("ticket", "duration_seconds", "counts", "digest", "grant_until")),
+            **dict.fromkeys(("starts_at", "ends_at")),
+            "reason": "",
+            "approved_by": [],
+            "approvals_needed": 1,
+        }
         where = None
         if boundary is not None:
             where = WhereOut.model_validate(boundary, from_attributes=True)

@@ -9,11 +9,12 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from controlplane.core.clock import now
 from controlplane.core.run_engine.tables import Run
 from controlplane.tables.access import AccessGrant, GrantState
-from controlplane.tables.identity import GuestAssignment
 from controlplane.tables.installs import Install
 from controlplane.tables.organizations import Boundary
+from controlplane.tables.waivers import Waiver, WaiverState
 
 
 def list_requested_grants(session: Session) -> list[tuple[AccessGrant, Boundary]]:
@@ -37,11 +38,14 @@ def list_waiting_plans(session: Session) -> list[tuple[Run, Boundary, str | None
     return [(run, boundary, name) for run, boundary, name in rows]
 
 
-def list_waiting_guests(session: Session) -> list[GuestAssignment]:
-    """Return the guests that the organization has not let in."""
-    return list(
-        session.scalars(select(GuestAssignment).where(GuestAssignment.approved_at.is_(None)))
+def list_waiting_waivers(session: Session) -> list[tuple[Waiver, Boundary | None]]:
+    """Return the waivers that two people have not approved yet and whose end has not passed."""
+    rows = session.execute(
+        select(Waiver, Boundary)
+        .outerjoin(Boundary, Boundary.id == Waiver.boundary_id)
+        .where(Waiver.state == WaiverState.REQUESTED, Waiver.ends_at > now())
     )
+    return [(waiver, boundary) for waiver, boundary in rows]
 
 
 def grant_ends(session: Session, boundary_ids: Collection[UUID]) -> dict[UUID, datetime]:

@@ -24,9 +24,9 @@ class PendingOut(BaseModel):
 
     kind: Literal["grant", "plan", "guest"]
     id: UUID
-    """Of the grant, of the run, or of the guest assignment."""
+    """Of the grant, of the run, or of the guest's waiver."""
     boundary: WhereOut | None
-    """None for a guest, who is let into the organization."""
+    """None for a guest who would be let into the whole organization."""
     title: str
     reason: str
     ticket: str | None
@@ -36,13 +36,22 @@ class PendingOut(BaseModel):
     """How long the access lasts from the approval on; grants only."""
     grant_until: datetime | None
     """When the access ends under which a plan would be applied; plans only."""
+    starts_at: datetime | None
+    """From when on a guest may act at the earliest; guests only."""
+    ends_at: datetime | None
+    """When the waiver ends, whenever it is approved; guests only."""
+    approved_by: list[PersonOut]
+    """Who has said yes already; the caller cannot be one of the remaining if among them."""
+    approvals_needed: int
+    """How many people must say yes: two for a guest, one for all else."""
     digest: str | None
-    """What exactly is approved: the digest of the role's policy, or of the plan."""
+    """What exactly is approved: the digest of the role's policy, of the plan, or of the terms."""
     counts: dict[str, dict[str, int]] | None
     """Resources by stack and operation; plans only."""
     may_decide: bool
     why_not: Literal["role", "four-eyes"] | None
-    """`role`: the caller is no approver here; `four-eyes`: it is the caller's own request."""
+    """`role`: the caller is no approver here; `four-eyes`: the caller asked, crosses or has
+    approved already."""
 
 
 class ApprovalsOut(BaseModel):

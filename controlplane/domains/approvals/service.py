@@ -1,10 +1,11 @@
-"""Record a decision by a second person. Called by grants, and by organizations for guests.
+"""Record a decision by a second person. Called by grants; waivers need two and keep their own rows.
 
 Plans are decided in the run engine, which keeps the same rules over its own rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 from uuid import UUID
 
@@ -44,6 +45,23 @@ def require_second_person(session: Session, ctx: OpContext, requested_by: UUID) 
             code="four-eyes",
             fix="ask a person with the role approver",
         )
+    return decider
+
+
+def require_another_person(
+    session: Session, ctx: OpContext, others: Mapping[UUID, str], *, fix: str
+) -> UUID:
+    """Return the decider's id once it is clear that none of these is the same person.
+
+    Shapes: `others` has per principal what is told to whoever is that person, under any identity.
+    Raises: ForbiddenError for one of them, and when one of them is not known.
+    """
+    decider = require_person(ctx)
+    cards = identity.get_cards(session, others)
+    for principal_id, message in others.items():
+        card = cards.get(principal_id)
+        if card is None or ctx.actor.is_same_person(card.issuer, card.subject, card.person_key):
+            raise ForbiddenError(message, code="four-eyes", fix=fix)
     return decider
 
 

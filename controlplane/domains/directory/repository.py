@@ -12,9 +12,10 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from controlplane.core.errors import NotFoundError
-from controlplane.tables.identity import GroupMember, GuestAssignment, RoleAssignment
+from controlplane.tables.identity import GroupMember, RoleAssignment
 from controlplane.tables.provisioning import ProvisionedUser
 from controlplane.tables.services import ServiceIdentity
+from controlplane.tables.waivers import Waiver, WaiverKind, WaiverState
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,18 @@ def list_members(session: Session) -> list[GroupMember]:
     return list(session.scalars(select(GroupMember).where(GroupMember.valid_until.is_(None))))
 
 
-def list_guest_principals(session: Session) -> dict[UUID, GuestAssignment]:
-    """Return the organization's guests by principal."""
-    return {g.principal_id: g for g in session.scalars(select(GuestAssignment))}
+def list_guests(session: Session, at: datetime, boundary_ids: Collection[UUID]) -> dict[UUID, bool]:
+    """Return the guests by principal, and whether a waiver is in force for each.
+
+    Waivers of boundaries that are not among these are left out.
+    """
+    found: dict[UUID, bool] = {}
+    for waiver in session.scalars(select(Waiver).where(Waiver.kind == WaiverKind.GUEST)):
+        if waiver.boundary_id is not None and waiver.boundary_id not in boundary_ids:
+            continue
+        is_in_force = waiver.state_at(at) is WaiverState.ACTIVE
+        found[waiver.principal_id] = found.get(waiver.principal_id, False) or is_in_force
+    return found
 
 
 def list_provisioned(session: Session) -> dict[UUID, ProvisionedUser]:

@@ -87,8 +87,7 @@ def _person(found: Directory, card: PrincipalCard) -> DirectoryPersonOut:
 def _status(found: Directory, principal_id: UUID) -> Status:
     if found.states[principal_id].disabled_at is not None:
         return "disabled"
-    guest = found.guests.get(principal_id)
-    return "guest-pending" if guest is not None and guest.approved_at is None else "active"
+    return "active" if found.guests.get(principal_id, True) else "guest-pending"
 
 
 def _source(found: Directory, card: PrincipalCard) -> Source:

@@ -23,12 +23,7 @@ from controlplane.domains.identity import repository as identity
 from controlplane.domains.identity import service as identity_service
 from controlplane.domains.identity.principals import PrincipalCard
 from controlplane.domains.organizations import repository as organizations
-from controlplane.tables.identity import (
-    GroupMember,
-    GuestAssignment,
-    PrincipalGroup,
-    RoleAssignment,
-)
+from controlplane.tables.identity import GroupMember, PrincipalGroup, RoleAssignment
 from controlplane.tables.provisioning import ProvisionedUser
 
 
@@ -42,7 +37,8 @@ class Directory:
     members: list[GroupMember]
     cards: dict[UUID, PrincipalCard]
     states: dict[UUID, repository.PrincipalState]
-    guests: dict[UUID, GuestAssignment]
+    guests: dict[UUID, bool]
+    """People of other providers, and whether a waiver is in force for each."""
     provisioned: dict[UUID, ProvisionedUser]
 
     def groups_of(self, principal_id: UUID) -> list[PrincipalGroup]:
@@ -84,11 +80,14 @@ def read(session: Session, ctx: OpContext) -> Directory:
     ]
     groups = _visible_groups(session, assignments, everything)
     members = [m for m in repository.list_members(session) if m.group_id in groups]
-    guests = repository.list_guest_principals(session)
+    guests = repository.list_guests(session, now(), names)
     people = {a.principal_id for a in assignments if a.principal_id}
     people |= {m.principal_id for m in members}
+    own = repository.list_own_principals(session, organization_id)
     if everything:
-        people |= repository.list_own_principals(session, organization_id) | guests.keys()
+        people |= own | guests.keys()
+    # Whoever is known to another provider only is a guest, with or without a waiver that one sees.
+    guests = {**dict.fromkeys(people - own, False), **guests}
     return Directory(
         boundary_names=names,
         groups=groups,

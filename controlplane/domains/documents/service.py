@@ -26,9 +26,9 @@ from controlplane.domains.connections import service as connections
 from controlplane.domains.documents.inputs import input_problems
 from controlplane.domains.entitlements import service as entitlements
 from controlplane.domains.identity import repository as identity
-from controlplane.domains.organizations import guests
 from controlplane.domains.organizations import service as organization_service
 from controlplane.domains.organizations.service import WantedRole
+from controlplane.domains.waivers import service as waivers
 from controlplane.tables.identity import RoleName
 from controlplane.tables.organizations import Boundary
 from proof.canonical import digest
@@ -172,7 +172,7 @@ def _write(
         _require_administrator(ctx, "groups")
     groups = organization_service.ensure_groups(session, ctx, organization_id, members)
     _set_roles(session, ctx, organization_id, document, ids, people, groups, is_new)
-    guests.ensure_guests(session, ctx, organization_id, [people[s] for s in document.guests])
+    waivers.ensure_requested(session, ctx, {s: people[s] for s in document.guests})
     for entry in document.boundaries:
         _ensure_models(session, ctx, organization_id, ids[entry.name], entry, groups)
     audit.append(

@@ -7,7 +7,7 @@ keys asks for a new bundle by name (`bundle.publish`), since signing is the work
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -115,6 +115,7 @@ def create_key(
     """
     group_row = _entitled_group(session, boundary_id, group)
     owner_id = _owner(session, ctx, group_row, owner)
+    ends_at = _end_of_key(session, owner_id, organization_id, boundary_id)
     key = new_token("rfk")
     row = GatewayKey(
         organization_id=organization_id,
@@ -124,7 +125,7 @@ def create_key(
         owner_id=owner_id,
         key_hash=token_hash(key),
         created_at=now(),
-        expires_at=now() + KEY_LIFETIME,
+        expires_at=ends_at,
     )
     session.add(row)
     session.flush()
@@ -168,6 +169,30 @@ def _owner(session: Session, ctx: OpContext, group: PrincipalGroup, subject: str
             "you can make a gateway key for yourself only", fix="set owner to your own subject"
         )
     return owners[0]
+
+
+def _end_of_key(
+    session: Session, owner_id: UUID, organization_id: UUID, boundary_id: UUID
+) -> datetime:
+    """Return when a new key ends: a guest's at the latest with the waiver it rests on.
+
+    The gateway knows no waivers; it reads the end of the key. Raises: InvalidRequestError for a
+    guest without a waiver.
+    """
+    latest = now() + KEY_LIFETIME
+    held = [
+        r
+        for r in identity.list_roles(session, owner_id)
+        if r.organization_id == organization_id and r.boundary_id in (None, boundary_id)
+    ]
+    if any(r.is_pending_guest for r in held) and all(r.is_pending_guest for r in held):
+        raise InvalidRequestError(
+            "the owner is a guest and no waiver is in force",
+            field="owner",
+            fix="request a waiver for the guest, which two people approve",
+        )
+    ends = [r.waiver_ends_at or latest for r in held if not r.is_pending_guest]
+    return min(latest, max(ends, default=latest))
 
 
 def own_groups(session: Session, ctx: OpContext, boundary_id: UUID) -> frozenset[UUID] | None:
@@ -221,9 +246,18 @@ def _end_key(session: Session, ctx: OpContext, row: GatewayKey) -> None:
     )
 
 
-def revoke_keys_of(session: Session, ctx: OpContext, owner_id: UUID) -> int:
-    """Revoke every key of a person in the boundaries in scope; return how many there were."""
-    keys = repository.list_valid_keys_of(session, owner_id)
+def revoke_keys_of(
+    session: Session, ctx: OpContext, owner_id: UUID, *, within: Collection[UUID] | None = None
+) -> int:
+    """Revoke every key of a person in the boundaries in scope; return how many there were.
+
+    `within` names the boundaries when it is not about all of them.
+    """
+    keys = [
+        k
+        for k in repository.list_valid_keys_of(session, owner_id)
+        if within is None or k.boundary_id in within
+    ]
     for key in keys:
         _end_key(session, ctx, key)
     return len(keys)

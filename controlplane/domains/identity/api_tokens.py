@@ -152,6 +152,31 @@ def revoke_all_of(session: Session, ctx: OpContext, holder: UUID) -> int:
     return len(ended)
 
 
+def revoke_for_organization(
+    session: Session,
+    ctx: OpContext,
+    holder: UUID,
+    organization_id: UUID,
+    boundaries: Collection[UUID] | None = None,
+) -> int:
+    """End a holder's tokens for one organization, or for these boundaries of it; return how many.
+
+    What the holder has elsewhere stays: a guest's own organization looks after that.
+    """
+    cards = [
+        c
+        for c in token_repository.list_tokens_of_holder(session, holder)
+        if c.revoked_at is None
+        and c.organization_id == organization_id
+        and (boundaries is None or c.boundary_id in boundaries)
+    ]
+    ended = token_repository.revoke_tokens(session, [c.id for c in cards], ctx.actor.principal_id)
+    for card in cards:
+        if card.id in ended:
+            _record(session, ctx, card, "token.revoked")
+    return len(ended)
+
+
 def _may_revoke(session: Session, actor: Actor, token: TokenCard) -> bool:
     if token.holder_id == actor.principal_id:
         return True

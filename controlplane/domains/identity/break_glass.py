@@ -1,8 +1,10 @@
 """Open, show and close the sealed administrator for the day when nobody can sign in.
 
 Called by its router; sealing is an offline command (`controlplane.break_glass`), so the API cannot
-make a secret that it would then accept. It is loud: opening and closing are events of the platform
-and of every organization. It opens platform operations only, decides on nothing, makes no tokens.
+make a secret that it would then accept. The secret has two parts with two custodians, and both
+prove what they hold: a name alone opens nothing. It is loud: opening and closing are events of the
+platform and of every organization. It opens platform operations only, decides on nothing, makes no
+tokens.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from controlplane.core.db import Database, Scope, apply_scope
 from controlplane.core.errors import (
     ConflictError,
     ForbiddenError,
-    InvalidRequestError,
     QuotaError,
     UnauthenticatedError,
 )
@@ -31,7 +32,7 @@ from controlplane.domains.identity import repository, service
 from controlplane.domains.identity.api_tokens import PREFIX_LENGTH
 from controlplane.domains.identity.principals import PrincipalCard
 from controlplane.domains.identity.token_repository import revoke_tokens
-from controlplane.domains.identity.tokens import new_token, token_hash
+from controlplane.domains.identity.tokens import new_token, seal_hash, token_hash
 from controlplane.tables.identity import RoleName
 
 LIFETIME = timedelta(minutes=30)
@@ -48,7 +49,8 @@ class BreakGlassState:
     is_sealed: bool
     opened_at: datetime | None
     ends_at: datetime | None
-    by: PrincipalCard | None
+    by: tuple[PrincipalCard, ...]
+    """The two custodians of the secret that was opened."""
     reason: str | None
     token_id: UUID | None
 
@@ -56,42 +58,31 @@ class BreakGlassState:
 def state(session: Session) -> BreakGlassState:
     """Return how things stand now."""
     row = session.execute(text("SELECT * FROM break_glass_state()")).one()
-    cards = repository.get_cards(session, [row.opened_by])
-    by = cards.get(row.opened_by) if row.opened_by else None
+    cards = repository.get_cards(session, row.opened_by)
+    by = tuple(cards[i] for i in row.opened_by)
     return BreakGlassState(row.sealed, row.opened_at, row.ends_at, by, row.reason, row.token_id)
 
 
 def open_sealed(
-    database: Database,
-    request_id: str,
-    address: str,
-    *,
-    secret: str,
-    reason: str,
-    second_person: str,
+    database: Database, request_id: str, address: str, *, parts: tuple[str, str], reason: str
 ) -> tuple[str, datetime]:
     """Use the secret up; return the session's token and its end. In transactions of its own.
 
     Raises: QuotaError after too many wrong secrets from this address; UnauthenticatedError for a
-    wrong one, recorded; InvalidRequestError for a second person who is not known, nothing used up.
+    wrong one, or one of a custodian who was disabled, recorded.
     """
     _require_few_failures(database, address)
     token, ends_at = new_token("rfb"), now() + LIFETIME
     with database.transaction(Scope(None)) as session:
-        person = _second_person(session, second_person)
-        if _use_up(session, secret, reason, person, token, ends_at):
-            if person is None:
-                raise InvalidRequestError(
-                    f"{second_person!r} is not one person who is known and enabled",
-                    field="second_person",
-                    fix="name the subject of a colleague who answers for this with you",
-                )
+        custodians = _use_up(session, parts, reason, token, ends_at)
+        if custodians is not None:
+            cards = repository.get_cards(session, custodians)
             _record_everywhere(
                 session,
                 OpContext(ACTOR, request_id, Scope(None)),
                 "break-glass.opened",
-                second_person=str(person),
-                subject=second_person,
+                custodians=[str(i) for i in custodians],
+                subjects=[cards[i].subject for i in custodians],
                 reason=reason,
                 ends_at=ends_at.isoformat(),
                 address=address,
@@ -99,7 +90,8 @@ def open_sealed(
             return token, ends_at
     _record_failure(database, request_id, address)
     raise UnauthenticatedError(
-        "this is not the sealed secret, or it was used",
+        "these are not the two parts of the sealed secret, or it was used, or a custodian of it was"
+        " disabled",
         fix="seal a new one with the database's owner: python -m controlplane.break_glass seal",
     )
 
@@ -130,35 +122,14 @@ def close(session: Session, ctx: OpContext) -> None:
     _record_everywhere(session, ctx, "break-glass.closed")
 
 
-def _second_person(session: Session, subject: str) -> UUID | None:
-    """Return the one enabled person of that subject, or None."""
-    ids = repository.list_ids_by_subject(session, subject)
-    cards = repository.get_cards(session, ids)
-    rows: Any = session.execute(
-        text("SELECT id FROM principal_states(CAST(:ids AS uuid[])) WHERE disabled_at IS NULL"),
-        {"ids": [str(i) for i in ids]},
-    ).scalars()
-    found = [i for i in rows if cards[i].kind == "human"]
-    return found[0] if len(found) == 1 else None
-
-
 def _use_up(
-    session: Session,
-    secret: str,
-    reason: str,
-    person: UUID | None,
-    token: str,
-    ends_at: datetime,
-) -> bool:
-    """Mark the secret as used and make the session; False when there is no such secret."""
-    opened: bool = session.execute(
-        text(
-            "SELECT open_break_glass(:secret, :person, :reason, :id, :token, :prefix, :ends,"
-            " :admin)"
-        ),
+    session: Session, parts: tuple[str, str], reason: str, token: str, ends_at: datetime
+) -> list[UUID] | None:
+    """Mark the secret as used and make the session; return the custodians, None if it is wrong."""
+    custodians: list[UUID] | None = session.execute(
+        text("SELECT open_break_glass(:secret, :reason, :id, :token, :prefix, :ends, :admin)"),
         {
-            "secret": token_hash(secret),
-            "person": person,
+            "secret": seal_hash(parts),
             "reason": reason,
             "id": new_id(),
             "token": token_hash(token),
@@ -167,7 +138,7 @@ def _use_up(
             "admin": new_id(),
         },
     ).scalar_one()
-    return opened
+    return custodians
 
 
 def _record_failure(database: Database, request_id: str, address: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,15 +24,18 @@ open_router = APIRouter(prefix="/v1", tags=["break-glass"])
 """Proves the sealed secret in its body, so it stands outside the authorizer's route class."""
 
 
+Part = Annotated[str, Field(min_length=40, max_length=200, repr=False)]
+
+
 class BreakGlassIn(BaseModel):
-    """The sealed secret, why it is used, and who answers for it beside whoever holds it."""
+    """Both parts of the sealed secret, in whichever order, and why it is used."""
 
     model_config = ConfigDict(extra="forbid")
 
-    secret: str = Field(min_length=40, max_length=200, repr=False)
+    first_part: Part
+    second_part: Part
+    """Each is given by its own custodian, who thereby answers for the opening."""
     reason: str = Field(min_length=10, max_length=2000)
-    second_person: str = Field(min_length=1, max_length=200)
-    """Subject of a person whom the control plane knows."""
 
 
 class BreakGlassSessionOut(BaseModel):
@@ -49,7 +53,8 @@ class BreakGlassOut(BaseModel):
     """False once the secret was used: somebody has to seal a new one."""
     since: datetime | None
     ends_at: datetime | None
-    by: PersonOut | None
+    by: list[PersonOut]
+    """The two custodians; nobody while it is closed, and for who is not staff."""
     reason: str | None
 
 
@@ -68,9 +73,8 @@ def break_glass_open(
         database,
         request_id(request),
         request.client.host if request.client else "unknown",
-        secret=body.secret,
+        parts=(body.first_part, body.second_part),
         reason=body.reason,
-        second_person=body.second_person,
     )
     return BreakGlassSessionOut(token=token, ends_at=ends_at)
 
@@ -92,7 +96,7 @@ def status_show(session: Transaction, ctx: Context) -> StatusOut:
             sealed=found.is_sealed,
             since=found.opened_at,
             ends_at=found.ends_at,
-            by=person_out(found.by) if found.by and is_staff else None,
+            by=[person_out(card) for card in found.by] if is_staff else [],
             reason=found.reason if is_staff else None,
         )
     )

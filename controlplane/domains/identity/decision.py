@@ -106,13 +106,10 @@ def entities(asker: Asker, places: Sequence[Place]) -> list[Entity]:
 
 
 def _principal(asker: Asker) -> Entity:
-    pending = {r.organization_id for r in asker.roles if r.is_pending_guest} - {None}
-    let_in = {r.organization_id for r in asker.roles} - pending - {None, asker.home}
     attributes: dict[str, Any] = {
         "kind": asker.kind,
         "disabled": asker.is_disabled,
-        "guestOf": [_reference(Place(i).uid()) for i in sorted(map(_known, let_in))],
-        "pendingGuestOf": [_reference(Place(i).uid()) for i in sorted(map(_known, pending))],
+        **_guest_attributes(asker),
     }
     if asker.home is not None:
         attributes["home"] = _reference(Place(asker.home).uid())
@@ -121,6 +118,25 @@ def _principal(asker: Asker) -> Entity:
         "uid": Uid("Principal", asker.id).json(),
         "attrs": attributes,
         "parents": sorted((_holders(p, role).json() for p, role in held), key=lambda u: u["id"]),
+    }
+
+
+def _guest_attributes(asker: Asker) -> dict[str, Any]:
+    """Return where a guest is let in, and where a role waits for a waiver.
+
+    A waiver for one boundary lets a guest into the organization as far as that boundary: a role in
+    another one goes on waiting there, and nothing is held for the whole.
+    """
+    waiting = [r for r in asker.roles if r.is_pending_guest and r.organization_id is not None]
+    whole = {r.organization_id for r in waiting if r.boundary_id is None}
+    let_in = {r.organization_id for r in asker.roles if not r.is_pending_guest}
+    let_in -= whole | {None, asker.home}
+    outside = {r.organization_id for r in waiting} - let_in
+    boundaries = {r.boundary_id for r in waiting} - {None}
+    return {
+        "guestOf": [_reference(Place(i).uid()) for i in _in_order(let_in)],
+        "pendingGuestOf": [_reference(Place(i).uid()) for i in _in_order(outside)],
+        "pendingGuestIn": [_reference(Uid("Boundary", str(i))) for i in _in_order(boundaries)],
     }
 
 
@@ -148,6 +164,5 @@ def _reference(uid: Uid) -> dict[str, Any]:
     return {"__entity": uid.json()}
 
 
-def _known(identifier: UUID | None) -> UUID:
-    assert identifier is not None
-    return identifier
+def _in_order(identifiers: Iterable[UUID | None]) -> list[UUID]:
+    return sorted(i for i in identifiers if i is not None)

@@ -15,12 +15,14 @@ from sqlalchemy.orm import Session
 
 from controlplane.core import audit
 from controlplane.core.actor import OpContext
+from controlplane.core.clock import now
 from controlplane.core.errors import InvalidRequestError, NotFoundError
 from controlplane.core.policy import Policy
 from controlplane.domains.identity import decision, repository
 from controlplane.domains.identity.decision import Asker, Place
 from controlplane.domains.identity.principals import HeldRole, PrincipalCard
 from controlplane.domains.identity.route_table import ROUTES, Rule, find_rule
+from controlplane.tables.waivers import Waiver, WaiverState
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Explanation:
     layer: str
     policies: tuple[Policy, ...]
     roles: tuple[HeldRole, ...]
+    waiver: Waiver | None
+    """What a guest's access to the place rests on, or lacks; None for the organization's own."""
+    waiver_state: WaiverState | None
+    approvers: tuple[PrincipalCard, ...]
+    """Who approved the waiver."""
     status: int
     """What a request would get: 200 for yes, else 403, or 404 where existence is secret."""
 
@@ -83,6 +90,9 @@ def explain(session: Session, ctx: OpContext, question: Question) -> Explanation
         target=f"principal/{card.id}",
         detail={"route": rule.action, "allowed": verdict.is_allowed},
     )
+    waiver = None
+    if asker.home is None:
+        waiver = repository.find_newest_waiver(session, card.id, place.boundary_id)
     return Explanation(
         card,
         rule,
@@ -90,8 +100,20 @@ def explain(session: Session, ctx: OpContext, question: Question) -> Explanation
         verdict.layer,
         verdict.policies,
         roles,
+        waiver,
+        waiver.state_at(now()) if waiver else None,
+        _approvers(session, waiver),
         200 if verdict.is_allowed else _refusal(asker, rule, place),
     )
+
+
+def _approvers(session: Session, waiver: Waiver | None) -> tuple[PrincipalCard, ...]:
+    """Return who said yes to a waiver, in order."""
+    if waiver is None:
+        return ()
+    ids = [i for i in (waiver.first_approver, waiver.second_approver) if i is not None]
+    cards = repository.get_cards(session, ids)
+    return tuple(cards[i] for i in ids)
 
 
 def _refusal(asker: Asker, rule: Rule, place: Place) -> int:

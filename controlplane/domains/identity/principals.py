@@ -20,7 +20,10 @@ class HeldRole:
     boundary_id: UUID | None
     role: str
     is_pending_guest: bool
-    """True while the organization has not let this person of another issuer in."""
+    """True while no waiver lets this person of another issuer in."""
+    waiver_id: UUID | None = None
+    """The waiver on which a guest's role rests; None for the organization's own people."""
+    waiver_ends_at: datetime | None = None
 
 
 @dataclass(frozen=True)

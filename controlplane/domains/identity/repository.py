@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import or_, select, text
 from sqlalchemy.orm import Session
 
 from controlplane.core.actor import Actor, Restriction
@@ -15,6 +15,7 @@ from controlplane.core.ids import new_id
 from controlplane.domains.identity.principals import FoundSession, HeldRole, PrincipalCard
 from controlplane.tables.identity import IdentityProvider
 from controlplane.tables.organizations import Boundary
+from controlplane.tables.waivers import Waiver, WaiverState
 
 
 def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
@@ -89,7 +90,15 @@ def list_roles(session: Session, principal_id: UUID) -> list[HeldRole]:
     """Return every role the principal holds now, direct or through a group."""
     rows = session.execute(text("SELECT * FROM principal_roles(:who)"), {"who": principal_id})
     return [
-        HeldRole(r.organization_id, r.organization_name, r.boundary_id, r.role, r.pending_guest)
+        HeldRole(
+            r.organization_id,
+            r.organization_name,
+            r.boundary_id,
+            r.role,
+            r.pending_guest,
+            r.waiver_id,
+            r.waiver_ends_at,
+        )
         for r in rows
     ]
 
@@ -169,3 +178,21 @@ def find_home(session: Session, issuer: str) -> UUID | None:
 def find_boundary_id_in_scope(session: Session, name: str) -> UUID | None:
     """Return the id of a boundary in scope by its name, or None."""
     return session.scalars(select(Boundary.id).where(Boundary.name == name)).one_or_none()
+
+
+def find_newest_waiver(
+    session: Session, principal_id: UUID, boundary_id: UUID | None
+) -> Waiver | None:
+    """Return the waiver in scope that says most of a guest's access to a place, or None.
+
+    One that was approved and not ended goes before any other; then the one that ends last.
+    """
+    return session.scalars(
+        select(Waiver)
+        .where(
+            Waiver.principal_id == principal_id,
+            or_(Waiver.boundary_id.is_(None), Waiver.boundary_id == boundary_id),
+        )
+        .order_by((Waiver.state == WaiverState.APPROVED).desc(), Waiver.ends_at.desc())
+        .limit(1)
+    ).one_or_none()

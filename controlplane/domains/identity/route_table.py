@@ -68,7 +68,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/sign-in/exchange"): PUBLIC,  # proves an ID token in its body
     ("POST", "/v1/sign-out"): AUTHENTICATED,
     ("GET", "/v1/status"): AUTHENTICATED,  # by whom and why only for staff
-    ("POST", "/v1/break-glass/open"): PUBLIC,  # proves the sealed secret in its body
+    ("POST", "/v1/break-glass/open"): PUBLIC,  # proves both parts of the secret
     ("POST", "/v1/break-glass/close"): AUTHENTICATED,
     ("GET", "/v1/tokens"): AUTHENTICATED,
     ("POST", "/v1/tokens"): AUTHENTICATED,
@@ -78,12 +78,18 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/organizations:validate"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
     ("PUT", "/v1/organizations/{name}"): _at("document", R.PLATFORM_ADMIN, R.SOLUTION_ARCHITECT),
     ("GET", "/v1/organizations/{name}"): _at("organization", *STAFF),
-    ("GET", "/v1/organizations/{name}/guests"): _at(
+    ("GET", "/v1/organizations/{name}/waivers"): _at(
         "organization", R.PLATFORM_ADMIN, R.APPROVER, R.AUDITOR
     ),
-    ("POST", "/v1/organizations/{name}/guests/{guest_id}/approve"): _at(
-        "organization", R.PLATFORM_ADMIN, R.APPROVER
+    ("POST", "/v1/organizations/{name}/waivers"): _at(
+        "organization", R.PLATFORM_ADMIN, R.APPROVER, R.SOLUTION_ARCHITECT
     ),
+    **{
+        ("POST", f"/v1/organizations/{{name}}/waivers/{{waiver_id}}/{verb}"): _at(
+            "organization", R.PLATFORM_ADMIN, R.APPROVER
+        )
+        for verb in ("approve", "deny", "revoke")
+    },
     ("GET", "/v1/approvals"): _at("boundary", *STAFF),
     ("GET", "/v1/organizations/{name}/people"): _at("boundary", *STAFF),
     ("GET", "/v1/organizations/{name}/groups"): _at("boundary", *STAFF),

@@ -9,6 +9,7 @@ from controlplane.core.http import Context, Transaction, TransactionRoute
 from controlplane.domains.identity import break_glass, explanation, service
 from controlplane.domains.identity.principals import HeldRole
 from controlplane.domains.identity.schemas import (
+    ExplainedWaiverOut,
     ExplainIn,
     ExplanationOut,
     MeOut,
@@ -57,6 +58,19 @@ def access_explain(session: Transaction, ctx: Context, body: ExplainIn) -> Expla
             for p in found.policies
         ],
         roles=[_role(r) for r in found.roles],
+        waiver=_waiver(found),
+    )
+
+
+def _waiver(found: explanation.Explanation) -> ExplainedWaiverOut | None:
+    if found.waiver is None:
+        return None
+    return ExplainedWaiverOut.model_validate(
+        {
+            **{k: getattr(found.waiver, k, None) for k in ExplainedWaiverOut.model_fields},
+            "state": found.waiver_state,
+            "approved_by": [person_out(card) for card in found.approvers],
+        }
     )
 
 

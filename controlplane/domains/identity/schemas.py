@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -65,6 +66,19 @@ class PolicyOut(BaseModel):
     message: str | None
 
 
+class ExplainedWaiverOut(BaseModel):
+    """The waiver on which a guest's access rests, or which is not in force."""
+
+    id: UUID
+    state: str
+    boundary_id: UUID | None
+    reason: str
+    ticket: str | None
+    approved_by: list[PersonOut]
+    starts_at: datetime
+    ends_at: datetime
+
+
 class ExplanationOut(BaseModel):
     """A decision on access, and what it rests on."""
 
@@ -76,3 +90,5 @@ class ExplanationOut(BaseModel):
     deciding_layer: str
     policies: list[PolicyOut]
     roles: list[RoleOut]
+    waiver: ExplainedWaiverOut | None
+    """None for the organization's own people, and for a guest for whom nobody asked."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 Kind = Literal["rfp", "rfs", "rfk", "rfe", "rfb"]
 """rfp: a person's API token; rfs: a service's; rfk: a gateway key; rfe: an agent's enrolment token;
-rfb: the sealed break-glass secret, and the token that it opens."""
+rfb: a part of the sealed break-glass secret, and the token that both parts open."""
 
 MINIMUM_LENGTH = 40
 
@@ -20,6 +20,16 @@ MINIMUM_LENGTH = 40
 def new_token(kind: Kind) -> str:
     """Return a new token; the only time it exists outside its holder."""
     return f"{kind}_{secrets.token_urlsafe(32)}"
+
+
+def seal_hash(parts: tuple[str, str]) -> str:
+    """Return the hash of a secret in two parts, in whichever order they come.
+
+    Each part has 256 random bits of its own: whoever has one, and this hash, knows nothing of the
+    other and cannot tell whether the own one is right.
+    """
+    text = "\n".join(("ringfence break-glass seal", *sorted(parts)))
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def token_hash(token: str) -> str:

@@ -1,1 +1,1 @@
-"""Organizations, their people, groups, accounts and guests."""
+"""Organizations, their people, groups and accounts."""

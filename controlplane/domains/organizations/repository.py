@@ -13,7 +13,6 @@ from controlplane.core.errors import NotFoundError
 from controlplane.core.ids import new_id
 from controlplane.tables.identity import (
     GroupMember,
-    GuestAssignment,
     MembershipSource,
     PrincipalGroup,
     RoleAssignment,
@@ -104,10 +103,3 @@ def end_assignment(
         .values(superseded_at=at)
     )
     session.add(RoleAssignment(**ended))
-
-
-def list_guests(session: Session) -> list[GuestAssignment]:
-    """Return the organization's guests, newest first."""
-    return list(
-        session.scalars(select(GuestAssignment).order_by(GuestAssignment.requested_at.desc()))
-    )

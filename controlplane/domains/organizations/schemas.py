@@ -1,4 +1,4 @@
-"""Organizations and guests as the API shows them."""
+"""Organizations as the API shows them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
-
-from controlplane.domains.identity.schemas import PersonOut
 
 
 class OrganizationOut(BaseModel):
@@ -20,19 +18,3 @@ class OrganizationOut(BaseModel):
     document: dict[str, Any]
     document_digest: str
     updated_at: datetime
-
-
-class GuestOut(BaseModel):
-    """A person of another identity provider; `approved_at` null means not let in yet."""
-
-    id: UUID
-    person: PersonOut
-    requested_at: datetime
-    approved_by: PersonOut | None
-    approved_at: datetime | None
-
-
-class GuestsOut(BaseModel):
-    """All guests of an organization."""
-
-    guests: list[GuestOut]

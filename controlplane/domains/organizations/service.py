@@ -1,7 +1,7 @@
 """Write an organization, its accounts, groups, members and roles.
 
-Called by `domains/documents`, which applies a whole file, and by the router for guests. Every
-function brings the rows to what is wanted and is safe to repeat.
+Called by `domains/documents`, which applies a whole file. Every function brings the rows to what
+is wanted and is safe to repeat.
 """
 
 from __future__ import annotations

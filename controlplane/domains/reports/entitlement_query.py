@@ -10,15 +10,23 @@ from __future__ import annotations
 
 from typing import Final
 
-TEMPLATE: Final = "R1 entitlement snapshot, version 1"
+TEMPLATE: Final = "R1 entitlement snapshot, version 2"
 
 QUERY: Final = """
 WITH people AS MATERIALIZED (
   SELECT * FROM report_principals(CAST(:organization AS uuid))
 ),
 guests AS (
-  SELECT principal_id, requested_by, requested_at, approved_by, approved_at FROM guest_assignment
-  WHERE requested_at <= :at
+  -- Waivers of guests that had neither ended nor been ended; who approved, as far as known at T.
+  SELECT id, principal_id, boundary_id, requested_by, ticket, reason, starts_at, ends_at, ended_at,
+    CASE WHEN first_approved_at <= :at THEN first_approver END AS first_approver,
+    CASE WHEN second_approved_at <= :at THEN second_approver END AS second_approver,
+    GREATEST(starts_at, first_approved_at, second_approved_at) AS began_at,
+    starts_at <= :at AND CASE WHEN carried_over THEN first_approved_at ELSE second_approved_at END
+      <= :at AS is_in_force
+  FROM waiver
+  WHERE kind = 'guest' AND requested_at <= :at AND ends_at > :at
+    AND (ended_at IS NULL OR ended_at > :at)
 ),
 members AS (
   -- One membership, whichever of file, claim and SCIM say so; it lasts as long as any of them.
@@ -77,12 +85,15 @@ held AS (
   WHERE k.created_at <= :at AND LEAST(k.expires_at, k.revoked_at) > :at
     AND (CAST(:boundary AS uuid) IS NULL OR k.boundary_id = :boundary)
   UNION ALL
-  SELECT 'guest', g.principal_id, NULL, 'guest', NULL, NULL, NULL, g.requested_by, g.approved_by,
-    '', '', COALESCE(g.approved_at, g.requested_at), NULL, NULL, 'yes', ''
-  FROM guests g
-  WHERE CAST(:boundary AS uuid) IS NULL OR EXISTS (
-    SELECT 1 FROM roles a LEFT JOIN members m ON m.group_id = a.group_id
-    WHERE g.principal_id IN (a.principal_id, m.principal_id))
+  SELECT 'guest', w.principal_id, NULL, 'guest', w.boundary_id, NULL, w.id, w.requested_by,
+    w.first_approver, COALESCE(w.ticket, ''), w.reason, w.began_at,
+    LEAST(w.ends_at, w.ended_at), NULL,
+    CASE WHEN w.is_in_force THEN 'yes' ELSE 'no: a waiver that is not in force' END, ''
+  FROM guests w
+  WHERE CAST(:boundary AS uuid) IS NULL OR w.boundary_id = :boundary
+    OR w.boundary_id IS NULL AND EXISTS (
+      SELECT 1 FROM roles a LEFT JOIN members m ON m.group_id = a.group_id
+      WHERE w.principal_id IN (a.principal_id, m.principal_id))
   UNION ALL
   SELECT 'vendor grant', NULL, NULL, c.role_base_name || '-g' || g.number, g.boundary_id, NULL,
     g.id, g.requested_by, g.decided_by, COALESCE(g.ticket, ''), g.purpose || CASE
@@ -134,9 +145,11 @@ SELECT
        WHEN l.source = 'vendor grant' THEN 'customer account'
        WHEN b.name IS NOT NULL THEN 'boundary' ELSE 'organization' END AS layer,
   CASE WHEN l.source = 'vendor grant' THEN 'access grant ' || l.given_id
+       WHEN l.source = 'guest' THEN 'waiver ' || l.given_id
        ELSE COALESCE(CAST(l.given_id AS text), '') END AS given_as,
   COALESCE(by.subject, CAST(l.granted_by AS text), '') AS granted_by,
-  COALESCE(ok.subject, CAST(l.approved_by AS text), '') AS approved_by,
+  concat_ws(', ', COALESCE(ok.subject, CAST(l.approved_by AS text)),
+    COALESCE(too.subject, CAST(w.second_approver AS text))) AS approved_by,
   l.ticket,
   l.reason,
   COALESCE(to_char(l.valid_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), '')
@@ -146,10 +159,18 @@ SELECT
   COALESCE(to_char(acts.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), '') AS last_used,
   CASE WHEN l.in_force NOT LIKE 'yes%' THEN l.in_force
        WHEN p.disabled_at <= :at THEN 'no: the identity was disabled'
-       WHEN p.id IS NOT NULL AND l.source IN ('role', 'group role', 'guest') AND NOT p.is_own
+       WHEN p.id IS NOT NULL AND l.source IN ('role', 'group role') AND NOT p.is_own
          AND NOT EXISTS (SELECT 1 FROM guests t
-                         WHERE t.principal_id = p.id AND t.approved_at <= :at)
-         THEN 'no: a guest whom the organization has not let in'
+                         WHERE t.principal_id = p.id AND t.is_in_force
+                           AND (t.boundary_id IS NULL
+                                OR COALESCE(l.boundary_id, :boundary) IS NULL
+                                OR t.boundary_id = COALESCE(l.boundary_id, :boundary)))
+         THEN 'no: a guest for whom no waiver is in force'
+       WHEN p.id IS NOT NULL AND l.source IN ('role', 'group role') AND NOT p.is_own
+         AND l.boundary_id IS NULL
+         AND NOT EXISTS (SELECT 1 FROM guests t
+                         WHERE t.principal_id = p.id AND t.is_in_force AND t.boundary_id IS NULL)
+         THEN 'yes: only in the boundary of the guest''s waiver'
        WHEN p.id IS NULL AND l.group_id IS NOT NULL THEN 'no: the group has no members'
        ELSE l.in_force END AS in_force,
   l.policy_version
@@ -157,6 +178,8 @@ FROM listed l
   LEFT JOIN people p ON p.id = l.principal_id
   LEFT JOIN people by ON by.id = l.granted_by
   LEFT JOIN people ok ON ok.id = l.approved_by
+  LEFT JOIN guests w ON l.source = 'guest' AND w.id = l.given_id
+  LEFT JOIN people too ON too.id = w.second_approver
   LEFT JOIN principal_group g ON g.id = l.group_id
   LEFT JOIN boundary b ON b.id = l.boundary_id
   LEFT JOIN acts ON acts.principal_id = l.principal_id

@@ -57,8 +57,9 @@ METHOD = (
     "recorded, and not yet superseded, at K.",
     "A role or entitlement of a group is listed once per member at T; a group without members is "
     "listed once, as not in force.",
-    "Gateway keys, access grants of the vendor, agents, guests, roles at the platform layer, and "
-    "service and break-glass identities without any role are rows of their own.",
+    "Gateway keys, access grants of the vendor, agents, waivers of guests that are not over, roles "
+    "at the platform layer, and service and break-glass identities without any role are rows of "
+    "their own.",
     "Last act is the newest audit event of the identity, up to T, in the chains listed under "
     "completeness; a request to a model is counted in the boundary and is not one.",
     "All rows, counts and chain heads come from one read-only snapshot of the database.",
@@ -107,7 +108,7 @@ def define(session: Session, subject: Subject, moments: Moments) -> Definition:
         freshness=_freshness(session),
         independent_count=_independent(session, subject, moments),
         independent_method="one count per kind of row, written in another form over single tables, "
-        "and lists of guests and of identities counted outside the database",
+        "and lists of waivers and of identities counted outside the database",
         rows=_stream(session, values),
         inspect=_inspect,
     )
@@ -152,8 +153,12 @@ def _inspect(log: FindingLog, number: int, row: Row) -> None:
             "A gateway key works although its owner is no longer in the group that it stands for.",
             number,
         )
-    if row["in_force"] == "no: a guest whom the organization has not let in":
-        log.add("note", "guest-waiting", "A guest's role waits for the organization.", number)
+    if row["in_force"] == "no: a guest for whom no waiver is in force":
+        log.add("note", "guest-waiting", "A guest's role waits for a waiver.", number)
+    if row["source"] == "guest" and row["in_force"] == "yes":
+        log.add("note", "waiver", "A waiver was in force: a wall was open to a guest.", number)
+    if row["source"] == "guest" and row["in_force"] == "yes" and ", " not in row["approved_by"]:
+        log.add("finding", "one-approval", "One person alone had let this guest in.", number)
     if row["in_force"] == "no: the group has no members":
         log.add("note", "empty-group", "A group holds something and has no members.", number)
     if row["source"] == "vendor grant" and row["in_force"] == "yes":
@@ -176,14 +181,19 @@ def _independent(session: Session, subject: Subject, moments: Moments) -> int:
 
 
 def _guests(session: Session, subject: Subject, values: dict[str, Any]) -> int:
-    guests = set(
-        session.execute(
-            text("SELECT principal_id FROM guest_assignment WHERE requested_at <= :at"), values
-        ).scalars()
-    )
+    """Count the waivers that were asked for and not over, from a list."""
+    found = session.execute(
+        text(
+            "SELECT principal_id, boundary_id FROM waiver WHERE NOT (requested_at > :at"
+            " OR ends_at <= :at OR COALESCE(ended_at, 'infinity') <= :at)"
+        ),
+        values,
+    ).all()
     if subject.boundary_id is None:
-        return len(guests)
-    return len(guests & _role_holders(session, values))
+        return len(found)
+    holders = _role_holders(session, values)
+    here = [row for row in found if row.boundary_id == subject.boundary_id]
+    return len(here) + sum(row.boundary_id is None and row.principal_id in holders for row in found)
 
 
 def _role_holders(session: Session, values: dict[str, Any]) -> set[Any]:
@@ -228,7 +238,8 @@ def _idle_identities(session: Session, subject: Subject, values: dict[str, Any])
     for query in (
         "SELECT principal_id FROM report_platform_roles() WHERE valid_from <= :at"
         " AND COALESCE(valid_until, 'infinity') > :at",
-        "SELECT principal_id FROM guest_assignment WHERE requested_at <= :at",
+        "SELECT principal_id FROM waiver WHERE requested_at <= :at AND ends_at > :at"
+        " AND COALESCE(ended_at, 'infinity') > :at",
         "SELECT owner_id FROM gateway_key WHERE created_at <= :at AND expires_at > :at"
         " AND COALESCE(revoked_at, 'infinity') > :at",
         "SELECT m.principal_id FROM group_member m JOIN entitlement e ON e.group_id = m.group_id"
@@ -271,7 +282,11 @@ def _freshness(session: Session) -> tuple[Freshness, ...]:
         "group members": ("group_member", "GREATEST(valid_from, valid_until)", "newest change"),
         "entitlements": ("entitlement", "recorded_at", "newest recorded change"),
         "gateway keys": ("gateway_key", "GREATEST(created_at, revoked_at)", "newest change"),
-        "guests": ("guest_assignment", "GREATEST(requested_at, approved_at)", "newest change"),
+        "waivers": (
+            "waiver",
+            "GREATEST(requested_at, first_approved_at, second_approved_at, ended_at)",
+            "newest change",
+        ),
         "access grants": (
             "access_grant",
             "GREATEST(requested_at, decided_at, activated_at, ended_at)",

@@ -140,26 +140,7 @@ def test_a_guest_of_another_issuer_waits_for_the_organizations_yes(
     assert refused.status_code == 403
     assert refused.json()["error"]["code"] == "guest-pending"
     # Another guest cannot let a guest in either.
-    assert person("ana").get("/v1/organizations/acme/guests").status_code == 403
-
-
-def test_the_organizations_own_administrator_lets_a_guest_in(
-    person: PersonOf, database: DatabaseUrls
-) -> None:
-    with psycopg.connect(database.admin) as connection:
-        connection.execute(
-            "UPDATE principal SET issuer = 'https://idp.vendor.example'"
-            " WHERE subject = 'sam@acme.test'"
-        )
-    document = organization()
-    document["guests"] = {"sam@acme.test": "https://idp.vendor.example"}
-    assert person("sam").put("/v1/organizations/acme", document).status_code == 200
-    assert person("sam").get("/v1/boundaries").status_code == 403
-    (guest,) = person("ana").get("/v1/organizations/acme/guests").json()["guests"]
-    assert guest["approved_at"] is None
-    path = f"/v1/organizations/acme/guests/{guest['id']}/approve"
-    assert person("ana").post(path).json()["approved_by"]["subject"] == "ana@acme.test"
-    assert len(person("sam").get("/v1/boundaries").json()["boundaries"]) == 2
+    assert person("ana").get("/v1/organizations/acme/waivers").status_code == 403
 
 
 def test_an_issuer_belongs_to_one_organization(acme: PersonOf, database: DatabaseUrls) -> None:

@@ -30,6 +30,7 @@ from proof.row_tree import leaf_hash, row_bytes
 from tests.integration.api.conftest import PersonOf
 from tests.integration.api.people import organization
 from tests.integration.api.reporting import Reporting, make_maker
+from tests.integration.api.waiving import GUEST, REASON, prepare
 from tests.integration.database.rows import insert_row
 from tests.postgres import DatabaseUrls
 from wire.report import ReportStatement
@@ -95,6 +96,52 @@ def test_the_population_says_whether_the_provider_pushes_its_people(
     assert found is not None
     insert_row(database, metadata.tables["provisioned_user"], *found)
     assert "the 1 people that the organization's identity provider pushes" in population()
+
+
+def test_a_waiver_is_a_row_with_both_approvers_reason_ticket_and_end(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls
+) -> None:
+    waiving = prepare(acme, database)
+    waiting = waiving.ask(boundary="research")
+    waiving.decide("ana", waiting)
+    waiver = waiving.let_in(boundary="payments")
+
+    def snapshot(**body: str) -> list[dict[str, str]]:
+        report = reporting.make(acme("omar"), {"kind": "R1", **body})
+        files = reporting.files(acme("omar"), report)
+        stated = json.loads(files["json"])["statement"]["completeness"]
+        assert stated["independent_count"] == stated["row_count"]
+        found = reporting.rows(acme("omar"), report)
+        return [row for row in found if row["principal"] == GUEST]
+
+    rows = {row["given_as"]: row for row in snapshot() if row["source"] == "guest"}
+    shown = rows[f"waiver {waiver['id']}"]
+    assert shown["approved_by"] == "ana@acme.test, max@acme.test"
+    assert (shown["granted_by"], shown["reason"], shown["ticket"], shown["in_force"]) == (
+        *("sam@acme.test", REASON, "SEC-12", "yes"),
+    )
+    assert (shown["resource"], shown["expires"][:16]) == (
+        "boundary/payments",
+        waiver["ends_at"][:16],
+    )
+    open_request = rows[f"waiver {waiting['id']}"]
+    assert (open_request["approved_by"], open_request["in_force"]) == (
+        "ana@acme.test",
+        "no: a waiver that is not in force",
+    )
+    (role,) = [row for row in snapshot() if row["role"] == "approver"]
+    assert role["in_force"] == "yes: only in the boundary of the guest's waiver"
+    # A report on research knows nothing of the waiver for payments.
+    research = snapshot(boundary="research")
+    assert {(r["source"], r["in_force"]) for r in research} == {
+        ("guest", "no: a waiver that is not in force"),
+        ("role", "no: a guest for whom no waiver is in force"),
+    }
+    waiving.decide("max", waiver, "revoke")
+    assert {r["in_force"] for r in snapshot() if r["role"] == "approver"} == {
+        "no: a guest for whom no waiver is in force"
+    }
+    assert f"waiver {waiver['id']}" not in {r["given_as"] for r in snapshot()}
 
 
 def test_who_is_in_a_group_by_file_and_by_claim_is_one_row(

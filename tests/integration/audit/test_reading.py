@@ -126,7 +126,7 @@ def test_a_denial_of_someone_in_two_organizations_goes_to_the_one_named(
             " AND p.subject = 'sam@acme.test' AND t.principal_id = p.id"
         )
     for name in ("acme", "globex"):
-        refused = acme("sam").get(f"/v1/organizations/{name}/guests")
+        refused = acme("sam").get(f"/v1/organizations/{name}/waivers")
         assert refused.status_code == 403
     with psycopg.connect(database.admin) as connection:
         rows = connection.execute(

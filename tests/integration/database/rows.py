@@ -5,7 +5,7 @@ Written as the server's administrator with foreign keys off; checks and not-null
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +34,8 @@ VALUES: dict[str, Any] = {
     "install.drift": "unknown",
     "install.access": "unknown",
     "verb.kind": "close",
+    "waiver.kind": "guest",
+    "waiver.ends_at": datetime.now(UTC) + timedelta(days=1),
     "usage_bucket.grain": "hour",
     "usage_export.export": "none",
     "run.state": "planning",

@@ -226,7 +226,9 @@ def test_one_organizations_connector_sees_and_changes_nothing_of_another(
     assert acme("max").put("/v1/organizations/globex", document).status_code == 200
     with psycopg.connect(database.admin) as connection:
         connection.execute(
-            "UPDATE guest_assignment SET approved_at = now(), approved_by = gen_random_uuid()"
+            "UPDATE waiver SET state = 'approved', first_approver = gen_random_uuid(),"
+            " first_approved_at = now(), second_approver = gen_random_uuid(),"
+            " second_approved_at = now()"
         )
     other = scim_of("globex", "max")
     mine = scim.user("pia@acme.test")

@@ -103,6 +103,17 @@ def test_a_guest_who_was_let_in_may_do_what_the_role_says() -> None:
         assert ask(somebody(holding("approver"), home=home), APPROVE, PAYMENTS).is_allowed
 
 
+def test_a_waiver_for_one_boundary_opens_no_other_and_not_the_whole() -> None:
+    guest = somebody(
+        holding("approver", PAYMENTS), holding("approver", RESEARCH, is_pending=True), home=None
+    )
+    assert ask(guest, APPROVE, PAYMENTS).is_allowed
+    assert names(ask(guest, APPROVE, RESEARCH)) == ["guest-pending"]
+    whole = ask(guest, APPROVE, WHOLE)
+    # Nothing permits it, and nothing forbids it either: what the one boundary permits stands.
+    assert (whole.is_allowed, whole.policies) == (False, ())
+
+
 def test_people_of_another_provider_without_an_assignment_are_refused() -> None:
     stranger = somebody(home=GLOBEX)
     assert names(ask(stranger, READ, PAYMENTS)) == ["foreign-provider"]

@@ -931,46 +931,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/organizations/{name}/guests": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Guest List
-         * @description List people of other identity providers, let in or waiting.
-         */
-        get: operations["guest_list"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/organizations/{name}/guests/{guest_id}/approve": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Guest Approve
-         * @description Let a guest in.
-         */
-        post: operations["guest_approve"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/v1/organizations/{name}/people": {
         parameters: {
             query?: never;
@@ -1049,6 +1009,90 @@ export interface paths {
          * @description Make a token for a service; this answer is the only place that ever shows it.
          */
         post: operations["service_token_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/organizations/{name}/waivers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Waiver List
+         * @description List who may cross the organization's walls, could, or asks to; newest first.
+         */
+        get: operations["waiver_list"];
+        put?: never;
+        /**
+         * Waiver Request
+         * @description Ask for a crossing; two other people of the organization decide on it.
+         */
+        post: operations["waiver_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/organizations/{name}/waivers/{waiver_id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Waiver Approve
+         * @description Give one of the two approvals, to exactly the terms with this digest.
+         */
+        post: operations["waiver_approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/organizations/{name}/waivers/{waiver_id}/deny": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Waiver Deny
+         * @description Refuse a waiver that somebody else asked for.
+         */
+        post: operations["waiver_deny"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/organizations/{name}/waivers/{waiver_id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Waiver Revoke
+         * @description End a waiver at once, or withdraw one that was not approved.
+         */
+        post: operations["waiver_revoke"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1859,22 +1903,23 @@ export interface components {
         };
         /**
          * BreakGlassIn
-         * @description The sealed secret, why it is used, and who answers for it beside whoever holds it.
+         * @description Both parts of the sealed secret, in whichever order, and why it is used.
          */
         BreakGlassIn: {
+            /** First Part */
+            first_part: string;
             /** Reason */
             reason: string;
-            /** Second Person */
-            second_person: string;
-            /** Secret */
-            secret: string;
+            /** Second Part */
+            second_part: string;
         };
         /**
          * BreakGlassOut
          * @description Whether the break-glass administrator is open now, and by whom and why.
          */
         BreakGlassOut: {
-            by: components["schemas"]["PersonOut"] | null;
+            /** By */
+            by: components["schemas"]["PersonOut"][];
             /** Ends At */
             ends_at: string | null;
             /** Open */
@@ -2176,6 +2221,37 @@ export interface components {
             subject: string;
         };
         /**
+         * ExplainedWaiverOut
+         * @description The waiver on which a guest's access rests, or which is not in force.
+         */
+        ExplainedWaiverOut: {
+            /** Approved By */
+            approved_by: components["schemas"]["PersonOut"][];
+            /** Boundary Id */
+            boundary_id: string | null;
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Reason */
+            reason: string;
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
+            /** State */
+            state: string;
+            /** Ticket */
+            ticket: string | null;
+        };
+        /**
          * ExplanationOut
          * @description A decision on access, and what it rests on.
          */
@@ -2195,6 +2271,7 @@ export interface components {
             route_layer: string;
             /** Status */
             status: number;
+            waiver: components["schemas"]["ExplainedWaiverOut"] | null;
         };
         /**
          * Figure
@@ -2405,34 +2482,6 @@ export interface components {
         GroupsOut: {
             /** Groups */
             groups: components["schemas"]["GroupOut"][];
-        };
-        /**
-         * GuestOut
-         * @description A person of another identity provider; `approved_at` null means not let in yet.
-         */
-        GuestOut: {
-            /** Approved At */
-            approved_at: string | null;
-            approved_by: components["schemas"]["PersonOut"] | null;
-            /**
-             * Id
-             * Format: uuid
-             */
-            id: string;
-            person: components["schemas"]["PersonOut"];
-            /**
-             * Requested At
-             * Format: date-time
-             */
-            requested_at: string;
-        };
-        /**
-         * GuestsOut
-         * @description All guests of an organization.
-         */
-        GuestsOut: {
-            /** Guests */
-            guests: components["schemas"]["GuestOut"][];
         };
         /**
          * Health
@@ -2783,6 +2832,10 @@ export interface components {
          * @description One thing that waits for a second person.
          */
         PendingOut: {
+            /** Approvals Needed */
+            approvals_needed: number;
+            /** Approved By */
+            approved_by: components["schemas"]["PersonOut"][];
             boundary: components["schemas"]["WhereOut"] | null;
             /** Counts */
             counts: {
@@ -2794,6 +2847,8 @@ export interface components {
             digest: string | null;
             /** Duration Seconds */
             duration_seconds: number | null;
+            /** Ends At */
+            ends_at: string | null;
             /** Grant Until */
             grant_until: string | null;
             /**
@@ -2816,6 +2871,8 @@ export interface components {
              */
             requested_at: string;
             requested_by: components["schemas"]["PersonOut"] | null;
+            /** Starts At */
+            starts_at: string | null;
             /** Ticket */
             ticket: string | null;
             /** Title */
@@ -3710,6 +3767,137 @@ export interface components {
             state: string;
         };
         /**
+         * WaiverApprovalOut
+         * @description One of two approvals.
+         */
+        WaiverApprovalOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            by: components["schemas"]["PersonOut"];
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * WaiverApproveIn
+         * @description A yes to exactly the terms with this digest.
+         */
+        WaiverApproveIn: {
+            /** Digest */
+            digest: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+        };
+        /**
+         * WaiverEndIn
+         * @description A no, or an early end, with its reason.
+         */
+        WaiverEndIn: {
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * WaiverIn
+         * @description Which crossing is asked for, why, and until when.
+         */
+        WaiverIn: {
+            /** Boundary */
+            boundary?: string | null;
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+            /** Issuer */
+            issuer: string;
+            /**
+             * Kind
+             * @default guest
+             * @constant
+             */
+            kind: "guest";
+            /** Reason */
+            reason: string;
+            /** Starts At */
+            starts_at?: string | null;
+            /** Subject */
+            subject: string;
+            /** Ticket */
+            ticket?: string | null;
+        };
+        /**
+         * WaiverOut
+         * @description One waiver.
+         */
+        WaiverOut: {
+            /** Approvals */
+            approvals: components["schemas"]["WaiverApprovalOut"][];
+            /** Approvals Needed */
+            approvals_needed: number;
+            /** Boundary */
+            boundary: string | null;
+            /** Carried Over */
+            carried_over: boolean;
+            /** Digest */
+            digest: string;
+            /** End Reason */
+            end_reason: string | null;
+            /** Ended At */
+            ended_at: string | null;
+            ended_by: components["schemas"]["PersonOut"] | null;
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Issuer */
+            issuer: string;
+            /**
+             * Kind
+             * @constant
+             */
+            kind: "guest";
+            person: components["schemas"]["PersonOut"];
+            /** Reason */
+            reason: string;
+            /**
+             * Requested At
+             * Format: date-time
+             */
+            requested_at: string;
+            requested_by: components["schemas"]["PersonOut"] | null;
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "requested" | "approved" | "active" | "expired" | "denied" | "revoked";
+            /** Ticket */
+            ticket: string | null;
+        };
+        /**
+         * WaiversOut
+         * @description The waivers of an organization, newest first.
+         */
+        WaiversOut: {
+            /** Waivers */
+            waivers: components["schemas"]["WaiverOut"][];
+        };
+        /**
          * WhereOut
          * @description A boundary beside an id.
          */
@@ -3793,6 +3981,7 @@ export type ErrorOut = components['schemas']['ErrorOut'];
 export type ExchangeIn = components['schemas']['ExchangeIn'];
 export type ExchangeOut = components['schemas']['ExchangeOut'];
 export type ExplainIn = components['schemas']['ExplainIn'];
+export type ExplainedWaiverOut = components['schemas']['ExplainedWaiverOut'];
 export type ExplanationOut = components['schemas']['ExplanationOut'];
 export type Figure = components['schemas']['Figure'];
 export type GatewayKeyCreatedOut = components['schemas']['GatewayKeyCreatedOut'];
@@ -3804,8 +3993,6 @@ export type GrantOut = components['schemas']['GrantOut'];
 export type GrantsOut = components['schemas']['GrantsOut'];
 export type GroupOut = components['schemas']['GroupOut'];
 export type GroupsOut = components['schemas']['GroupsOut'];
-export type GuestOut = components['schemas']['GuestOut'];
-export type GuestsOut = components['schemas']['GuestsOut'];
 export type Health = components['schemas']['Health'];
 export type InstallCreatedOut = components['schemas']['InstallCreatedOut'];
 export type InstallIn = components['schemas']['InstallIn'];
@@ -3868,6 +4055,12 @@ export type UsageSummaryOut = components['schemas']['UsageSummaryOut'];
 export type ValidationOut = components['schemas']['ValidationOut'];
 export type VerificationIn = components['schemas']['VerificationIn'];
 export type VerificationOut = components['schemas']['VerificationOut'];
+export type WaiverApprovalOut = components['schemas']['WaiverApprovalOut'];
+export type WaiverApproveIn = components['schemas']['WaiverApproveIn'];
+export type WaiverEndIn = components['schemas']['WaiverEndIn'];
+export type WaiverIn = components['schemas']['WaiverIn'];
+export type WaiverOut = components['schemas']['WaiverOut'];
+export type WaiversOut = components['schemas']['WaiversOut'];
 export type WhereOut = components['schemas']['WhereOut'];
 export type ControlplaneDomainsGrantsSchemasApproveIn = components['schemas']['controlplane__domains__grants__schemas__ApproveIn'];
 export type ControlplaneDomainsRunsSchemasApproveIn = components['schemas']['controlplane__domains__runs__schemas__ApproveIn'];
@@ -5537,69 +5730,6 @@ export interface operations {
             };
         };
     };
-    guest_list: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["GuestsOut"];
-                };
-            };
-            /** @description An error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorOut"];
-                };
-            };
-        };
-    };
-    guest_approve: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-                guest_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["GuestOut"];
-                };
-            };
-            /** @description An error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorOut"];
-                };
-            };
-        };
-    };
     person_list: {
         parameters: {
             query?: never;
@@ -5752,6 +5882,180 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TokenCreatedOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    waiver_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WaiversOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    waiver_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WaiverIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WaiverOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    waiver_approve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                waiver_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WaiverApproveIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WaiverOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    waiver_deny: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                waiver_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WaiverEndIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WaiverOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    waiver_revoke: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                waiver_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WaiverEndIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WaiverOut"];
                 };
             };
             /** @description An error */

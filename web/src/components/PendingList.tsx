@@ -24,7 +24,12 @@ export function PendingList({ items }: { items: PendingOut[] }) {
               item.boundary?.display_name,
               item.requested_by && `asked by ${item.requested_by.display}`,
               item.duration_seconds && `for ${duration(item.duration_seconds)}`,
-              item.why_not === "four-eyes" && "your own request: somebody else decides",
+              item.approvals_needed > 1 &&
+                `${item.approved_by.length} of ${item.approvals_needed} approvals`,
+              item.why_not === "four-eyes" &&
+                (item.kind === "guest"
+                  ? "you asked, are the guest, or have approved: others decide"
+                  : "your own request: somebody else decides"),
             ]
               .filter(Boolean)
               .join(" · ")}

@@ -44,7 +44,7 @@ const WORDS: Record<string, string> = {
   "waiting-for-grant": "waiting for a grant",
   "needs-attention": "needs attention",
   "not-attempted": "not attempted",
-  "guest-pending": "guest, not let in",
+  "guest-pending": "guest, no waiver",
 };
 
 export function StateLabel({ state, prefix }: { state: string; prefix?: string }) {

@@ -84,7 +84,26 @@ function facts(item: PendingOut): [string, React.ReactNode][] {
       ),
     ],
     [
-      item.kind === "plan" ? "Digest of the plan" : "Digest of the policy",
+      "In force",
+      item.ends_at && (
+        <span key="window">
+          from the {item.approvals_needed === 2 ? "second" : "last"} approval on
+          {item.starts_at && new Date(item.starts_at) > new Date() && (
+            <>
+              , not before <Moment at={item.starts_at} />
+            </>
+          )}
+          , until <Moment at={item.ends_at} />
+        </span>
+      ),
+    ],
+    [
+      "Approved by",
+      item.approvals_needed > 1 &&
+        `${item.approved_by.map(named).join(", ") || "nobody yet"} (${item.approved_by.length} of ${item.approvals_needed})`,
+    ],
+    [
+      { plan: "Digest of the plan", grant: "Digest of the policy", guest: "Digest of the terms" }[item.kind],
       item.digest && <Digest key="digest" value={item.digest} />,
     ],
   ];
@@ -96,6 +115,14 @@ function named({ display, subject }: { display: string; subject: string }): stri
 
 function FourEyes({ item }: { item: PendingOut }) {
   if (item.may_decide) return null;
+  if (item.why_not === "four-eyes" && item.kind === "guest") {
+    return (
+      <Alert variant="info" isInline title="Others decide on this">
+        Two people of the organization approve a guest. You asked for it, are the guest, or have
+        approved it already; send another approver this page's address.
+      </Alert>
+    );
+  }
   if (item.why_not === "four-eyes") {
     return (
       <Alert variant="info" isInline title="This is your own request">
@@ -131,17 +158,15 @@ function Decide({ item }: { item: PendingOut }) {
   return (
     <>
       <Button onClick={() => setAsking("approve")}>Approve</Button>
-      {item.kind !== "guest" && (
-        <Button variant="secondary" isDanger onClick={() => setAsking("deny")}>
-          Deny
-        </Button>
-      )}
+      <Button variant="secondary" isDanger onClick={() => setAsking("deny")}>
+        Deny
+      </Button>
       {asking && (
         <Ask
           title={asking === "approve" ? `Approve: ${item.title}?` : `Deny: ${item.title}?`}
           confirm={asking === "approve" ? "Approve" : "Deny"}
           isDanger={asking === "deny"}
-          reasonMinimum={item.kind === "guest" ? undefined : asking === "deny" ? 3 : 0}
+          reasonMinimum={asking === "deny" ? 3 : 0}
           isBusy={decide.isPending}
           error={decide.error}
           onConfirm={(reason) => decide.mutate({ decision: asking, reason })}
@@ -158,7 +183,12 @@ function Decide({ item }: { item: PendingOut }) {
 }
 
 function consequence(item: PendingOut, decision: Decision): string {
-  if (item.kind === "guest") return "They get the roles that the organization's file gives them.";
+  if (item.kind === "guest") {
+    if (decision === "deny") return "They stay out. Somebody may ask again, under new terms.";
+    return item.approved_by.length + 1 < item.approvals_needed
+      ? "They stay out until another person approves exactly these terms too."
+      : "Yours is the last approval: they get the roles that the organization's file gives them, until the end shown. One person can revoke it at any time.";
+  }
   if (item.kind === "grant") {
     return decision === "approve"
       ? `Access may be opened for ${duration(item.duration_seconds ?? 0)} from now. It opens only when the customer updates their stack, and exactly the policy shown is approved.`
@@ -172,12 +202,21 @@ function consequence(item: PendingOut, decision: Decision): string {
 function send(item: PendingOut, decision: Decision, reason: string, organization: string | null): Promise<unknown> {
   const grant = { path: { grant_id: item.id } };
   const run = { path: { run_id: item.id } };
+  const waiver = { path: { name: organization ?? "", waiver_id: item.id } };
   if (item.kind === "guest") {
-    return unwrap(
-      api.POST("/v1/organizations/{name}/guests/{guest_id}/approve", {
-        params: { path: { name: organization ?? "", guest_id: item.id } },
-      }),
-    );
+    return decision === "approve"
+      ? unwrap(
+          api.POST("/v1/organizations/{name}/waivers/{waiver_id}/approve", {
+            params: waiver,
+            body: { digest: item.digest ?? "", reason },
+          }),
+        )
+      : unwrap(
+          api.POST("/v1/organizations/{name}/waivers/{waiver_id}/deny", {
+            params: waiver,
+            body: { reason },
+          }),
+        );
   }
   if (item.kind === "grant") {
     return decision === "approve"

@@ -15,7 +15,7 @@ export function Approvals() {
     <>
       <PageHead
         title="Approvals"
-        about="A second person decides on access, on plans and on guests. Nobody decides on their own request."
+        about="A second person decides on access and on plans, two people on guests. Nobody decides on their own request."
       />
       <PageSection isWidthLimited>
         {data.length === 0 ? (

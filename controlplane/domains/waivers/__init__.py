@@ -1,0 +1,1 @@
+"""Waivers: crossings of a wall that two people approved, with an end."""
