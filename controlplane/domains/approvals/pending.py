@@ -19,6 +19,9 @@ from controlplane.domains.identity import repository as identity
 from controlplane.domains.identity.principals import PrincipalCard
 from controlplane.domains.identity.reach import Reach, reach_of
 from controlplane.domains.identity.schemas import person_out
+from controlplane.domains.permissions import service as permissions
+from controlplane.domains.permissions.answers import summary
+from controlplane.domains.permissions.service import Comparison
 from controlplane.tables.access import AccessGrant
 from controlplane.tables.identity import GuestAssignment
 from controlplane.tables.organizations import Boundary
@@ -38,11 +41,13 @@ def list_pending(session: Session, ctx: OpContext) -> list[PendingOut]:
     may_see_guests = reach.may(*SEE_GUESTS, None)
     guests = repository.list_waiting_guests(session) if may_see_guests else []
     ends = repository.grant_ends(session, [boundary.id for _, boundary, _ in plans])
-    people = [g.requested_by for g, _ in grants] + [run.requested_by for run, _, _ in plans]
+    compared = permissions.compare_many(session, [grant.id for grant, _ in grants])
+    people = [c.base.decided_by for c in compared.values() if c.base and c.base.decided_by]
+    people += [g.requested_by for g, _ in grants] + [run.requested_by for run, _, _ in plans]
     people += [i for g in guests for i in (g.principal_id, g.requested_by) if i is not None]
     cards = identity.get_cards(session, people)
     decide = _Decider(ctx, reach, cards)
-    found = [decide.grant(grant, boundary) for grant, boundary in grants]
+    found = [decide.grant(grant, boundary, compared.get(grant.id)) for grant, boundary in grants]
     for run, boundary, name in plans:
         shown = decide.plan(run, boundary, name)
         found.append(shown.model_copy(update={"grant_until": ends.get(boundary.id)}))
@@ -58,7 +63,9 @@ class _Decider:
         self._reach = reach
         self._cards = cards
 
-    def grant(self, grant: AccessGrant, boundary: Boundary) -> PendingOut:
+    def grant(
+        self, grant: AccessGrant, boundary: Boundary, compared: Comparison | None
+    ) -> PendingOut:
         """Show a requested grant."""
         may = self._reach.may(*APPROVE_GRANT, boundary.id)
         return self._item(
@@ -73,6 +80,7 @@ class _Decider:
             requested_at=grant.requested_at,
             duration_seconds=grant.duration_seconds,
             digest=grant.policy_digest,
+            permissions=summary(compared, self._cards) if compared else None,
         )
 
     def plan(self, run: Run, boundary: Boundary, name: str | None) -> PendingOut:
@@ -126,7 +134,7 @@ class _Decider:
                 card.issuer, card.subject, card.person_key
             )
         empty = {"reason": "", "ticket": None, "duration_seconds": None, "counts": None}
-        empty |= {"digest": None, "grant_until": None}
+        empty |= {"digest": None, "grant_until": None, "permissions": None}
         where = None
         if boundary is not None:
             where = WhereOut.model_validate(boundary, from_attributes=True)

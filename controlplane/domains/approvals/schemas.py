@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from controlplane.domains.identity.schemas import PersonOut
+from controlplane.domains.permissions.schemas import PermissionSummaryOut
 
 
 class WhereOut(BaseModel):
@@ -40,6 +41,8 @@ class PendingOut(BaseModel):
     """What exactly is approved: the digest of the role's policy, or of the plan."""
     counts: dict[str, dict[str, int]] | None
     """Resources by stack and operation; plans only."""
+    permissions: PermissionSummaryOut | None
+    """What is asked for beside what was open last; grants only, and only those that kept it."""
     may_decide: bool
     why_not: Literal["role", "four-eyes"] | None
     """`role`: the caller is no approver here; `four-eyes`: it is the caller's own request."""

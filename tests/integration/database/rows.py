@@ -20,6 +20,7 @@ from tests.postgres import DatabaseUrls
 
 VALUES: dict[str, Any] = {
     "artifact.digest": "sha256:" + "a" * 64,
+    "permission_document.digest": "sha256:" + "a" * 64,
     "model_version.kind": "base",
     "approval.subject_kind": "grant",
     "approval.decision": "approved",
