@@ -57,8 +57,18 @@ function Line({ line }: { line: LineOut }) {
       <td>
         <details>
           <summary>{reach(line)}</summary>
-          <Uses title={line.after.length ? "Before" : "Until now"} uses={line.status === "unchanged" ? [] : line.before} />
-          <Uses title={line.before.length && line.status !== "unchanged" ? "Now" : ""} uses={line.after} />
+          <Uses
+            title={line.after.length ? "Before" : "Until now"}
+            uses={line.status === "unchanged" ? [] : line.before}
+            beside={line.after}
+            mark="gone"
+          />
+          <Uses
+            title={line.before.length && line.status !== "unchanged" ? "Now" : ""}
+            uses={line.after}
+            beside={line.before}
+            mark="new"
+          />
         </details>
       </td>
     </tr>
@@ -100,22 +110,37 @@ function count(n: number, word: string): string {
   return `${n} ${word}${n === 1 ? "" : "s"}`;
 }
 
-function Uses({ title, uses }: { title: string; uses: UseOut[] }) {
+interface UsesProps {
+  title: string;
+  uses: UseOut[];
+  /** The other side of the change; what is not there is marked. */
+  beside: UseOut[];
+  mark: "new" | "gone";
+}
+
+function Uses({ title, uses, beside, mark }: UsesProps) {
   if (uses.length === 0) return null;
+  const known = new Set(
+    beside.flatMap((u) => [...u.actions, ...u.principals, ...u.resources, ...u.conditions.map((c) => c.words)]),
+  );
+  const marked = (value: string) => (beside.length === 0 || known.has(value) ? null : <strong>{mark}: </strong>);
   return (
     <div className="rf-uses">
       {title && <h5>{title}</h5>}
       {uses.map((use, index) => (
         <div key={index} className="rf-use">
-          {use.actions.length > 1 || uses.length > 1 ? <Codes title="Actions" values={use.actions} /> : null}
-          <Codes title="By" values={use.principals} />
-          <Codes title="On" values={use.resources} />
+          {use.actions.length > 1 || uses.length > 1 ? <Codes title="Actions" values={use.actions} marked={marked} /> : null}
+          <Codes title="By" values={use.principals} marked={marked} />
+          <Codes title="On" values={use.resources} marked={marked} />
           {use.conditions.length > 0 && (
             <>
               <p className="rf-strong">Only if</p>
               <ul>
                 {use.conditions.map((c) => (
-                  <li key={c.operator + c.key} title={`${c.operator} ${c.key}`}>{c.words}</li>
+                  <li key={c.operator + c.key} title={`${c.operator} ${c.key}`}>
+                    {marked(c.words)}
+                    {c.words}
+                  </li>
                 ))}
               </ul>
             </>
@@ -127,12 +152,18 @@ function Uses({ title, uses }: { title: string; uses: UseOut[] }) {
   );
 }
 
-function Codes({ title, values }: { title: string; values: string[] }) {
+interface CodesProps {
+  title: string;
+  values: string[];
+  marked: (value: string) => React.ReactNode;
+}
+
+function Codes({ title, values, marked }: CodesProps) {
   if (values.length === 0) return null;
   return (
     <>
       <p className="rf-strong">{title}</p>
-      <ul>{values.map((value) => <li key={value}><code>{value === "*" ? "* (all)" : value}</code></li>)}</ul>
+      <ul>{values.map((value) => <li key={value}>{marked(value)}<code>{value === "*" ? "* (all)" : value}</code></li>)}</ul>
     </>
   );
 }
