@@ -160,11 +160,11 @@ def approve(
     """Approve a grant that somebody else requested: exactly what `show --diff` shows now."""
     api = connect(person)
     asked = api.get(f"{route('grants', grant)}/permissions")
-    err.print(in_figures(asked), markup=False)
     decided = api.post(
         f"{route('grants', grant)}/approve", {"reason": reason, "policy_digest": asked["digest"]}
     )
     _show_decision(decided, as_json)
+    err.print(in_figures(asked), markup=False)
     err.print("approved; it becomes active once the customer's stack update opens the role:")
     for name, value in sorted(decided["stack_parameters"].items()):
         err.print(f"  {name}={value}", markup=False)
