@@ -21,6 +21,7 @@ from controlplane.domains.identity.reach import Reach, reach_of
 from controlplane.domains.identity.schemas import person_out
 from controlplane.domains.permissions import service as permissions
 from controlplane.domains.permissions.answers import summary
+from controlplane.domains.permissions.schemas import PermissionSummaryOut
 from controlplane.domains.permissions.service import Comparison
 from controlplane.tables.access import AccessGrant
 from controlplane.tables.identity import GuestAssignment
@@ -40,8 +41,10 @@ def list_pending(session: Session, ctx: OpContext) -> list[PendingOut]:
     plans = repository.list_waiting_plans(session)
     may_see_guests = reach.may(*SEE_GUESTS, None)
     guests = repository.list_waiting_guests(session) if may_see_guests else []
-    ends = repository.grant_ends(session, [boundary.id for _, boundary, _ in plans])
-    compared = permissions.compare_many(session, [grant.id for grant, _ in grants])
+    under = repository.open_grants(session, [boundary.id for _, boundary, _ in plans])
+    compared = permissions.compare_many(
+        session, [*(grant.id for grant, _ in grants), *(grant_id for grant_id, _ in under.values())]
+    )
     people = [c.base.decided_by for c in compared.values() if c.base and c.base.decided_by]
     people += [g.requested_by for g, _ in grants] + [run.requested_by for run, _, _ in plans]
     people += [i for g in guests for i in (g.principal_id, g.requested_by) if i is not None]
@@ -49,8 +52,10 @@ def list_pending(session: Session, ctx: OpContext) -> list[PendingOut]:
     decide = _Decider(ctx, reach, cards)
     found = [decide.grant(grant, boundary, compared.get(grant.id)) for grant, boundary in grants]
     for run, boundary, name in plans:
-        shown = decide.plan(run, boundary, name)
-        found.append(shown.model_copy(update={"grant_until": ends.get(boundary.id)}))
+        grant_id, until = under.get(boundary.id, (None, None))
+        access = decide.permissions(compared.get(grant_id) if grant_id else None)
+        seen = {"grant_id": grant_id, "grant_until": until, "permissions": access}
+        found.append(decide.plan(run, boundary, name).model_copy(update=seen))
     found += [decide.guest(guest) for guest in guests]
     return sorted(found, key=lambda item: (item.requested_at, str(item.id)))
 
@@ -80,8 +85,13 @@ class _Decider:
             requested_at=grant.requested_at,
             duration_seconds=grant.duration_seconds,
             digest=grant.policy_digest,
-            permissions=summary(compared, self._cards) if compared else None,
+            grant_id=grant.id,
+            permissions=self.permissions(compared),
         )
+
+    def permissions(self, compared: Comparison | None) -> PermissionSummaryOut | None:
+        """Show in figures what a grant asks for; None where that was not kept."""
+        return summary(compared, self._cards) if compared else None
 
     def plan(self, run: Run, boundary: Boundary, name: str | None) -> PendingOut:
         """Show a run whose plan waits."""
@@ -134,7 +144,7 @@ class _Decider:
                 card.issuer, card.subject, card.person_key
             )
         empty = {"reason": "", "ticket": None, "duration_seconds": None, "counts": None}
-        empty |= {"digest": None, "grant_until": None, "permissions": None}
+        empty |= {"digest": None, "grant_id": None, "grant_until": None, "permissions": None}
         where = None
         if boundary is not None:
             where = WhereOut.model_validate(boundary, from_attributes=True)

@@ -35,6 +35,8 @@ class PendingOut(BaseModel):
     requested_at: datetime
     duration_seconds: int | None
     """How long the access lasts from the approval on; grants only."""
+    grant_id: UUID | None
+    """Whose permissions these are: the grant itself, or the open one that a plan is under."""
     grant_until: datetime | None
     """When the access ends under which a plan would be applied; plans only."""
     digest: str | None
@@ -42,7 +44,7 @@ class PendingOut(BaseModel):
     counts: dict[str, dict[str, int]] | None
     """Resources by stack and operation; plans only."""
     permissions: PermissionSummaryOut | None
-    """What is asked for beside what was open last; grants only, and only those that kept it."""
+    """What the grant asks for beside what was open last; of a plan, the grant that it is under."""
     may_decide: bool
     why_not: Literal["role", "four-eyes"] | None
     """`role`: the caller is no approver here; `four-eyes`: it is the caller's own request."""

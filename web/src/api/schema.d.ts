@@ -2893,6 +2893,8 @@ export interface components {
             digest: string | null;
             /** Duration Seconds */
             duration_seconds: number | null;
+            /** Grant Id */
+            grant_id: string | null;
             /** Grant Until */
             grant_until: string | null;
             /**

@@ -10,10 +10,10 @@ import { PermissionTable, SIGNS } from "./PermissionTable";
 import { Moment } from "./Time";
 import { WaitingPart } from "./Waiting";
 
-export function PermissionsPanel({ grant }: { grant: string }) {
+export function PermissionsPanel({ grant, title }: { grant: string; title: string }) {
   const found = useQuery(permissionsQuery(grant));
   return (
-    <Panel title="Permissions asked for">
+    <Panel title={title}>
       {found.error ? (
         <ErrorState error={found.error} what="What the grant asks for" onRetry={() => void found.refetch()} />
       ) : found.data ? (

@@ -52,8 +52,13 @@ export function Approval() {
         <Panel title="What is asked">
           <Facts items={facts(item)} />
         </Panel>
-        {item.kind === "grant" && <PermissionsPanel grant={item.id} />}
         {item.kind === "plan" && <PlanPanel runId={item.id} />}
+        {item.grant_id && (item.kind === "grant" || item.permissions) && (
+          <PermissionsPanel
+            grant={item.grant_id}
+            title={item.kind === "plan" ? "Permissions that it is applied with" : "Permissions asked for"}
+          />
+        )}
       </PageSection>
     </>
   );
