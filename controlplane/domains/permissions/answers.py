@@ -110,7 +110,7 @@ def _line(change: Change) -> LineOut:
         actions=list(actions),
         levels=[level for level in get_args(Level) if level in known],
         evidence=[EvidenceOut(kind=e.kind, action=e.action, text=e.text) for e in found],
-        before=_uses(change.part, change.before),
+        before=[] if change.status == "unchanged" else _uses(change.part, change.before),
         after=_uses(change.part, change.after),
     )
 

@@ -103,6 +103,7 @@ class LineOut(BaseModel):
     evidence: list[EvidenceOut]
     """Empty where nothing is known to need the action; parts other than the role have none."""
     before: list[UseOut]
+    """Empty for what was added, and for what is unchanged."""
     after: list[UseOut]
 
 
