@@ -51,6 +51,7 @@ from controlplane.domains.identity.sessions import SessionLimits
 from controlplane.domains.identity.sign_in import SignIn
 from controlplane.domains.installs import router as installs
 from controlplane.domains.organizations import router as organizations
+from controlplane.domains.permissions import router as permissions
 from controlplane.domains.provisioning import discovery_router as scim_discovery
 from controlplane.domains.provisioning import router as scim
 from controlplane.domains.reports import router as reports
@@ -76,6 +77,7 @@ ROUTERS = (
     entitlements.router,
     connections.router,
     grants.router,
+    permissions.router,
     blueprint_registry.router,
     installs.router,
     certificates.router,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint, func
@@ -35,12 +36,31 @@ ENDED_GRANT_STATES = frozenset(
 )
 
 
+class PermissionDocument(BoundaryScoped, Base):
+    """The role's template as grants ask for it, kept once per digest and never changed.
+
+    It is the template with the External ID's hash in its place, so that nothing in it is secret.
+    """
+
+    __tablename__ = "permission_document"
+    __table_args__ = boundary_table(
+        UniqueConstraint("boundary_id", "digest"),
+        CheckConstraint("digest ~ '^sha256:[0-9a-f]{64}$'", name="digest"),
+    )
+
+    digest: Mapped[str]
+    """Of the canonical JSON of `document`; checked whenever it is read."""
+    document: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class AccessGrant(BoundaryScoped, Base):
     """One time-boxed permission to use a connection for one purpose."""
 
     __tablename__ = "access_grant"
     __table_args__ = boundary_table(
         within_boundary("connection_id", "cloud_connection"),
+        within_boundary("permission_document_id", "permission_document"),
         UniqueConstraint("boundary_id", "number"),
         CheckConstraint("number >= 1", name="number"),
         CheckConstraint("duration_seconds BETWEEN 300 AND 43200", name="duration"),
@@ -65,7 +85,9 @@ class AccessGrant(BoundaryScoped, Base):
     reason: Mapped[str]
     ticket: Mapped[str | None]
     policy_digest: Mapped[str]
-    """Digest of the rendered role template that was approved."""
+    """Digest of the permission document: what an approval is for."""
+    permission_document_id: Mapped[UUID | None]
+    """What exactly is asked for; None for a grant from before documents were kept."""
     duration_seconds: Mapped[int]
     state: Mapped[str] = mapped_column(default=GrantState.REQUESTED.value)
     requested_by: Mapped[UUID]

@@ -20,6 +20,7 @@ from ringfence.cli.output import (
     print_table,
     utc,
 )
+from ringfence.cli.permission_diff import in_figures, print_diff
 from ringfence.client import Api, route
 
 connect_app = typer.Typer(help="The customer's account: template of the one role, and its proof.")
@@ -156,9 +157,14 @@ def request(
 def approve(
     grant: str = GRANT, reason: str = REASON, person: str | None = PERSON, as_json: bool = JSON
 ) -> None:
-    """Approve a grant that somebody else requested."""
-    decided = connect(person).post(f"{route('grants', grant)}/approve", {"reason": reason})
+    """Approve a grant that somebody else requested: exactly what `show --diff` shows now."""
+    api = connect(person)
+    asked = api.get(f"{route('grants', grant)}/permissions")
+    decided = api.post(
+        f"{route('grants', grant)}/approve", {"reason": reason, "policy_digest": asked["digest"]}
+    )
     _show_decision(decided, as_json)
+    err.print(in_figures(asked), markup=False)
     err.print("approved; it becomes active once the customer's stack update opens the role:")
     for name, value in sorted(decided["stack_parameters"].items()):
         err.print(f"  {name}={value}", markup=False)
@@ -221,8 +227,29 @@ def _subject(person: dict[str, Any] | None) -> str:
 
 
 @grant_app.command()
-def show(grant: str = GRANT, person: str | None = PERSON, as_json: bool = JSON) -> None:
+def show(
+    grant: str = GRANT,
+    diff: bool = typer.Option(
+        False, "--diff", help="what it asks for, line by line, beside what was open last"
+    ),
+    unchanged: bool = typer.Option(
+        False, "--unchanged", help="with --diff: also the lines that are as they were"
+    ),
+    person: str | None = PERSON,
+    as_json: bool = JSON,
+) -> None:
     """Show one grant: who asked, who decided, until when, and what opens the role."""
+    if unchanged and not diff:
+        raise CommandError(
+            "--unchanged: there is nothing to compare without --diff", Exit.USAGE, "add --diff"
+        )
+    if diff:
+        asked = connect(person).get(f"{route('grants', grant)}/permissions")
+        if as_json:
+            print_json(asked)
+        else:
+            print_diff(asked, whole=unchanged)
+        return
     found = connect(person).get(route("grants", grant))
     if as_json:
         print_json(found)

@@ -19,6 +19,10 @@ from controlplane.domains.identity import repository as identity
 from controlplane.domains.identity.principals import PrincipalCard
 from controlplane.domains.identity.reach import Reach, reach_of
 from controlplane.domains.identity.schemas import person_out
+from controlplane.domains.permissions import service as permissions
+from controlplane.domains.permissions.answers import summary
+from controlplane.domains.permissions.schemas import PermissionSummaryOut
+from controlplane.domains.permissions.service import Comparison
 from controlplane.tables.access import AccessGrant
 from controlplane.tables.organizations import Boundary
 from controlplane.tables.waivers import APPROVALS_NEEDED, Waiver
@@ -37,8 +41,12 @@ def list_pending(session: Session, ctx: OpContext) -> list[PendingOut]:
     plans = repository.list_waiting_plans(session)
     may_see_waivers = reach.may(*SEE_WAIVERS, None)
     waivers = repository.list_waiting_waivers(session) if may_see_waivers else []
-    ends = repository.grant_ends(session, [boundary.id for _, boundary, _ in plans])
-    people = [g.requested_by for g, _ in grants] + [run.requested_by for run, _, _ in plans]
+    under = repository.open_grants(session, [boundary.id for _, boundary, _ in plans])
+    compared = permissions.compare_many(
+        session, [*(grant.id for grant, _ in grants), *(grant_id for grant_id, _ in under.values())]
+    )
+    people = [c.base.decided_by for c in compared.values() if c.base and c.base.decided_by]
+    people += [g.requested_by for g, _ in grants] + [run.requested_by for run, _, _ in plans]
     people += [
         i
         for w, _ in waivers
@@ -47,10 +55,12 @@ def list_pending(session: Session, ctx: OpContext) -> list[PendingOut]:
     ]
     cards = identity.get_cards(session, people)
     decide = _Decider(ctx, reach, cards)
-    found = [decide.grant(grant, boundary) for grant, boundary in grants]
+    found = [decide.grant(grant, boundary, compared.get(grant.id)) for grant, boundary in grants]
     for run, boundary, name in plans:
-        shown = decide.plan(run, boundary, name)
-        found.append(shown.model_copy(update={"grant_until": ends.get(boundary.id)}))
+        grant_id, until = under.get(boundary.id, (None, None))
+        access = decide.permissions(compared.get(grant_id) if grant_id else None)
+        seen = {"grant_id": grant_id, "grant_until": until, "permissions": access}
+        found.append(decide.plan(run, boundary, name).model_copy(update=seen))
     found += [decide.waiver(waiver, boundary) for waiver, boundary in waivers]
     return sorted(found, key=lambda item: (item.requested_at, str(item.id)))
 
@@ -63,7 +73,9 @@ class _Decider:
         self._reach = reach
         self._cards = cards
 
-    def grant(self, grant: AccessGrant, boundary: Boundary) -> PendingOut:
+    def grant(
+        self, grant: AccessGrant, boundary: Boundary, compared: Comparison | None
+    ) -> PendingOut:
         """Show a requested grant."""
         may = self._reach.may(*APPROVE_GRANT, boundary.id)
         return self._item(
@@ -78,7 +90,13 @@ class _Decider:
             requested_at=grant.requested_at,
             duration_seconds=grant.duration_seconds,
             digest=grant.policy_digest,
+            grant_id=grant.id,
+            permissions=self.permissions(compared),
         )
+
+    def permissions(self, compared: Comparison | None) -> PermissionSummaryOut | None:
+        """Show in figures what a grant asks for; None where that was not kept."""
+        return summary(compared, self._cards) if compared else None
 
     def plan(self, run: Run, boundary: Boundary, name: str | None) -> PendingOut:
         """Show a run whose plan waits."""
@@ -144,8 +162,8 @@ class _Decider:
                 card.issuer, card.subject, card.person_key
             )
         empty: dict[str, object] = {
-            **dict.fromkeys(("ticket", "duration_seconds", "counts", "digest", "grant_until")),
-            **dict.fromkeys(("starts_at", "ends_at")),
+            **dict.fromkeys(("ticket", "duration_seconds", "counts", "digest", "grant_id")),
+            **dict.fromkeys(("grant_until", "permissions", "starts_at", "ends_at")),
             "reason": "",
             "approved_by": [],
             "approvals_needed": 1,

@@ -48,13 +48,15 @@ def list_waiting_waivers(session: Session) -> list[tuple[Waiver, Boundary | None
     return [(waiver, boundary) for waiver, boundary in rows]
 
 
-def grant_ends(session: Session, boundary_ids: Collection[UUID]) -> dict[UUID, datetime]:
-    """Return when the open access of these boundaries ends."""
+def open_grants(
+    session: Session, boundary_ids: Collection[UUID]
+) -> dict[UUID, tuple[UUID, datetime]]:
+    """Return the open grant of each of these boundaries, and when it ends."""
     rows = session.execute(
-        select(AccessGrant.boundary_id, AccessGrant.grant_until).where(
+        select(AccessGrant.boundary_id, AccessGrant.id, AccessGrant.grant_until).where(
             AccessGrant.boundary_id.in_(boundary_ids),
             AccessGrant.state == GrantState.ACTIVE,
             AccessGrant.grant_until.is_not(None),
         )
     )
-    return {row.boundary_id: row.grant_until for row in rows}
+    return {row.boundary_id: (row.id, row.grant_until) for row in rows}

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from controlplane.domains.identity.schemas import PersonOut
+from controlplane.domains.permissions.schemas import PermissionSummaryOut
 
 
 class WhereOut(BaseModel):
@@ -34,6 +35,8 @@ class PendingOut(BaseModel):
     requested_at: datetime
     duration_seconds: int | None
     """How long the access lasts from the approval on; grants only."""
+    grant_id: UUID | None
+    """Whose permissions these are: the grant itself, or the open one that a plan is under."""
     grant_until: datetime | None
     """When the access ends under which a plan would be applied; plans only."""
     starts_at: datetime | None
@@ -48,6 +51,8 @@ class PendingOut(BaseModel):
     """What exactly is approved: the digest of the role's policy, of the plan, or of the terms."""
     counts: dict[str, dict[str, int]] | None
     """Resources by stack and operation; plans only."""
+    permissions: PermissionSummaryOut | None
+    """What the grant asks for beside what was open last; of a plan, the grant that it is under."""
     may_decide: bool
     why_not: Literal["role", "four-eyes"] | None
     """`role`: the caller is no approver here; `four-eyes`: the caller asked, crosses or has

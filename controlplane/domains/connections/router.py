@@ -57,9 +57,10 @@ def connection_template(
         boundary_id=boundary.id,
     )
     until = grant.grant_until if grant is not None else None
+    template, digest = service.handed_over(session, connection, boundary, pins, grant)
     return TemplateOut(
         stack_name=stack_name(boundary.name),
-        template=service.template(connection, boundary, pins),
+        template=template,
         parameters={
             "Boundary": boundary.name,
             "VendorPrincipal": pins.vendor_principal,
@@ -69,7 +70,7 @@ def connection_template(
             "GrantNumber": str(grant.number) if grant is not None else "0",
             "GrantUntil": iso(until) if until is not None else CLOSED_UNTIL,
         },
-        policy_digest=service.policy_digest(connection, boundary, pins),
+        policy_digest=digest,
         pins={
             "ringfence:control-plane-key": pins.control_plane_fingerprint,
             "ringfence:release-key": pins.release_fingerprint,

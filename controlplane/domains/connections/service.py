@@ -18,6 +18,8 @@ from controlplane.core.clock import now
 from controlplane.core.errors import InvalidRequestError
 from controlplane.core.ids import new_id
 from controlplane.domains.connections import repository
+from controlplane.domains.permissions import service as permissions
+from controlplane.tables.access import AccessGrant
 from controlplane.tables.organizations import (
     Boundary,
     CloudConnection,
@@ -25,8 +27,9 @@ from controlplane.tables.organizations import (
     ConnectionVerification,
     VerificationState,
 )
+from iam.role_permissions import opened_template, sealed_document
 from iam.role_template import render_template, role_name
-from proof.canonical import digest
+from proof.canonical import bytes_digest, digest
 
 VERIFY = "connection.verify"
 """Task that probes; its argument is `verification_id` with its organization and boundary."""
@@ -92,9 +95,27 @@ def template(connection: CloudConnection, boundary: Boundary, pins: Pins) -> dic
     )
 
 
-def policy_digest(connection: CloudConnection, boundary: Boundary, pins: Pins) -> str:
-    """Return the digest of the template: what an approver of a grant approves."""
-    return digest(template(connection, boundary, pins))
+def permission_document(
+    connection: CloudConnection, boundary: Boundary, pins: Pins
+) -> dict[str, Any]:
+    """Return the template as a grant keeps it: the External ID is named by its hash."""
+    return sealed_document(
+        template(connection, boundary, pins), bytes_digest(connection.external_id.encode())
+    )
+
+
+def handed_over(
+    session: Session,
+    connection: CloudConnection,
+    boundary: Boundary,
+    pins: Pins,
+    grant: AccessGrant | None,
+) -> tuple[dict[str, Any], str]:
+    """Return the template for the customer and its digest: an open grant's is what was approved."""
+    document = permissions.find_approved(session, grant)
+    if document is None:
+        document = permission_document(connection, boundary, pins)
+    return opened_template(document, connection.external_id), digest(document)
 
 
 def _check_grant(

@@ -50,10 +50,12 @@ def grant_show(grant_id: UUID, session: Transaction, ctx: Context) -> GrantOut:
 
 
 @router.post("/grants/{grant_id}/approve", operation_id="grant_approve")
-def grant_approve(grant_id: UUID, body: ApproveIn, session: Transaction, ctx: Context) -> GrantOut:
+def grant_approve(
+    grant_id: UUID, body: ApproveIn, session: Transaction, ctx: Context, pins: CurrentPins
+) -> GrantOut:
     """Approve a grant that somebody else asked for."""
     row = service.approve(
-        session, ctx, grant_id, policy_digest=body.policy_digest, reason=body.reason
+        session, ctx, grant_id, pins, policy_digest=body.policy_digest, reason=body.reason
     )
     return _out(session, row)
 

@@ -23,8 +23,10 @@ from controlplane.domains.connections import service as connection_service
 from controlplane.domains.connections.service import Pins
 from controlplane.domains.grants import repository
 from controlplane.domains.grants.states import require
+from controlplane.domains.permissions import service as permissions
 from controlplane.tables.access import AccessGrant, GrantState
 from controlplane.tables.organizations import Boundary, CloudConnection, ConnectionState
+from proof.canonical import digest
 
 
 def request_grant(
@@ -42,6 +44,9 @@ def request_grant(
     if ctx.actor.principal_id is None:
         raise ForbiddenError("only a person can request a grant")
     connection = _usable_connection(session, boundary)
+    asked = permissions.keep(
+        session, boundary, connection_service.permission_document(connection, boundary, pins)
+    )
     row = AccessGrant(
         organization_id=boundary.organization_id,
         boundary_id=boundary.id,
@@ -51,7 +56,8 @@ def request_grant(
         purpose=purpose,
         reason=reason,
         ticket=ticket,
-        policy_digest=connection_service.policy_digest(connection, boundary, pins),
+        policy_digest=asked.digest,
+        permission_document_id=asked.id,
         duration_seconds=duration_seconds,
         state=GrantState.REQUESTED,
         requested_by=ctx.actor.principal_id,
@@ -93,11 +99,18 @@ def _usable_connection(session: Session, boundary: Boundary) -> CloudConnection:
 
 
 def approve(
-    session: Session, ctx: OpContext, grant_id: UUID, *, policy_digest: str | None, reason: str
+    session: Session,
+    ctx: OpContext,
+    grant_id: UUID,
+    pins: Pins,
+    *,
+    policy_digest: str | None,
+    reason: str,
 ) -> AccessGrant:
     """Approve a grant as a second person; its end is counted from now.
 
-    Raises: ForbiddenError for the requester; ConflictError for another state or digest.
+    Raises: ForbiddenError for the requester; ConflictError for another state or digest, or once the
+    template is another one than was asked for.
     """
     row = repository.get_grant(session, grant_id, lock=True)
     require(row.state, GrantState.APPROVED)
@@ -106,8 +119,9 @@ def approve(
             f"the grant's policy digest is {row.policy_digest}, not {policy_digest}",
             code="policy-changed",
             field="policy_digest",
-            fix="read the template again and approve the digest it shows",
+            fix="read GET /v1/grants/{grant_id}/permissions and approve the digest it shows",
         )
+    _require_same_template(session, row, pins)
     row.decided_by = _decide(session, ctx, row, "approved", reason)
     row.decided_at = now()
     row.decision_reason = reason
@@ -125,6 +139,19 @@ def approve(
         reason=reason,
     )
     return row
+
+
+def _require_same_template(session: Session, row: AccessGrant, pins: Pins) -> None:
+    """Refuse an approval of what would not be handed over. Raises: ConflictError."""
+    connection, boundary = connections.get_connection(session, row.connection_id)
+    now_rendered = digest(connection_service.permission_document(connection, boundary, pins))
+    if now_rendered != row.policy_digest:
+        raise ConflictError(
+            "the role's template has changed since this grant was asked for",
+            code="template-changed",
+            fix="deny this grant and have it asked for again: the new one shows what changed",
+            detail={"asked_digest": row.policy_digest, "current_digest": now_rendered},
+        )
 
 
 def deny(session: Session, ctx: OpContext, grant_id: UUID, *, reason: str) -> AccessGrant:

@@ -131,6 +131,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/boundaries/{boundary}/grants"): _at("boundary", *STAFF),
     ("POST", "/v1/boundaries/{boundary}/grants"): _at("boundary", R.SOLUTION_ARCHITECT),
     ("GET", "/v1/grants/{grant_id}"): _at("boundary", *STAFF),
+    ("GET", "/v1/grants/{grant_id}/permissions"): _at("boundary", *STAFF),
     ("POST", "/v1/grants/{grant_id}/approve"): _at("boundary", R.APPROVER),
     ("POST", "/v1/grants/{grant_id}/deny"): _at("boundary", R.APPROVER),
     ("POST", "/v1/grants/{grant_id}/revoke"): _at("boundary", R.APPROVER, R.PLATFORM_ADMIN),

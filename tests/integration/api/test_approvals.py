@@ -71,6 +71,8 @@ def test_a_plan_waits_with_its_counts_its_digest_and_the_end_of_the_access(
     assert item["counts"] == {"foundation": {"create": 11}}
     assert item["grant_until"] is not None
     assert item["grant_until"].startswith(waiting["grant"]["grant_until"][:19])
+    assert item["grant_id"] == waiting["grant"]["id"]
+    assert item["permissions"]["digest"] == waiting["grant"]["policy_digest"]
 
 
 def test_whoever_may_not_decide_is_told_why(acme: PersonOf, database: DatabaseUrls) -> None:

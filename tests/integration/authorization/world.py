@@ -123,6 +123,7 @@ def fill(urls: DatabaseUrls, spot: Spot) -> None:
     for table in OBJECTS.values():
         if table != "cloud_connection":
             insert_row(urls, metadata.tables[table], *place)
+    insert_row(urls, metadata.tables["permission_document"], *place)
     with psycopg.connect(urls.admin) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute(
@@ -136,6 +137,11 @@ def fill(urls: DatabaseUrls, spot: Spot) -> None:
                 f" WHERE c.boundary_id = {table}.boundary_id) WHERE boundary_id = %s",
                 (spot.boundary_id,),
             )
+        connection.execute(
+            "UPDATE access_grant SET permission_document_id = (SELECT id FROM permission_document d"
+            " WHERE d.boundary_id = access_grant.boundary_id) WHERE boundary_id = %s",
+            (spot.boundary_id,),
+        )
         connection.execute(
             "UPDATE connection_verification SET attempts = '[]' WHERE boundary_id = %s",
             (spot.boundary_id,),

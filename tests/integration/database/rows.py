@@ -16,10 +16,12 @@ from sqlalchemy import Table
 
 from controlplane.core.ids import new_id
 from controlplane.tables import metadata
+from proof.canonical import digest
 from tests.postgres import DatabaseUrls
 
 VALUES: dict[str, Any] = {
     "artifact.digest": "sha256:" + "a" * 64,
+    "permission_document.digest": digest({}),
     "model_version.kind": "base",
     "approval.subject_kind": "grant",
     "approval.decision": "approved",

@@ -109,16 +109,14 @@ export const connectionQuery = (boundary: string) =>
       ),
   });
 
-/** NB: reading the template is an audit event, so it is read once and kept. */
-export const templateQuery = (connectionId: string) =>
+/** What a grant asks for does not change, and neither does what was open before it. */
+export const permissionsQuery = (grantId: string) =>
   queryOptions({
-    queryKey: ["connections", connectionId, "template"],
+    queryKey: ["grants", grantId, "permissions"],
     staleTime: 300_000,
     queryFn: () =>
       unwrap(
-        api.GET("/v1/connections/{connection_id}/template", {
-          params: { path: { connection_id: connectionId } },
-        }),
+        api.GET("/v1/grants/{grant_id}/permissions", { params: { path: { grant_id: grantId } } }),
       ),
   });
 

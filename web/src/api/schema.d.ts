@@ -780,6 +780,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/grants/{grant_id}/permissions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Grant Permissions
+         * @description Show what a grant asks for, compared line by line with the grant that was open last.
+         */
+        get: operations["grant_permissions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/grants/{grant_id}/revoke": {
         parameters: {
             query?: never;
@@ -1966,6 +1986,27 @@ export interface components {
             size: number;
         };
         /**
+         * ComparedWithOut
+         * @description The grant that was open last, with which it is compared.
+         */
+        ComparedWithOut: {
+            /**
+             * Activated At
+             * Format: date-time
+             */
+            activated_at: string;
+            decided_by: components["schemas"]["PersonOut"] | null;
+            /**
+             * Grant Id
+             * Format: uuid
+             */
+            grant_id: string;
+            /** Kept */
+            kept: boolean;
+            /** Number */
+            number: number;
+        };
+        /**
          * Component
          * @description A named group of resources, for people: what it is for and which types it holds.
          */
@@ -1978,6 +2019,20 @@ export interface components {
             resource_types: string[];
             /** Stack */
             stack: string;
+        };
+        /**
+         * ConditionOut
+         * @description One test that a request must pass.
+         */
+        ConditionOut: {
+            /** Key */
+            key: string;
+            /** Operator */
+            operator: string;
+            /** Values */
+            values: string[];
+            /** Words */
+            words: string;
         };
         /**
          * ConnectionOut
@@ -2011,6 +2066,28 @@ export interface components {
              * Format: date-time
              */
             state_at: string;
+        };
+        /**
+         * CountsOut
+         * @description Lines by what became of them; a line is one action of one part of the template.
+         */
+        CountsOut: {
+            /** Added */
+            added: number;
+            /** Changed */
+            changed: number;
+            /** More Power */
+            more_power: number;
+            /** Narrowed */
+            narrowed: number;
+            /** Removed */
+            removed: number;
+            /** Settings */
+            settings: number;
+            /** Unchanged */
+            unchanged: number;
+            /** Widened */
+            widened: number;
         };
         /**
          * CriticalPathOut
@@ -2170,6 +2247,21 @@ export interface components {
             error: components["schemas"]["ErrorBody"];
         };
         /**
+         * EvidenceOut
+         * @description One reason why an action is needed.
+         */
+        EvidenceOut: {
+            /** Action */
+            action: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "provider" | "control plane" | "dependent";
+            /** Text */
+            text: string;
+        };
+        /**
          * ExchangeIn
          * @description An ID token that the command line got from the provider.
          */
@@ -2262,7 +2354,7 @@ export interface components {
             deciding_layer: string;
             person: components["schemas"]["PersonOut"];
             /** Policies */
-            policies: components["schemas"]["PolicyOut"][];
+            policies: components["schemas"]["controlplane__domains__identity__schemas__PolicyOut"][];
             /** Roles */
             roles: components["schemas"]["RoleOut"][];
             /** Route */
@@ -2665,6 +2757,41 @@ export interface components {
             stack: string;
         };
         /**
+         * LineOut
+         * @description One line: an action (or several that cover each other) before and after.
+         */
+        LineOut: {
+            /** Actions */
+            actions: string[];
+            /** After */
+            after: components["schemas"]["UseOut"][];
+            /** Before */
+            before: components["schemas"]["UseOut"][];
+            /**
+             * Effect
+             * @enum {string}
+             */
+            effect: "Allow" | "Deny";
+            /** Evidence */
+            evidence: components["schemas"]["EvidenceOut"][];
+            /** Levels */
+            levels: ("list" | "read" | "write" | "permissions management" | "tagging")[];
+            /** Part */
+            part: string;
+            /**
+             * Power
+             * @enum {string}
+             */
+            power: "more" | "less" | "unclear" | "same";
+            /** Service */
+            service: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "added" | "removed" | "widened" | "narrowed" | "changed" | "unchanged";
+        };
+        /**
          * LiveGrantOut
          * @description The access grant that has not ended; `grant_until` is null before its approval.
          */
@@ -2828,6 +2955,18 @@ export interface components {
             type: "string" | "integer" | "boolean" | "string_list" | "string_map";
         };
         /**
+         * PartOut
+         * @description A part of the template with its policies.
+         */
+        PartOut: {
+            /** Name */
+            name: string;
+            /** Policies */
+            policies: components["schemas"]["controlplane__domains__permissions__schemas__PolicyOut"][];
+            /** Title */
+            title: string;
+        };
+        /**
          * PendingOut
          * @description One thing that waits for a second person.
          */
@@ -2863,6 +3002,7 @@ export interface components {
             kind: "grant" | "plan" | "guest";
             /** May Decide */
             may_decide: boolean;
+            permissions: components["schemas"]["PermissionSummaryOut"] | null;
             /** Reason */
             reason: string;
             /**
@@ -2887,6 +3027,39 @@ export interface components {
         PeopleOut: {
             /** People */
             people: components["schemas"]["DirectoryPersonOut"][];
+        };
+        /**
+         * PermissionSummaryOut
+         * @description What a grant asks for, in figures.
+         */
+        PermissionSummaryOut: {
+            compared_with: components["schemas"]["ComparedWithOut"] | null;
+            counts: components["schemas"]["CountsOut"];
+            /** Digest */
+            digest: string;
+        };
+        /**
+         * PermissionsOut
+         * @description What a grant asks for, statement by statement, beside what was open last.
+         */
+        PermissionsOut: {
+            compared_with: components["schemas"]["ComparedWithOut"] | null;
+            counts: components["schemas"]["CountsOut"];
+            /** Digest */
+            digest: string;
+            /**
+             * Grant Id
+             * Format: uuid
+             */
+            grant_id: string;
+            /** Lines */
+            lines: components["schemas"]["LineOut"][];
+            /** Number */
+            number: number;
+            /** Parts */
+            parts: components["schemas"]["PartOut"][];
+            /** Settings */
+            settings: components["schemas"]["SettingOut"][];
         };
         /**
          * PersonOut
@@ -2939,20 +3112,6 @@ export interface components {
             };
             /** Digest */
             digest: string;
-        };
-        /**
-         * PolicyOut
-         * @description A policy that decided.
-         */
-        PolicyOut: {
-            /** Effect */
-            effect: string;
-            /** Id */
-            id: string;
-            /** Layer */
-            layer: string;
-            /** Message */
-            message: string | null;
         };
         /**
          * Problem
@@ -3302,6 +3461,18 @@ export interface components {
             state: "signed-out" | "signed-in";
         };
         /**
+         * SettingOut
+         * @description A difference of the template beside its policies.
+         */
+        SettingOut: {
+            /** After */
+            after: string | null;
+            /** Before */
+            before: string | null;
+            /** Path */
+            path: string;
+        };
+        /**
          * SignOutOut
          * @description The session is over; the provider's own may not be.
          */
@@ -3364,6 +3535,16 @@ export interface components {
             /** Installs */
             installs: components["schemas"]["InstallStandingOut"][];
             live_grant: components["schemas"]["LiveGrantOut"] | null;
+        };
+        /**
+         * StatementOut
+         * @description A statement of the template, and what it is for.
+         */
+        StatementOut: {
+            /** Name */
+            name: string;
+            /** Reason */
+            reason: string | null;
         };
         /**
          * StatusOut
@@ -3713,6 +3894,22 @@ export interface components {
             to: string;
         };
         /**
+         * UseOut
+         * @description What actions may be used on, by whom, and only if what holds.
+         */
+        UseOut: {
+            /** Actions */
+            actions: string[];
+            /** Conditions */
+            conditions: components["schemas"]["ConditionOut"][];
+            /** Principals */
+            principals: string[];
+            /** Resources */
+            resources: string[];
+            /** Statements */
+            statements: components["schemas"]["StatementOut"][];
+        };
+        /**
          * ValidationOut
          * @description All problems of a file; none means that it can be applied.
          */
@@ -3926,6 +4123,32 @@ export interface components {
             reason: string;
         };
         /**
+         * PolicyOut
+         * @description A policy that decided.
+         */
+        controlplane__domains__identity__schemas__PolicyOut: {
+            /** Effect */
+            effect: string;
+            /** Id */
+            id: string;
+            /** Layer */
+            layer: string;
+            /** Message */
+            message: string | null;
+        };
+        /**
+         * PolicyOut
+         * @description A policy as AWS gets it; the External ID is named by its hash.
+         */
+        controlplane__domains__permissions__schemas__PolicyOut: {
+            /** Document */
+            document: {
+                [key: string]: unknown;
+            };
+            /** Name */
+            name: string;
+        };
+        /**
          * ApproveIn
          * @description Approve exactly the plan of this digest.
          */
@@ -3967,8 +4190,11 @@ export type BreakGlassOut = components['schemas']['BreakGlassOut'];
 export type BreakGlassSessionOut = components['schemas']['BreakGlassSessionOut'];
 export type By = components['schemas']['By'];
 export type CheckpointSummaryOut = components['schemas']['CheckpointSummaryOut'];
+export type ComparedWithOut = components['schemas']['ComparedWithOut'];
 export type Component = components['schemas']['Component'];
+export type ConditionOut = components['schemas']['ConditionOut'];
 export type ConnectionOut = components['schemas']['ConnectionOut'];
+export type CountsOut = components['schemas']['CountsOut'];
 export type CriticalPathOut = components['schemas']['CriticalPathOut'];
 export type DecisionIn = components['schemas']['DecisionIn'];
 export type DenyIn = components['schemas']['DenyIn'];
@@ -3978,6 +4204,7 @@ export type EntitlementOut = components['schemas']['EntitlementOut'];
 export type EntitlementsOut = components['schemas']['EntitlementsOut'];
 export type ErrorBody = components['schemas']['ErrorBody'];
 export type ErrorOut = components['schemas']['ErrorOut'];
+export type EvidenceOut = components['schemas']['EvidenceOut'];
 export type ExchangeIn = components['schemas']['ExchangeIn'];
 export type ExchangeOut = components['schemas']['ExchangeOut'];
 export type ExplainIn = components['schemas']['ExplainIn'];
@@ -4003,6 +4230,7 @@ export type InstallsOut = components['schemas']['InstallsOut'];
 export type JsonValue = components['schemas']['JsonValue'];
 export type KeySetOut = components['schemas']['KeySetOut'];
 export type Latency = components['schemas']['Latency'];
+export type LineOut = components['schemas']['LineOut'];
 export type LiveGrantOut = components['schemas']['LiveGrantOut'];
 export type MappedRoleOut = components['schemas']['MappedRoleOut'];
 export type MeOut = components['schemas']['MeOut'];
@@ -4011,12 +4239,14 @@ export type ModelOut = components['schemas']['ModelOut'];
 export type ModelsOut = components['schemas']['ModelsOut'];
 export type OrganizationOut = components['schemas']['OrganizationOut'];
 export type OutputSpec = components['schemas']['OutputSpec'];
+export type PartOut = components['schemas']['PartOut'];
 export type PendingOut = components['schemas']['PendingOut'];
 export type PeopleOut = components['schemas']['PeopleOut'];
+export type PermissionSummaryOut = components['schemas']['PermissionSummaryOut'];
+export type PermissionsOut = components['schemas']['PermissionsOut'];
 export type PersonOut = components['schemas']['PersonOut'];
 export type PlanOut = components['schemas']['PlanOut'];
 export type PlanSummary = components['schemas']['PlanSummary'];
-export type PolicyOut = components['schemas']['PolicyOut'];
 export type Problem = components['schemas']['Problem'];
 export type ProviderOut = components['schemas']['ProviderOut'];
 export type ReportFileOut = components['schemas']['ReportFileOut'];
@@ -4034,10 +4264,12 @@ export type ServiceOut = components['schemas']['ServiceOut'];
 export type ServiceTokenIn = components['schemas']['ServiceTokenIn'];
 export type ServicesOut = components['schemas']['ServicesOut'];
 export type SessionOut = components['schemas']['SessionOut'];
+export type SettingOut = components['schemas']['SettingOut'];
 export type SignOutOut = components['schemas']['SignOutOut'];
 export type SplitRow = components['schemas']['SplitRow'];
 export type StackSpec = components['schemas']['StackSpec'];
 export type StandingOut = components['schemas']['StandingOut'];
+export type StatementOut = components['schemas']['StatementOut'];
 export type StatusOut = components['schemas']['StatusOut'];
 export type StepOut = components['schemas']['StepOut'];
 export type StoredEventOut = components['schemas']['StoredEventOut'];
@@ -4052,6 +4284,7 @@ export type UsageEventsOut = components['schemas']['UsageEventsOut'];
 export type UsageOut = components['schemas']['UsageOut'];
 export type UsageRow = components['schemas']['UsageRow'];
 export type UsageSummaryOut = components['schemas']['UsageSummaryOut'];
+export type UseOut = components['schemas']['UseOut'];
 export type ValidationOut = components['schemas']['ValidationOut'];
 export type VerificationIn = components['schemas']['VerificationIn'];
 export type VerificationOut = components['schemas']['VerificationOut'];
@@ -4063,6 +4296,8 @@ export type WaiverOut = components['schemas']['WaiverOut'];
 export type WaiversOut = components['schemas']['WaiversOut'];
 export type WhereOut = components['schemas']['WhereOut'];
 export type ControlplaneDomainsGrantsSchemasApproveIn = components['schemas']['controlplane__domains__grants__schemas__ApproveIn'];
+export type ControlplaneDomainsIdentitySchemasPolicyOut = components['schemas']['controlplane__domains__identity__schemas__PolicyOut'];
+export type ControlplaneDomainsPermissionsSchemasPolicyOut = components['schemas']['controlplane__domains__permissions__schemas__PolicyOut'];
 export type ControlplaneDomainsRunsSchemasApproveIn = components['schemas']['controlplane__domains__runs__schemas__ApproveIn'];
 export type $defs = Record<string, never>;
 export interface operations {
@@ -5428,6 +5663,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["GrantOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    grant_permissions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                grant_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PermissionsOut"];
                 };
             };
             /** @description An error */

@@ -1,5 +1,5 @@
 import { Link } from "@tanstack/react-router";
-import type { PendingOut } from "../api/schema";
+import type { PendingOut, PermissionSummaryOut } from "../api/schema";
 import { StateLabel } from "./States";
 import { Ago, duration } from "./Time";
 
@@ -24,6 +24,7 @@ export function PendingList({ items }: { items: PendingOut[] }) {
               item.boundary?.display_name,
               item.requested_by && `asked by ${item.requested_by.display}`,
               item.duration_seconds && `for ${duration(item.duration_seconds)}`,
+              item.permissions && difference(item.permissions),
               item.approvals_needed > 1 &&
                 `${item.approved_by.length} of ${item.approvals_needed} approvals`,
               item.why_not === "four-eyes" &&
@@ -40,4 +41,13 @@ export function PendingList({ items }: { items: PendingOut[] }) {
       ))}
     </ul>
   );
+}
+
+function difference({ compared_with, counts }: PermissionSummaryOut): string {
+  if (!compared_with?.kept) return `${counts.added} permissions, all new`;
+  const words = (["added", "removed", "widened", "narrowed", "changed"] as const)
+    .filter((kind) => counts[kind] > 0)
+    .map((kind) => `${counts[kind]} ${kind}`);
+  if (counts.settings > 0) words.push(`${counts.settings} other settings`);
+  return `${words.join(", ") || "the same permissions"}, compared with g${compared_with.number}`;
 }

@@ -1,72 +1,51 @@
-/** The permissions that a grant opens, statement by statement, from the template itself. */
+/** What a grant asks for, line by line, beside what was open last: by part of the role and service. */
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { connectionQuery, grantsQuery, templateQuery } from "../api/queries";
-import type { GrantOut } from "../api/schema";
-import { statementsOf, type Statement } from "../api/template";
+import { permissionsQuery } from "../api/queries";
+import type { CountsOut, LineOut, PermissionsOut } from "../api/schema";
+import { CodeBox } from "./CodeBox";
 import { ErrorState } from "./ErrorState";
 import { Panel } from "./Panel";
-import { StateLabel } from "./States";
+import { PermissionTable, SIGNS } from "./PermissionTable";
+import { Moment } from "./Time";
 import { WaitingPart } from "./Waiting";
 
-export function PermissionsPanel({ boundary, digest }: { boundary: string; digest: string | null }) {
-  const connection = useQuery(connectionQuery(boundary));
-  const template = useQuery({
-    ...templateQuery(connection.data?.id ?? ""),
-    enabled: connection.data !== undefined,
-  });
-  const grants = useQuery(grantsQuery(boundary));
-  const failed = connection.error ?? template.error;
+export function PermissionsPanel({ grant, title }: { grant: string; title: string }) {
+  const found = useQuery(permissionsQuery(grant));
   return (
-    <Panel title="Permissions asked for">
-      {failed ? (
-        <ErrorState error={failed} what="The role's template" />
-      ) : !template.data ? (
-        <WaitingPart lines={5} />
+    <Panel title={title}>
+      {found.error ? (
+        <ErrorState error={found.error} what="What the grant asks for" onRetry={() => void found.refetch()} />
+      ) : found.data ? (
+        <Diff permissions={found.data} />
       ) : (
-        <>
-          <p className="rf-about">
-            <Compared digest={digest} shown={template.data.policy_digest} grants={grants.data ?? []} />
-          </p>
-          <Statements statements={statementsOf(template.data.template)} />
-        </>
+        <WaitingPart lines={5} />
       )}
     </Panel>
   );
 }
 
-function Compared({ digest, shown, grants }: { digest: string | null; shown: string; grants: GrantOut[] }) {
-  if (digest && digest !== shown) {
-    return <>The template has changed since the request was made: the digest asked for is no longer what it says. Deny it and let it be asked again.</>;
-  }
-  const before = grants.find((g) => g.activated_at !== null);
-  if (!before) return <>The first access to this boundary: there is no earlier grant to compare with.</>;
-  return before.policy_digest === shown ? (
-    <>
-      The same permissions as grant g{before.number}
-      {before.decided_by ? `, approved by ${before.decided_by.display}` : ""}: nothing was added or
-      removed.
-    </>
-  ) : (
-    <>Changed since grant g{before.number}, which had another policy.</>
-  );
-}
-
-function Statements({ statements }: { statements: Statement[] }) {
+function Diff({ permissions }: { permissions: PermissionsOut }) {
+  const isFirst = !permissions.compared_with?.kept;
   const [wanted, setWanted] = useState("");
-  const allowing = statements.filter((s) => s.effect === "Allow");
-  const actions = allowing.reduce((n, s) => n + s.actions.length, 0);
+  const [isWhole, setWhole] = useState(isFirst);
   const needle = wanted.trim().toLowerCase();
-  const shown = needle
-    ? statements.filter((s) => [s.sid, ...s.actions, ...s.resources].some((t) => t.toLowerCase().includes(needle)))
-    : statements;
+  const shown = permissions.lines.filter((line) =>
+    needle ? has(line, needle) : isWhole || line.status !== "unchanged",
+  );
   return (
     <>
+      <p className="rf-about">
+        <Compared permissions={permissions} />
+      </p>
+      <Counts counts={permissions.counts} />
       <div className="rf-row">
-        <p>
-          <strong>{actions}</strong> actions allowed by {allowing.length} statements, all ending with
-          the grant; {statements.length - allowing.length} statements deny.
-        </p>
+        {!isFirst && (
+          <label>
+            <input type="checkbox" checked={isWhole} onChange={(event) => setWhole(event.target.checked)} />{" "}
+            Show what is unchanged too
+          </label>
+        )}
         <span className="rf-grow" />
         <input
           type="search"
@@ -77,38 +56,146 @@ function Statements({ statements }: { statements: Statement[] }) {
           onChange={(event) => setWanted(event.target.value)}
         />
       </div>
-      <ul className="rf-statements">
-        {shown.map((s) => (
-          <li key={s.key}>
-            <details>
-              <summary>
-                <StateLabel state={s.effect} />
-                <span className="rf-strong">{s.sid}</span>
-                <span className="rf-muted">
-                  {s.actions.length} {s.actions.length === 1 ? "action" : "actions"}
-                </span>
-              </summary>
-              <div className="rf-statement">
-                <div>
-                  <h3>Actions</h3>
-                  <ul>{s.actions.map((a) => <li key={a}><code>{a}</code></li>)}</ul>
-                </div>
-                <div>
-                  <h3>On</h3>
-                  <ul>{s.resources.map((r) => <li key={r}><code>{r}</code></li>)}</ul>
-                  {s.conditions.length > 0 && (
-                    <>
-                      <h3>Only if</h3>
-                      <ul>{s.conditions.map((c) => <li key={c}><code>{c}</code></li>)}</ul>
-                    </>
-                  )}
-                </div>
-              </div>
-            </details>
+      {needle && shown.length === 0 && <p className="rf-muted">Nothing has “{wanted}”.</p>}
+      {permissions.parts.map((part) => {
+        const lines = shown.filter((line) => line.part === part.name);
+        return (
+          lines.length > 0 && (
+            <section key={part.name} className="rf-part">
+              <h3>{part.title}</h3>
+              {services(lines).map(([service, listed]) => (
+                <Group key={service} name={service} lines={listed} isOpen={Boolean(needle) || !isFirst} />
+              ))}
+            </section>
+          )
+        );
+      })}
+      {!isFirst && <Settings permissions={permissions} />}
+      <Documents permissions={permissions} />
+    </>
+  );
+}
+
+function has(line: LineOut, needle: string): boolean {
+  const uses = [...line.before, ...line.after];
+  const texts = [...line.actions, ...uses.flatMap((u) => [...u.actions, ...u.resources, ...u.principals])];
+  return texts.some((text) => text.toLowerCase().includes(needle));
+}
+
+function Compared({ permissions }: { permissions: PermissionsOut }) {
+  const base = permissions.compared_with;
+  if (!base) {
+    return <>The first access to this boundary: everything below is new, there is no earlier grant to compare with.</>;
+  }
+  const who = base.decided_by ? `, approved by ${base.decided_by.display}` : "";
+  if (!base.kept) {
+    return <>Grant g{base.number} was open before, but only its digest was kept, not its statements: everything below is shown as new.</>;
+  }
+  const { unchanged, ...differences } = permissions.counts;
+  const isSame = Object.values(differences).every((n) => n === 0);
+  return (
+    <>
+      {isSame ? `The same ${unchanged} permissions as grant` : "Compared with grant"} g{base.number}, the last one that was
+      open (since <Moment at={base.activated_at} />{who}){isSame ? ": nothing was added or removed." : "."}
+    </>
+  );
+}
+
+/** Signs and words, never a colour alone. */
+function Counts({ counts }: { counts: CountsOut }) {
+  const kinds = Object.keys(SIGNS) as (keyof typeof SIGNS)[];
+  return (
+    <ul className="rf-tally" aria-label="Differences">
+      {kinds
+        .filter((kind) => counts[kind] > 0)
+        .map((kind) => (
+          <li key={kind} className={`rf-is-${kind}`}>
+            <span className="rf-sign" aria-hidden="true">{SIGNS[kind]}</span> <strong>{counts[kind]}</strong> {kind}
           </li>
         ))}
-        {shown.length === 0 && <li className="rf-muted">No statement has “{wanted}”.</li>}
-      </ul>
+      {counts.settings > 0 && counts.unchanged > 0 && (
+        <li>
+          <strong>{counts.settings}</strong> other settings changed
+        </li>
+      )}
+      {counts.unchanged > 0 && (
+        <li>
+          <strong>{counts.more_power}</strong> let the role do more than before
+        </li>
+      )}
+    </ul>
+  );
+}
+
+function services(lines: LineOut[]): [string, LineOut[]][] {
+  const found = new Map<string, LineOut[]>();
+  for (const line of lines) {
+    const name = line.effect === "Deny" ? "Denied" : line.service;
+    found.set(name, [...(found.get(name) ?? []), line]);
+  }
+  return [...found].sort(([a], [b]) => Number(a === "Denied") - Number(b === "Denied") || a.localeCompare(b, "en"));
+}
+
+function Group({ name, lines, isOpen }: { name: string; lines: LineOut[]; isOpen: boolean }) {
+  const [chosen, setChosen] = useState<boolean | null>(null);
+  const open = chosen ?? isOpen;
+  const levels = new Map<string, number>();
+  for (const line of lines) for (const level of line.levels) levels.set(level, (levels.get(level) ?? 0) + 1);
+  const unexplained = lines.filter(lacksEvidence).length;
+  const words = [
+    `${lines.length} ${lines.length === 1 ? "line" : "lines"}`,
+    ...(name === "Denied" ? [] : [...levels].map(([level, n]) => `${n} ${level}`)),
+    ...(unexplained ? [`${unexplained} without evidence`] : []),
+  ];
+  return (
+    <>
+      <h4 className="rf-group">
+        <button type="button" aria-expanded={open} onClick={() => setChosen(!open)}>
+          <span aria-hidden="true">{open ? "▾" : "▸"}</span> {name}
+        </button>{" "}
+        <span className="rf-muted">{words.join(" · ")}</span>
+      </h4>
+      {open && <PermissionTable lines={lines} label={name} />}
     </>
+  );
+}
+
+/** Only the role's own allowed actions are called by somebody; the other parts narrow or close. */
+export function lacksEvidence(line: LineOut): boolean {
+  return line.part === "permissions" && line.effect === "Allow" && line.evidence.length === 0;
+}
+
+function Settings({ permissions }: { permissions: PermissionsOut }) {
+  if (permissions.settings.length === 0) return null;
+  return (
+    <section className="rf-part">
+      <h3>Other settings of the template</h3>
+      <ul className="rf-diff">
+        {permissions.settings.map((s) => (
+          <li key={s.path}>
+            <code>{s.path}</code>: {s.before === null ? "not set" : <del><code>{s.before}</code></del>} →{" "}
+            {s.after === null ? "not set" : <ins><code>{s.after}</code></ins>}
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function Documents({ permissions }: { permissions: PermissionsOut }) {
+  return (
+    <section className="rf-part">
+      <h3>The policies as AWS gets them</h3>
+      {permissions.parts.map((part) => (
+        <details key={part.name} className="rf-raw">
+          <summary>
+            {part.title} <span className="rf-muted">JSON</span>
+          </summary>
+          {part.policies.map((policy) => (
+            <CodeBox key={policy.name} text={JSON.stringify(policy.document, null, 2)} label={`${part.title}: ${policy.name}`} />
+          ))}
+        </details>
+      ))}
+    </section>
   );
 }

@@ -19,6 +19,7 @@ import { PermissionsPanel } from "../components/PermissionsPanel";
 import { PlanPanel } from "../components/PlanPanel";
 import { StateLabel } from "../components/States";
 import { Ago, Countdown, duration, Moment } from "../components/Time";
+import { useNow } from "../hooks/useNow";
 
 const TRAIL = [{ label: "Approvals", to: "/approvals" }];
 
@@ -51,10 +52,13 @@ export function Approval() {
         <Panel title="What is asked">
           <Facts items={facts(item)} />
         </Panel>
-        {item.boundary && item.kind === "grant" && (
-          <PermissionsPanel boundary={item.boundary.name} digest={item.digest} />
-        )}
         {item.kind === "plan" && <PlanPanel runId={item.id} />}
+        {item.grant_id && (item.kind === "grant" || item.permissions) && (
+          <PermissionsPanel
+            grant={item.grant_id}
+            title={item.kind === "plan" ? "Permissions that it is applied with" : "Permissions asked for"}
+          />
+        )}
       </PageSection>
     </>
   );
@@ -75,6 +79,10 @@ function facts(item: PendingOut): [string, React.ReactNode][] {
     ["Reason", item.reason],
     ["Ticket", item.ticket],
     ["Lasts", item.duration_seconds && `${duration(item.duration_seconds)} from the approval on`],
+    [
+      "If approved now",
+      item.duration_seconds && <WouldEnd key="end" seconds={item.duration_seconds} />,
+    ],
     [
       "Access ends",
       item.grant_until && (
@@ -107,6 +115,18 @@ function facts(item: PendingOut): [string, React.ReactNode][] {
       item.digest && <Digest key="digest" value={item.digest} />,
     ],
   ];
+}
+
+/** The way is open only after the customer's stack update, and never past this moment. */
+function WouldEnd({ seconds }: { seconds: number }) {
+  const end = new Date(useNow() + seconds * 1000);
+  end.setMilliseconds(0);
+  return (
+    <>
+      nothing works past <Moment at={end.toISOString()} />; it opens only with your stack update, and
+      you can end it earlier at any time
+    </>
+  );
 }
 
 function named({ display, subject }: { display: string; subject: string }): string {
