@@ -168,7 +168,9 @@ FACTS: Final[dict[str, EventFacts]] = {
         3002,
         1,
     ),
-    "sign-in.refused": _facts(68, "failure", "organization or platform", "reason method", 3002, 1),
+    "sign-in.refused": _facts(
+        68, "failure", "organization or platform", "reason method address", 3002, 1
+    ),
     "sign-out": _facts(69, "success", "organization or platform", "reason", 3002, 2),
     "session.ended": _facts(70, "success", "organization or platform", "reason", 3002, 2),
     "session.refused": _facts(71, "failure", "organization or platform", "reason", 3002, 1),
@@ -183,4 +185,12 @@ FACTS: Final[dict[str, EventFacts]] = {
         75, "success", "boundary or organization", "format digest", 6003, 2
     ),
     "trail.uploaded": _facts(76, "success", "boundary", "name digest events", 6003, 1),
+    "sign-in.refusals-counted": _facts(
+        95,
+        "failure",
+        "organization or platform",
+        "address from until refused reasons",
+        3002,
+        1,
+    ),
 }

@@ -221,7 +221,7 @@ class ErrorResponse(JSONResponse):
 def _render(error: RingfenceError, identifier: str) -> JSONResponse:
     headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else {}
     if error.retryable:
-        headers["Retry-After"] = "2"
+        headers["Retry-After"] = str(error.retry_after)
     body = {"error": {**error.body(), "request_id": identifier}}
     return ErrorResponse(body, status_code=error.http_status, headers=headers)
 

@@ -9,7 +9,14 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    UniqueConstraint,
+    func,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from controlplane.core.db import Base
@@ -42,6 +49,37 @@ class SignInAttempt(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
+
+
+class SignInRefusal(Base):
+    """How often one address was refused for one reason within one window of minutes.
+
+    The first is an event; this counts the others until the scheduler writes their number.
+    """
+
+    __tablename__ = "sign_in_refusal"
+    __table_args__ = (
+        UniqueConstraint(
+            "organization_id",
+            "window_start",
+            "address",
+            "reason",
+            name="uq_sign_in_refusal_counted",
+            postgresql_nulls_not_distinct=True,
+        ),
+        CheckConstraint("refused >= 1", name="refused"),
+        {"info": {"tenancy": "platform"}},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    organization_id: Mapped[UUID | None]
+    """Whose chain the event is in; None for the platform's."""
+    window_start: Mapped[datetime]
+    address: Mapped[str]
+    reason: Mapped[str]
+    refused: Mapped[int] = mapped_column(BigInteger)
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
 
 
 class SessionEnd(StrEnum):

@@ -7,6 +7,7 @@ from datetime import datetime
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from controlplane.core.client_address import client_address
 from controlplane.core.http import (
     Context,
     CurrentDatabase,
@@ -67,7 +68,7 @@ def break_glass_open(
     token, ends_at = break_glass.open_sealed(
         database,
         request_id(request),
-        request.client.host if request.client else "unknown",
+        client_address(request),
         secret=body.secret,
         reason=body.reason,
         second_person=body.second_person,
