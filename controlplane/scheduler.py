@@ -27,7 +27,7 @@ from controlplane.core.outbox_relay import Relay
 from controlplane.reconcilers.checkpoints import CheckpointsDue
 from controlplane.reconcilers.grants import GrantWatch, ParkedAccess
 from controlplane.reconcilers.leases import LeaseReaper
-from controlplane.reconcilers.sign_in import RefusalNumbers
+from controlplane.reconcilers.sign_in import RefusalNumbers, SignInClearing
 from controlplane.worker_config import SchedulerSettings, settings_problems
 
 log = get(__name__)
@@ -144,6 +144,7 @@ def main() -> int:
                 settings.watch_seconds,
             ),
             (RefusalNumbers(db), settings.watch_seconds),
+            (SignInClearing(db), settings.watch_seconds),
             (OutboxCleaner(relay), FORGET_SECONDS),
         ),
     )

@@ -172,7 +172,7 @@ FACTS: Final[dict[str, EventFacts]] = {
         68, "failure", "organization or platform", "reason method address", 3002, 1
     ),
     "sign-out": _facts(69, "success", "organization or platform", "reason", 3002, 2),
-    "session.ended": _facts(70, "success", "organization or platform", "reason", 3002, 2),
+    "session.ended": _facts(70, "success", "organization or platform", "reason principal", 3002, 2),
     "session.refused": _facts(71, "failure", "organization or platform", "reason", 3002, 1),
     "report.requested": _facts(
         72, "success", "boundary or organization", "kind at known_at from to", 6003, 1

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Index,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -106,6 +107,8 @@ class BrowserSession(Base):
         ForeignKeyConstraint(["principal_id"], ["principal.id"]),
         CheckConstraint("(ended_at IS NULL) = (end_reason IS NULL)", name="ended"),
         Index(None, "principal_id"),
+        Index("ix_session_open", "idle_ends_at", postgresql_where=text("ended_at IS NULL")),
+        Index("ix_session_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
         {"info": {"tenancy": "platform"}},
     )
 

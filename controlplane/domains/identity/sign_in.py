@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -38,8 +38,6 @@ from controlplane.domains.identity.tokens import token_hash
 from controlplane.tables.sign_in import SessionEnd, SignInAttempt
 
 ATTEMPT_LIFETIME = timedelta(minutes=10)
-ATTEMPTS_KEPT = timedelta(days=1)
-"""How long used and expired attempts stay, so that a replay is told from an invention."""
 TOKEN_LIFETIME = timedelta(hours=12)
 """Of an API token that the command line gets for an ID token."""
 CALLBACK = "/v1/sign-in/callback"
@@ -144,9 +142,6 @@ class SignIn:
             raise _unavailable(error) from error
         at = now()
         with self._database.transaction(Scope.platform()) as session:
-            session.execute(
-                delete(SignInAttempt).where(SignInAttempt.expires_at < at - ATTEMPTS_KEPT)
-            )
             session.add(
                 SignInAttempt(
                     id=new_id(),
