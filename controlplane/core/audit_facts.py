@@ -164,7 +164,7 @@ FACTS: Final[dict[str, EventFacts]] = {
         67,
         "success",
         "organization or platform",
-        "method groups person_key_changed methods token",
+        "method groups person_key_changed methods context token session",
         3002,
         1,
     ),

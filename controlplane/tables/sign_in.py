@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -122,3 +123,7 @@ class BrowserSession(Base):
     ends_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     end_reason: Mapped[str | None]
+    methods: Mapped[list[Any]] = mapped_column(server_default="[]")
+    """How the person proved themselves to the provider (`amr`); empty: it did not say."""
+    context: Mapped[str | None]
+    """The class of it (`acr`)."""

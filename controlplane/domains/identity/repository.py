@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
@@ -75,14 +76,29 @@ def list_sign_in_providers(
 
 
 def record_sign_in(
-    session: Session, principal_id: UUID, display: str, person_key: str | None
-) -> tuple[bool, bool]:
-    """Write what the provider says of a person; return (is enabled, person key has changed)."""
+    session: Session,
+    principal_id: UUID,
+    *,
+    display: str | None,
+    person_key: str | None,
+    methods: Collection[str],
+    context: str | None,
+) -> tuple[bool, bool, str]:
+    """Write what the provider says of a person; None keeps what is known.
+
+    Returns (is enabled, person key has changed, the name that is kept).
+    """
     row = session.execute(
-        text("SELECT * FROM record_sign_in(:who, :shown, :key)"),
-        {"who": principal_id, "shown": display, "key": person_key},
+        text("SELECT * FROM record_sign_in(:who, :shown, :key, CAST(:methods AS jsonb), :context)"),
+        {
+            "who": principal_id,
+            "shown": display,
+            "key": person_key,
+            "methods": json.dumps(list(methods)),
+            "context": context,
+        },
     ).one()
-    return row.is_enabled, row.key_changed
+    return row.is_enabled, row.key_changed, row.display
 
 
 def list_roles(session: Session, principal_id: UUID) -> list[HeldRole]:

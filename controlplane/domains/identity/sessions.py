@@ -44,7 +44,13 @@ def find_session(session: Session, secret: str) -> FoundSession | None:
 
 
 def open_session(
-    session: Session, principal_id: UUID, limits: SessionLimits, at: datetime
+    session: Session,
+    principal_id: UUID,
+    limits: SessionLimits,
+    at: datetime,
+    *,
+    methods: list[str],
+    context: str | None,
 ) -> tuple[UUID, str]:
     """Open a session and return its id and its secret; needs the platform's scope."""
     secret = new_secret()
@@ -56,6 +62,8 @@ def open_session(
         seen_at=at,
         idle_ends_at=min(at + limits.idle, at + limits.absolute),
         ends_at=at + limits.absolute,
+        methods=methods,
+        context=context,
     )
     session.add(row)
     session.flush()

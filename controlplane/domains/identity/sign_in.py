@@ -233,7 +233,13 @@ class SignIn:
         if not signed_in.is_enabled:
             self._refuse(provider, "principal-disabled", visit, "exchange")
         self._bounds.remember(provider, visit)
-        return Issued(secret, token_card.id, token_card.expires_at, person.subject, person.display)
+        return Issued(
+            secret,
+            token_card.id,
+            token_card.expires_at,
+            person.subject,
+            signed_in.context.actor.display,
+        )
 
     def sign_out(self, found: FoundSession, request_id: str) -> str | None:
         """End a session; return where the provider's own session ends, when it says so."""
@@ -319,7 +325,12 @@ class SignIn:
     def _open_session(self, session: Session, signed_in: SignedIn, at: datetime) -> str:
         """Open a session and return its secret: always a new one, whatever the browser had."""
         identifier, secret = sessions.open_session(
-            session, signed_in.principal_id, self._limits, at
+            session,
+            signed_in.principal_id,
+            self._limits,
+            at,
+            methods=signed_in.facts["methods"],
+            context=signed_in.facts["context"],
         )
         signed_in.record(session, "browser", {"session": str(identifier)})
         return secret

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-TEMPLATE: Final = "R1 entitlement snapshot, version 1"
+TEMPLATE: Final = "R1 entitlement snapshot, version 2"
 
 QUERY: Final = """
 WITH people AS MATERIALIZED (
@@ -45,6 +45,13 @@ acts AS (
   WHERE chain_id = ANY (CAST(:chains AS uuid[])) AND at <= :at
     AND actor->>'principal_id' IS NOT NULL
   GROUP BY 1
+),
+sign_ins AS (
+  SELECT DISTINCT ON (1) CAST(actor->>'principal_id' AS uuid) AS principal_id,
+    detail->'methods' AS methods, detail->>'context' AS context
+  FROM audit_event
+  WHERE chain_id = :organization AND code = 'sign-in.succeeded' AND at <= :at
+  ORDER BY 1, seq DESC
 ),
 held AS (
   SELECT CASE WHEN a.group_id IS NULL THEN 'role' ELSE 'group role' END AS source,
@@ -152,7 +159,12 @@ SELECT
          THEN 'no: a guest whom the organization has not let in'
        WHEN p.id IS NULL AND l.group_id IS NOT NULL THEN 'no: the group has no members'
        ELSE l.in_force END AS in_force,
-  l.policy_version
+  l.policy_version,
+  -- The event says how it was at the moment; who signs in elsewhere has none in these chains.
+  COALESCE(s.methods, CASE WHEN p.signed_in_at <= :at THEN p.signed_in_methods END)
+    AS sign_in_methods,
+  CASE WHEN s.principal_id IS NOT NULL THEN s.context
+       WHEN p.signed_in_at <= :at THEN p.signed_in_context END AS sign_in_context
 FROM listed l
   LEFT JOIN people p ON p.id = l.principal_id
   LEFT JOIN people by ON by.id = l.granted_by
@@ -160,6 +172,7 @@ FROM listed l
   LEFT JOIN principal_group g ON g.id = l.group_id
   LEFT JOIN boundary b ON b.id = l.boundary_id
   LEFT JOIN acts ON acts.principal_id = l.principal_id
+  LEFT JOIN sign_ins s ON s.principal_id = l.principal_id
 ORDER BY 2, 5, 1, 6, 7, 8, l.valid_from, l.given_id
 """
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from controlplane.domains.identity.factors import second_factor
 from controlplane.domains.reports.actions import PRIVILEGED, legend, policy_version, summary
 from controlplane.domains.reports.definition import Definition, FindingLog, Moments, Row, Subject
 from controlplane.domains.reports.entitlement_query import INDEPENDENT, QUERY, TEMPLATE
@@ -61,13 +62,15 @@ METHOD = (
     "service and break-glass identities without any role are rows of their own.",
     "Last act is the newest audit event of the identity, up to T, in the chains listed under "
     "completeness; a request to a model is counted in the boundary and is not one.",
+    "MFA is how the person last signed in up to T, as the identity provider said it.",
     "All rows, counts and chain heads come from one read-only snapshot of the database.",
 )
 GAPS = (
     "Group membership has no recorded time: a removal is written into the row. A membership is "
     "therefore given as known when the report was made, also when K is earlier; the audit event "
     "group.changed has the history.",
-    "MFA is unknown where the identity provider does not say how a person signed in.",
+    "MFA is unknown where the identity provider does not say how a person signed in (`amr`, "
+    "`acr`), and where somebody of another issuer has signed in again since T.",
     "Roles and entitlements that came with the organization's file carry no approver of their own.",
     "Whether a gateway key was used is counted inside the boundary and not per key.",
 )
@@ -119,7 +122,9 @@ def _stream(session: Session, values: dict[str, Any]) -> Iterator[Row]:
     for found in session.execute(text(QUERY), values, execution_options=options).mappings():
         row: Row = {key: found[key] or "" for key in keys}
         row["actions"] = summary(row["role"])
-        row["mfa"] = "unknown" if row["identity_type"] == "human" else "does not apply"
+        row["mfa"] = "does not apply"
+        if row["identity_type"] == "human":
+            row["mfa"] = second_factor(found["sign_in_methods"] or (), found["sign_in_context"])
         row["privileged"] = "yes" if _is_privileged(row) else "no"
         if found["policy_version"] is None:
             row["policy_version"] = policy_version()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 from controlplane.migrations import rls
 
@@ -19,6 +20,7 @@ SCHEDULER = ("ringfence_scheduler",)
 def upgrade() -> None:
     _create_refusal()
     _open_clearing()
+    _keep_methods()
 
 
 def _create_refusal() -> None:
@@ -65,6 +67,89 @@ def _open_clearing() -> None:
         ORDER BY s.idle_ends_at LIMIT most;
         """,
         SCHEDULER,
+    )
+
+
+def _keep_methods() -> None:
+    """How somebody signed in stays with the session and, the last time, with the person."""
+    op.add_column('session', sa.Column('methods', postgresql.JSONB(astext_type=sa.Text()), server_default='[]', nullable=False))
+    op.add_column('session', sa.Column('context', sa.Text(), nullable=True))
+    op.add_column('principal', sa.Column('signed_in_at', sa.DateTime(timezone=True), nullable=True))
+    op.add_column('principal', sa.Column('signed_in_methods', postgresql.JSONB(astext_type=sa.Text()), nullable=True))
+    op.add_column('principal', sa.Column('signed_in_context', sa.Text(), nullable=True))
+    # Before this, only the sessions knew.
+    op.execute("SELECT set_config('app.platform', 'on', true)")
+    op.execute("""
+        UPDATE principal p SET signed_in_at = s.at
+        FROM (SELECT principal_id, max(created_at) AS at FROM session GROUP BY principal_id) s
+        WHERE s.principal_id = p.id
+    """)
+    op.execute("SELECT set_config('app.platform', '', true)")
+    op.execute("DROP FUNCTION record_sign_in(uuid, text, text)")
+    # Only what the provider said just now; a claim that it left out keeps its last value.
+    rls.directory_function(
+        "record_sign_in(who uuid, shown text, key text, methods jsonb, context text)",
+        "TABLE (is_enabled boolean, key_changed boolean, display text)",
+        """
+        RETURN QUERY
+        WITH before AS (
+          SELECT p.id, p.person_key, p.disabled_at, p.display FROM principal p WHERE p.id = who
+        ),
+        written AS (
+          UPDATE principal p SET display = coalesce(shown, p.display),
+            person_key = coalesce(key, p.person_key), signed_in_at = clock_timestamp(),
+            signed_in_methods = methods, signed_in_context = context
+          WHERE p.id = who AND p.disabled_at IS NULL RETURNING p.id, p.display
+        )
+        SELECT b.disabled_at IS NULL, key IS NOT NULL AND b.person_key IS DISTINCT FROM key,
+               coalesce(w.display, b.display)
+        FROM before b LEFT JOIN written w ON w.id = b.id;
+        """,
+        API,
+    )
+    op.execute("DROP FUNCTION principal_states(uuid[])")
+    rls.directory_function(
+        "principal_states(wanted uuid[])",
+        "TABLE (id uuid, created_at timestamptz, disabled_at timestamptz,"
+        " last_used_at timestamptz, last_sign_in_at timestamptz)",
+        """
+        RETURN QUERY SELECT p.id, p.created_at, p.disabled_at,
+          (SELECT max(t.last_used_at) FROM api_token t WHERE t.principal_id = p.id),
+          p.signed_in_at
+        FROM principal p WHERE p.id = ANY (wanted);
+        """,
+        API,
+    )
+    op.execute("DROP FUNCTION report_principals(uuid)")
+    rls.directory_function(
+        "report_principals(wanted uuid)",
+        "TABLE (id uuid, issuer text, subject text, kind text, display text,"
+        " created_at timestamptz, disabled_at timestamptz, is_own boolean, is_vendor boolean,"
+        " signed_in_at timestamptz, signed_in_methods jsonb, signed_in_context text)",
+        """
+        RETURN QUERY
+        WITH own AS (SELECT i.issuer FROM identity_provider i WHERE i.organization_id = wanted),
+        linked AS (
+          SELECT m.principal_id FROM group_member m WHERE m.organization_id = wanted
+          UNION SELECT a.principal_id FROM role_assignment a WHERE a.organization_id = wanted
+          UNION SELECT a.granted_by FROM role_assignment a WHERE a.organization_id = wanted
+          UNION SELECT g.principal_id FROM guest_assignment g WHERE g.organization_id = wanted
+          UNION SELECT g.requested_by FROM access_grant g WHERE g.organization_id = wanted
+          UNION SELECT g.decided_by FROM access_grant g WHERE g.organization_id = wanted
+        ),
+        vendor AS (SELECT DISTINCT r.principal_id FROM platform_role r)
+        SELECT p.id, p.issuer, p.subject, p.kind, p.display, p.created_at, p.disabled_at,
+               p.organization_id IS NOT DISTINCT FROM wanted
+                 OR EXISTS (SELECT 1 FROM own WHERE own.issuer = p.issuer),
+               EXISTS (SELECT 1 FROM vendor v WHERE v.principal_id = p.id),
+               p.signed_in_at, p.signed_in_methods, p.signed_in_context
+        FROM principal p
+        WHERE p.organization_id = wanted
+           OR p.issuer IN (SELECT own.issuer FROM own)
+           OR p.id IN (SELECT l.principal_id FROM linked l)
+           OR p.id IN (SELECT v.principal_id FROM vendor v);
+        """,
+        ("ringfence_worker",),
     )
 
 

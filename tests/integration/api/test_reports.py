@@ -19,6 +19,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controlplane.adapters.typesetting.report import TypstTypesetter
+from controlplane.core import audit
+from controlplane.core.actor import Actor, OpContext
+from controlplane.core.db import Database, Scope
 from controlplane.core.errors import InternalError
 from controlplane.core.ids import new_id
 from controlplane.tables import metadata
@@ -79,6 +82,52 @@ def test_the_independent_count_is_the_row_count_for_the_whole_and_for_one_bounda
         assert stated["independent_count"] == stated["row_count"] > 0
         for counts in stated["control_totals"].values():
             assert sum(counts.values()) == stated["row_count"]
+
+
+def test_mfa_is_how_the_person_last_signed_in_before_the_moment(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls
+) -> None:
+    def mfa(**moments: str) -> dict[str, set[str]]:
+        report = reporting.make(acme("omar"), {"kind": "R1", **moments})
+        found: dict[str, set[str]] = {}
+        for row in reporting.rows(acme("omar"), report):
+            found.setdefault(row["principal"], set()).add(row["mfa"])
+        return found
+
+    def sign_in(methods: list[str]) -> None:
+        opened = Database.connect(database.api, pool_size=1)
+        with psycopg.connect(database.admin) as connection:
+            row = connection.execute(
+                "SELECT p.id, o.id FROM principal p, organization o WHERE subject = 'ana@acme.test'"
+            ).fetchone()
+        assert row is not None
+        scope = Scope(row[1])
+        actor = Actor(row[0], "https://idp", "ana@acme.test", "human", row[1], "Ana")
+        with opened.transaction(scope) as session:
+            audit.append(
+                session,
+                OpContext(actor, "request", scope),
+                "sign-in.succeeded",
+                target=f"principal/{row[0]}",
+                detail={"method": "browser", "methods": methods, "context": None},
+            )
+        opened.close()
+
+    before = now().isoformat()
+    sign_in(["pwd", "otp"])
+    between = now().isoformat()
+    sign_in(["pwd"])
+    # Of somebody whose sign-ins are in no chain of this organization the last one is known.
+    reporting.execute(
+        'UPDATE principal SET signed_in_at = now(), signed_in_methods = \'["hwk", "pin"]\''
+        " WHERE subject = 'omar@acme.test'"
+    )
+    assert mfa(at=before)["ana@acme.test"] == {"unknown"}
+    assert mfa(at=between)["ana@acme.test"] == {"yes (otp)"}
+    now_known = mfa()
+    assert now_known["ana@acme.test"] == {"no"}
+    assert now_known["omar@acme.test"] == {"yes (hwk)"}
+    assert mfa(at=before)["omar@acme.test"] == {"unknown"}
 
 
 def test_the_population_says_whether_the_provider_pushes_its_people(
