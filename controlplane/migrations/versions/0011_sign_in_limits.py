@@ -15,12 +15,14 @@ depends_on = None
 
 API = ("ringfence_api",)
 SCHEDULER = ("ringfence_scheduler",)
+AUDITOR = (rls.AUDITOR,)
 
 
 def upgrade() -> None:
     _create_refusal()
     _open_clearing()
     _keep_methods()
+    _let_the_auditor_read()
 
 
 def _create_refusal() -> None:
@@ -149,8 +151,17 @@ def _keep_methods() -> None:
            OR p.id IN (SELECT l.principal_id FROM linked l)
            OR p.id IN (SELECT v.principal_id FROM vendor v);
         """,
-        ("ringfence_worker",),
+        AUDITOR,
     )
+
+
+def _let_the_auditor_read() -> None:
+    """Reports are read under the role that cannot write; the worker writes what came of it."""
+    for table in ("audit_checkpoint", "report", "service_identity", "trail_file", "vendor_session"):
+        rls.grant_reading(table)
+    rls.grant_reading("provisioned_user", "external_id")
+    op.execute(f"GRANT EXECUTE ON FUNCTION report_platform_roles() TO {rls.AUDITOR}")
+    op.execute("REVOKE EXECUTE ON FUNCTION report_platform_roles() FROM ringfence_worker")
 
 
 def downgrade() -> None:

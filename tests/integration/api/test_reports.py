@@ -17,6 +17,8 @@ from typing import Any
 import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from controlplane.adapters.typesetting.report import TypstTypesetter
 from controlplane.core import audit
@@ -551,3 +553,42 @@ def rewritten(pdf: bytes, old: bytes, new: bytes) -> bytes:
     )
     moved = re.sub(rb"startxref\s+\d+", b"startxref\n%d" % table, moved)
     return body[:table] + moved
+
+
+@pytest.fixture
+def reading(database: DatabaseUrls) -> Iterator[Database]:
+    """The connection on which reports are read."""
+    opened = Database.connect(database.auditor, pool_size=1)
+    yield opened
+    opened.close()
+
+
+def test_a_report_is_read_by_a_role_that_cannot_write(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls, reading: Database
+) -> None:
+    report = reporting.make(acme("omar"), {"kind": "R1"})
+    with psycopg.connect(database.admin) as connection:
+        row = connection.execute("SELECT organization_id, covers FROM report").fetchone()
+    assert row is not None
+    scope = Scope(row[0], frozenset(row[1]))
+    change, which = text("UPDATE report SET root = 'another' WHERE id = :id"), {"id": report["id"]}
+    with reading.snapshot(scope, statement_seconds=5) as session:
+        assert session.scalar(text("SELECT current_user")) == "ringfence_auditor"
+        with pytest.raises(DBAPIError, match="read-only transaction"):
+            session.execute(change, which)
+        session.rollback()
+    # A transaction that may write does not help: the role has no right to.
+    with reading.begin(scope) as session:
+        session.rollback()
+        session.execute(text("SET TRANSACTION READ WRITE"))
+        with pytest.raises(DBAPIError, match="permission denied"):
+            session.execute(change, which)
+
+
+def test_the_worker_s_own_role_cannot_read_what_a_report_needs(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls
+) -> None:
+    with pytest.raises(DBAPIError, match="permission denied for function report_"):
+        replace(reporting, urls=replace(database, auditor=database.worker)).make(
+            acme("omar"), {"kind": "R1"}
+        )
