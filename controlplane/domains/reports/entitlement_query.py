@@ -109,15 +109,50 @@ held AS (
   WHERE a.enrolled_at <= :at AND (a.revoked_at IS NULL OR a.revoked_at > :at)
     AND (CAST(:boundary AS uuid) IS NULL OR a.boundary_id = :boundary)
 ),
+holders AS (SELECT DISTINCT principal_id FROM held),
+tokens AS (
+  SELECT *, LEAST(expires_at, revoked_at) AS valid_until
+  FROM report_tokens(CAST(:organization AS uuid))
+  WHERE created_at <= :at AND LEAST(expires_at, revoked_at) > :at
+    AND (CAST(:boundary AS uuid) IS NULL OR boundary_id IS NULL OR boundary_id = :boundary)
+),
+usable AS (
+  -- A token gives nothing: of its holder's roles, those that it lets through.
+  SELECT t.id, string_agg(DISTINCT h.role, ', ' ORDER BY h.role) AS roles
+  FROM tokens t JOIN held h ON h.principal_id = t.principal_id
+    AND (h.source IN ('role', 'group role') OR h.source = 'platform role'
+         AND t.organization_id IS NULL)
+    AND (t.roles IS NULL OR t.roles ? h.role)
+    AND (t.boundary_id IS NULL OR h.boundary_id IS NULL OR h.boundary_id = t.boundary_id)
+  GROUP BY t.id
+),
 listed AS (
-  SELECT * FROM held
+  SELECT *, NULL::timestamptz AS used_at, NULL::text AS reach FROM held
+  UNION ALL
+  SELECT 'service identity', s.principal_id, NULL, '', s.boundary_id, NULL, s.id, s.created_by,
+    NULL, '', s.purpose, s.created_at, s.disabled_at, NULL,
+    CASE WHEN h.principal_id IS NULL THEN 'no: no role' ELSE 'yes' END, '', NULL, NULL
+  FROM service_identity s LEFT JOIN holders h ON h.principal_id = s.principal_id
+  WHERE s.created_at <= :at
+    AND (CAST(:boundary AS uuid) IS NULL OR s.boundary_id IS NULL OR s.boundary_id = :boundary)
+  UNION ALL
+  SELECT 'API token', t.principal_id, NULL, COALESCE(u.roles, ''), t.boundary_id, NULL, t.id,
+    t.created_by, NULL, '', t.name || COALESCE(' (only ' || (
+      SELECT string_agg(kept, ', ' ORDER BY kept) FROM jsonb_array_elements_text(t.roles) AS kept
+    ) || ')', ''), t.created_at, t.valid_until, NULL,
+    CASE WHEN u.roles IS NULL THEN 'no: its holder has no role that it lets through' ELSE 'yes' END,
+    NULL, CASE WHEN t.last_used_at <= :at THEN t.last_used_at END,
+    CASE WHEN t.organization_id IS NULL THEN 'wherever its holder may' END
+  FROM tokens t LEFT JOIN usable u ON u.id = t.id
+    LEFT JOIN holders h ON h.principal_id = t.principal_id
+  WHERE CAST(:boundary AS uuid) IS NULL OR t.boundary_id = :boundary OR h.principal_id IS NOT NULL
   UNION ALL
   SELECT 'identity', p.id, NULL, '', NULL, NULL, NULL, NULL, NULL, '', '', p.created_at,
-    p.disabled_at, NULL, 'no: no role', ''
-  FROM people p
+    p.disabled_at, NULL, 'no: no role', '', NULL, NULL
+  FROM people p LEFT JOIN holders h ON h.principal_id = p.id
   WHERE p.kind IN ('service', 'break-glass') AND p.created_at <= :at AND p.is_own
-    AND CAST(:boundary AS uuid) IS NULL
-    AND NOT EXISTS (SELECT 1 FROM held h WHERE h.principal_id = p.id)
+    AND CAST(:boundary AS uuid) IS NULL AND h.principal_id IS NULL
+    AND NOT EXISTS (SELECT 1 FROM service_identity s WHERE s.principal_id = p.id)
 )
 SELECT
   l.source,
@@ -129,7 +164,8 @@ SELECT
   COALESCE(p.issuer, '') AS idp_source,
   COALESCE(g.name, '') AS group_path,
   l.role,
-  CASE WHEN l.source = 'vendor grant'
+  CASE WHEN l.reach IS NOT NULL THEN l.reach
+       WHEN l.source = 'vendor grant'
          THEN 'account/' || (SELECT c.account FROM cloud_connection c
                              WHERE c.boundary_id = l.boundary_id LIMIT 1)
               || ' for boundary/' || b.name
@@ -138,6 +174,7 @@ SELECT
        WHEN b.name IS NOT NULL THEN 'boundary/' || b.name
        ELSE 'organization/' || :organization_name END AS resource,
   CASE WHEN l.source = 'platform role' THEN 'platform'
+       WHEN l.source = 'API token' THEN 'token'
        WHEN l.source = 'vendor grant' THEN 'customer account'
        WHEN b.name IS NOT NULL THEN 'boundary' ELSE 'organization' END AS layer,
   CASE WHEN l.source = 'vendor grant' THEN 'access grant ' || l.given_id
@@ -150,7 +187,8 @@ SELECT
     AS valid_from,
   COALESCE(to_char(l.valid_until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), '')
     AS expires,
-  COALESCE(to_char(acts.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), '') AS last_used,
+  COALESCE(to_char(CASE WHEN l.source = 'API token' THEN l.used_at ELSE acts.at END
+    AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), '') AS last_used,
   CASE WHEN l.in_force NOT LIKE 'yes%' THEN l.in_force
        WHEN p.disabled_at <= :at THEN 'no: the identity was disabled'
        WHEN p.id IS NOT NULL AND l.source IN ('role', 'group role', 'guest') AND NOT p.is_own
@@ -212,11 +250,15 @@ INDEPENDENT: Final[dict[str, str]] = {
         WHERE state <> 'denied' AND grant_until IS NOT NULL
           AND NOT (decided_at > :at OR grant_until <= :at OR COALESCE(ended_at, 'infinity') <= :at)
           AND boundary_id = ANY (CAST(:boundaries AS uuid[]))""",
+    "service identity": """
+        SELECT count(*) FROM service_identity
+        WHERE NOT created_at > :at
+          AND (boundary_id IS NULL OR boundary_id = ANY (CAST(:boundaries AS uuid[])))""",
     "agent": """
         SELECT count(*) FROM agent
         WHERE NOT (enrolled_at > :at OR COALESCE(revoked_at, 'infinity') <= :at)
           AND boundary_id = ANY (CAST(:boundaries AS uuid[]))""",
 }
 """One count per source, in another form (denied complements, scalar subqueries) and over other
-joins than the query: an error in one of the two shows as a difference. Guests and identities
-without a role are counted by `entitlements.py` from lists."""
+joins than the query: an error in one of the two shows as a difference. Guests, API tokens and
+identities without a role are counted by `entitlements.py` from lists."""

@@ -162,6 +162,22 @@ def _let_the_auditor_read() -> None:
     rls.grant_reading("provisioned_user", "external_id")
     op.execute(f"GRANT EXECUTE ON FUNCTION report_platform_roles() TO {rls.AUDITOR}")
     op.execute("REVOKE EXECUTE ON FUNCTION report_platform_roles() FROM ringfence_worker")
+    # Whatever could be used in the organization: made for it, or its holder is among its people.
+    rls.directory_function(
+        "report_tokens(wanted uuid)",
+        "TABLE (id uuid, principal_id uuid, name text, organization_id uuid, boundary_id uuid,"
+        " roles jsonb, created_by uuid, created_at timestamptz, expires_at timestamptz,"
+        " revoked_at timestamptz, last_used_at timestamptz)",
+        """
+        RETURN QUERY
+        SELECT t.id, t.principal_id, t.name, t.organization_id, t.boundary_id, t.roles,
+               t.created_by, t.created_at, t.expires_at, t.revoked_at, t.last_used_at
+        FROM api_token t
+        WHERE t.organization_id = wanted OR t.organization_id IS NULL AND t.principal_id IN (
+          SELECT p.id FROM report_principals(wanted) p);
+        """,
+        AUDITOR,
+    )
 
 
 def downgrade() -> None:

@@ -19,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from starlette.testclient import TestClient
 
 from controlplane.adapters.typesetting.report import TypstTypesetter
 from controlplane.core import audit
@@ -33,7 +34,7 @@ from proof.pdf_parts import attachments
 from proof.reports import ReportError, verify_report
 from proof.row_tree import leaf_hash, row_bytes
 from tests.integration.api.conftest import PersonOf
-from tests.integration.api.people import organization
+from tests.integration.api.people import Person, organization
 from tests.integration.api.reporting import Reporting, make_maker
 from tests.integration.database.rows import insert_row
 from tests.postgres import DatabaseUrls
@@ -69,7 +70,10 @@ def test_a_snapshot_lists_who_holds_what_and_by_which_layer(
     assert {(row["role"], row["layer"], row["privileged"]) for row in ana} >= {
         ("approver", "organization", "yes")
     }
-    assert all(row["mfa"] == "unknown" for row in ana)
+    assert {(row["source"] == "API token", row["mfa"]) for row in ana} == {
+        (False, "unknown"),
+        (True, "does not apply"),
+    }
     models = {row["resource"] for row in rows if row["source"] == "entitlement"}
     assert any(name.startswith("boundary/payments/model/") for name in models)
     assert [row["row"] for row in rows] == [str(n) for n in range(1, len(rows) + 1)]
@@ -93,7 +97,8 @@ def test_mfa_is_how_the_person_last_signed_in_before_the_moment(
         report = reporting.make(acme("omar"), {"kind": "R1", **moments})
         found: dict[str, set[str]] = {}
         for row in reporting.rows(acme("omar"), report):
-            found.setdefault(row["principal"], set()).add(row["mfa"])
+            if row["source"] != "API token":
+                found.setdefault(row["principal"], set()).add(row["mfa"])
         return found
 
     def sign_in(methods: list[str]) -> None:
@@ -241,6 +246,81 @@ def test_disabled_privileged_and_service_identities_are_in_scope(
     assert {rows[n - 1]["principal"] for n in finding["rows"]} == {"ana@acme.test"}
     assert report["findings"] >= 1
     stated = statement["completeness"]
+    assert stated["independent_count"] == stated["row_count"]
+
+
+def test_tokens_and_service_identities_are_rows_with_what_they_let_through(
+    acme: PersonOf, reporting: Reporting, client: TestClient
+) -> None:
+    for body in (
+        {"name": "whole", "lifetime_days": 30},
+        {"name": "narrow", "organization": "acme", "boundary": "payments", "roles": ["approver"]},
+        {"name": "elsewhere", "organization": "acme", "boundary": "research"},
+    ):
+        assert acme("ana").post("/v1/tokens", body).status_code == 201
+    gone = acme("ana").post("/v1/tokens", {"name": "gone"}).json()
+    assert acme("ana").post(f"/v1/tokens/{gone['id']}/revoke").status_code == 200
+    services = "/v1/organizations/acme/services"
+    robot = acme("max").post(
+        services, {"name": "robot", "purpose": "nightly", "roles": ["auditor"], "boundary": None}
+    )
+    assert robot.status_code == 201, robot.text
+    made = acme("max").post(f"{services}/{robot.json()['id']}/tokens", {"name": "first"})
+    assert Person(client, made.json()["token"]).get("/v1/me").status_code == 200
+
+    report = reporting.make(acme("omar"), {"kind": "R1"})
+    rows = reporting.rows(acme("omar"), report)
+    tokens = {row["reason"]: row for row in rows if row["source"] == "API token"}
+    assert "gone" not in tokens
+    whole, narrow, first = tokens["whole"], tokens["narrow (only approver)"], tokens["first"]
+    assert (whole["principal"], whole["resource"], whole["layer"]) == (
+        *("ana@acme.test", "wherever its holder may"),
+        "token",
+    )
+    assert "approver" in whole["role"].split(", ")
+    assert (narrow["role"], narrow["resource"]) == ("approver", "boundary/payments")
+    assert narrow["privileged"] == "yes"
+    assert (whole["granted_by"], whole["mfa"]) == ("ana@acme.test", "does not apply")
+    assert whole["expires"] > whole["valid_from"]
+    assert whole["last_used"] == ""
+    assert (first["principal"], first["identity_type"], first["role"]) == (
+        *("robot", "service"),
+        "auditor",
+    )
+    assert first["granted_by"] == "max@acme.test"
+    assert first["last_used"] != ""
+    (service,) = [row for row in rows if row["source"] == "service identity"]
+    assert (service["principal"], service["granted_by"], service["reason"]) == (
+        *("robot", "max@acme.test"),
+        "nightly",
+    )
+    assert (service["resource"], service["in_force"]) == ("organization/acme", "yes")
+    held = [r["in_force"] for r in rows if r["principal"] == "robot" and r["source"] == "role"]
+    assert held == ["yes"], "a service of the organization is no guest of it"
+    files = reporting.files(acme("omar"), report)
+    stated = json.loads(files["json"])["statement"]["completeness"]
+    assert stated["independent_count"] == stated["row_count"]
+    assert "1 service identities" in stated["population"]
+    for secret in (made.json()["token"], made.json()["token"][10:]):
+        assert secret not in files["json"].decode()
+
+
+def test_a_boundary_s_snapshot_has_the_tokens_that_reach_into_it_only(
+    acme: PersonOf, reporting: Reporting
+) -> None:
+    for boundary in ("payments", "research"):
+        body = {"name": f"for-{boundary}", "organization": "acme", "boundary": boundary}
+        assert acme("ana").post("/v1/tokens", body).status_code == 201
+    disabled = acme("ana").post("/v1/tokens", {"name": "of-the-disabled"})
+    assert disabled.status_code == 201
+    reporting.execute("UPDATE principal SET disabled_at = now() WHERE subject = 'ana@acme.test'")
+    report = reporting.make(acme("omar"), {"kind": "R1", "boundary": "payments"})
+    rows = reporting.rows(acme("omar"), report)
+    tokens = {row["reason"]: row for row in rows if row["source"] == "API token"}
+    assert {"for-payments", "of-the-disabled"} <= tokens.keys()
+    assert "for-research" not in tokens
+    assert tokens["for-payments"]["in_force"] == "no: the identity was disabled"
+    stated = json.loads(reporting.files(acme("omar"), report)["json"])["statement"]["completeness"]
     assert stated["independent_count"] == stated["row_count"]
 
 
