@@ -16,6 +16,7 @@ from controlplane.core.ids import new_id
 from controlplane.domains.identity.principals import FoundSession, HeldRole, PrincipalCard
 from controlplane.tables.identity import IdentityProvider
 from controlplane.tables.organizations import Boundary
+from controlplane.tables.services import ServiceIdentity
 
 
 def find_actor_by_token_hash(session: Session, wanted: str) -> Actor | None:
@@ -175,10 +176,14 @@ def is_disabled(session: Session, principal_id: UUID) -> bool:
     return found
 
 
-def find_home(session: Session, issuer: str) -> UUID | None:
-    """Return the organization in scope whose identity provider the issuer is, or None."""
+def find_home(session: Session, card: PrincipalCard) -> UUID | None:
+    """Return the organization in scope whose own person or service this is, or None."""
+    if card.kind == "service":
+        return session.scalars(
+            select(ServiceIdentity.organization_id).where(ServiceIdentity.principal_id == card.id)
+        ).one_or_none()
     return session.scalars(
-        select(IdentityProvider.organization_id).where(IdentityProvider.issuer == issuer)
+        select(IdentityProvider.organization_id).where(IdentityProvider.issuer == card.issuer)
     ).one_or_none()
 
 
