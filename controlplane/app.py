@@ -30,6 +30,7 @@ from controlplane.core.db import Database, Scope
 from controlplane.core.http import install_edge
 from controlplane.domains.agents import router as agents
 from controlplane.domains.approvals import router as approvals
+from controlplane.domains.audit import platform_router as platform_audit
 from controlplane.domains.audit import router as audit
 from controlplane.domains.blueprint_registry import router as blueprint_registry
 from controlplane.domains.boundaries import router as boundaries
@@ -87,6 +88,7 @@ ROUTERS = (
     reports.router,
     reports.file_router,
     audit.router,
+    platform_audit.router,
     agents.people_router,
     agents.enrol_router,
     agents.agent_router,
