@@ -102,16 +102,18 @@ class TimedTypesetter:
         return made
 
 
-def make(url: str, report: str, results: Any) -> None:
+def make(url: str, auditor_url: str, report: str, results: Any) -> None:
     """Make one report in this process and send what it took."""
     database = Database.connect(url, pool_size=2)
+    reading = Database.connect(auditor_url, pool_size=1)
     with tempfile.TemporaryDirectory() as folder:
         typesetter = TimedTypesetter()
         maker = make_maker(Ed25519PrivateKey.generate(), Path(folder))
         maker = replace(maker, typesetter=typesetter)
         started = time.perf_counter()
-        generate_report(database, maker, report_id=report)
+        generate_report(database, reading, maker, report_id=report)
         seconds = time.perf_counter() - started
+    reading.close()
     database.close()
     results.put(
         {
@@ -132,7 +134,7 @@ def measure(urls: DatabaseUrls, rows: int) -> dict[str, Any]:
     report = fill(urls, rows)
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    process = context.Process(target=make, args=(urls.worker, str(report), results))
+    process = context.Process(target=make, args=(urls.worker, urls.auditor, str(report), results))
     process.start()
     found: dict[str, Any] = results.get(timeout=1200)
     process.join()

@@ -1,6 +1,6 @@
 """The API: composition root of the HTTP process.
 
-`uvicorn controlplane.app:create_app --factory`, settings from the environment
+`uvicorn controlplane.app:create_app --factory --no-proxy-headers`, settings from the environment
 (`config.ApiSettings`). Tests call `build_app` with settings of their own; nothing is made when this
 module is imported.
 """
@@ -19,15 +19,18 @@ from starlette.concurrency import run_in_threadpool
 
 from controlplane import console
 from controlplane.adapters.aws.accounts import account_directory
+from controlplane.adapters.counters import LocalCounters, SharedCounters
 from controlplane.adapters.oidc.client import OidcClient
 from controlplane.adapters.oidc.client_key import ClientKey
 from controlplane.adapters.oidc.discovery import ProviderDirectory
 from controlplane.config import ApiSettings
 from controlplane.core import logging
+from controlplane.core.client_address import TrustedProxies
 from controlplane.core.db import Database, Scope
 from controlplane.core.http import install_edge
 from controlplane.domains.agents import router as agents
 from controlplane.domains.approvals import router as approvals
+from controlplane.domains.audit import platform_router as platform_audit
 from controlplane.domains.audit import router as audit
 from controlplane.domains.blueprint_registry import router as blueprint_registry
 from controlplane.domains.boundaries import router as boundaries
@@ -49,6 +52,8 @@ from controlplane.domains.identity.browser_gate import BrowserGate
 from controlplane.domains.identity.providers import Providers, read_providers
 from controlplane.domains.identity.sessions import SessionLimits
 from controlplane.domains.identity.sign_in import SignIn
+from controlplane.domains.identity.sign_in_limits import Allowance, SignInLimits
+from controlplane.domains.identity.sign_in_refusals import Refusals
 from controlplane.domains.installs import router as installs
 from controlplane.domains.organizations import router as organizations
 from controlplane.domains.permissions import router as permissions
@@ -87,6 +92,7 @@ ROUTERS = (
     reports.router,
     reports.file_router,
     audit.router,
+    platform_audit.router,
     agents.people_router,
     agents.enrol_router,
     agents.agent_router,
@@ -129,6 +135,8 @@ async def health_ready(request: Request) -> Health:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
+    if app.state.sign_in is not None:
+        await run_in_threadpool(app.state.sign_in.close)
     app.state.database.close()
 
 
@@ -143,6 +151,7 @@ def build_app(settings: ApiSettings, database: Database) -> FastAPI:
     gate = BrowserGate(database, limits, settings.browser_url())
     app.state.authorizer = PeopleAuthorizer(database, gate)
     app.state.sign_in = make_sign_in(settings, database, limits)
+    app.state.trusted_proxies = TrustedProxies(settings.trusted_proxies)
     app.state.accounts = account_directory(settings.aws_endpoint_url)
     app.state.pins = Pins(
         settings.vendor_principal,
@@ -155,14 +164,26 @@ def build_app(settings: ApiSettings, database: Database) -> FastAPI:
 def make_sign_in(settings: ApiSettings, database: Database, limits: SessionLimits) -> SignIn | None:
     """Return the use cases of signing in; None without a key to prove ourselves with.
 
-    Raises: ClientKeyError, ProvidersFileError.
+    Raises: ClientKeyError, ProvidersFileError, SecretFileError.
     """
     if settings.sign_in_key_file is None:
         return None
     client = OidcClient(ClientKey.load(settings.sign_in_key_file), ProviderDirectory())
     file = settings.sign_in_providers_file
     operator = read_providers(file) if file is not None else ()
-    return SignIn(database, client, Providers(operator), settings.browser_url(), limits)
+    redis_url = settings.redis_url()
+    counters = LocalCounters() if redis_url is None else SharedCounters(redis_url)
+    allowance = Allowance(settings.sign_in_per_address, settings.sign_in_per_provider)
+    refusals = Refusals(database)
+    return SignIn(
+        database,
+        client,
+        Providers(operator),
+        settings.browser_url(),
+        limits,
+        SignInLimits(counters, allowance, refusals),
+        refusals,
+    )
 
 
 def make_routes() -> FastAPI:

@@ -45,7 +45,7 @@ def groups(method: str, path: str, rule: Rule) -> list[str]:
     A request by POST that an auditor may make changes no state of a tenant: it makes evidence.
     """
     found = []
-    if rule.layer in ("authenticated", "document"):
+    if rule.layer in ("authenticated", "platform", "document"):
         found.append("platform")
     if method != "GET" and rule.layer != "authenticated" and RoleName.AUDITOR not in rule.roles:
         found.append("write")
@@ -58,6 +58,7 @@ def resources(rule: Rule) -> list[str]:
     """Return the kinds of things that a route of this layer acts on."""
     return {
         "authenticated": ["Platform"],
+        "platform": ["Platform"],
         "document": ["Platform", "Organization"],
         "organization": ["Organization"],
         "boundary": ["Organization", "Boundary"],
@@ -137,7 +138,7 @@ def _status(action: str, rule: Rule, where: str, role: RoleName) -> str:
     # Of another provider where an approval is still missing; otherwise of the role's organization.
     home = None if held.is_pending_guest else held.organization_id
     asker = Asker("somebody", "human", home, (held,))
-    if rule.layer == "authenticated":
+    if rule.layer in ("authenticated", "platform"):
         return _of(decision.decide(asker, action, [Place()])[0].is_allowed)
     if rule.layer == "document" and where == "platform":
         # A file that makes a new organization; one that is there asks for a role inside it.

@@ -47,6 +47,8 @@ def worker_parts(settings: WorkerSettings) -> WorkerParts:
         work_dir=settings.work_dir,
         vendor_principal=settings.vendor_principal,
     )
+    # Reports are few and long; the job that makes one holds one connection.
+    reading = Database.connect(settings.auditor_database_url(), pool_size=2)
     return WorkerParts(
         database_url=settings.database_url(),
         redis_url=settings.redis_url(),
@@ -54,7 +56,7 @@ def worker_parts(settings: WorkerSettings) -> WorkerParts:
         ports=ports,
         jobs=lambda db: {
             **jobs(db, ports),
-            GENERATE: lambda **ids: generate_report(db, maker, **ids),
+            GENERATE: lambda **ids: generate_report(db, reading, maker, **ids),
         },
         engine=EngineSettings(
             lease_seconds=settings.lease_seconds, max_parallel_steps=settings.parallel_steps

@@ -6,6 +6,7 @@ global. A secret is never in the environment: a setting that ends in `_file` nam
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from pydantic import Field
@@ -70,6 +71,18 @@ class ApiSettings(DatabaseSettings):
     sign_in_providers_file: Path | None = None
     """JSON list of providers that the operator vouches for (docs/how-to/sign-in.md); the first is
     where people without an organization sign in. None: only what organizations' files say."""
+    redis_url_file: Path | None = None
+    """File with the `redis://` address of the counters that all processes of the API share. None,
+    and while Redis is away: each process counts for itself."""
+    sign_in_per_address: int = Field(default=120, ge=4)
+    """Calls of the sign-in routes per minute from one address; a sign-in takes two. Raise it where
+    many people come from one address."""
+    sign_in_per_provider: int = Field(default=1200, ge=4)
+    """Sign-ins per minute that may begin at one identity provider; while there are more, only
+    places from which somebody signed in lately go on."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks of the proxies in front of the API, whose `X-Forwarded-For` is believed; empty: the
+    header is ignored and a request comes from its peer."""
     session_idle_minutes: int = Field(default=30, ge=1, le=24 * 60)
     """A browser's session ends when nothing was asked for so long."""
     session_hours: int = Field(default=12, ge=1, le=24 * 7)
@@ -78,6 +91,12 @@ class ApiSettings(DatabaseSettings):
     def browser_url(self) -> str:
         """Return the address under which browsers reach this API."""
         return (self.public_url or f"http://{self.api_host}:{self.api_port}").rstrip("/")
+
+    def redis_url(self) -> str | None:
+        """Return the address of the shared counters, if any. Raises: SecretFileError."""
+        if self.redis_url_file is None:
+            return None
+        return read_secret(self.redis_url_file, "redis_url_file")
 
     def public_key(self) -> str:
         """Return the control plane's public key as agents are given it."""

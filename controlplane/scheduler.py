@@ -27,6 +27,7 @@ from controlplane.core.outbox_relay import Relay
 from controlplane.reconcilers.checkpoints import CheckpointsDue
 from controlplane.reconcilers.grants import GrantWatch, ParkedAccess
 from controlplane.reconcilers.leases import LeaseReaper
+from controlplane.reconcilers.sign_in import RefusalNumbers, SignInClearing
 from controlplane.reconcilers.usage_events import UsageEventKeeper
 from controlplane.worker_config import SchedulerSettings, settings_problems
 
@@ -144,6 +145,8 @@ def main() -> int:
                 CheckpointsDue(db, settings.checkpoint_events, settings.checkpoint_seconds),
                 settings.watch_seconds,
             ),
+            (RefusalNumbers(db), settings.watch_seconds),
+            (SignInClearing(db), settings.watch_seconds),
             (OutboxCleaner(relay), FORGET_SECONDS),
             (UsageEventKeeper(db), USAGE_EVENT_SECONDS),
         ),

@@ -18,6 +18,9 @@ class WorkerSettings(DatabaseSettings):
 
     redis_url_file: Path
     """File with the `redis://` address of the broker."""
+    auditor_database_url_file: Path
+    """File with the address of the same database for the role `ringfence_auditor`, under which
+    reports are read: it cannot write."""
     state_database_url_file: Path
     """File with the address of the database that holds the engine's state."""
     state_passphrase_file: Path
@@ -73,6 +76,10 @@ class WorkerSettings(DatabaseSettings):
     def redis_url(self) -> str:
         """Return the broker's address. Raises: SecretFileError."""
         return read_secret(self.redis_url_file, "redis_url_file")
+
+    def auditor_database_url(self) -> str:
+        """Return the database's address for the auditor's role. Raises: SecretFileError."""
+        return read_secret(self.auditor_database_url_file, "auditor_database_url_file")
 
 
 class SchedulerSettings(DatabaseSettings):

@@ -15,7 +15,10 @@ import uvicorn
 def main() -> None:
     """Serve until SIGTERM."""
     held = socket.socket(fileno=int(sys.argv[1]))
-    config = uvicorn.Config("controlplane.app:create_app", factory=True, access_log=False)
+    # Which proxies are believed is the API's own setting, and uvicorn's would come before it.
+    config = uvicorn.Config(
+        "controlplane.app:create_app", factory=True, access_log=False, proxy_headers=False
+    )
     uvicorn.Server(config).run(sockets=[held])
 
 

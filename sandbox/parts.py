@@ -326,8 +326,10 @@ class PartsBuilder:
         images = self._home.data / "images.json"
         write_private(images, json.dumps(references(), indent=2))
         state = self.database_url_file(postgres.STATE_ROLE, postgres.STATE_DATABASE)
+        auditor = self.database_url_file(postgres.AUDITOR_ROLE)
         return {
             **self._common("ringfence_worker"),
+            "RINGFENCE_AUDITOR_DATABASE_URL_FILE": str(auditor),
             "RINGFENCE_STATE_DATABASE_URL_FILE": str(state),
             "RINGFENCE_CONTROL_PLANE_KEY_FILE": str(self.key("control-plane-key.pem")),
             "RINGFENCE_COUNTERSIGNER_URL": f"http://127.0.0.1:{self.countersigner_port}",

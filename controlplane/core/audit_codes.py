@@ -81,6 +81,8 @@ CODES: Final[dict[str, str]] = {
     "certificate.countersigned": "The agent countersigned an install certificate.",
     "sign-in.succeeded": "A person signed in with their identity provider.",
     "sign-in.refused": "A sign-in was refused; detail names the reason, never the token.",
+    "sign-in.refusals-counted": "How often one address was refused in one window of minutes; the "
+    "first of each reason is an event of its own.",
     "sign-out": "A person ended their own session.",
     "session.ended": "A session ended by itself; detail says why.",
     "session.refused": "A request with a session's cookie was refused; detail names the reason.",

@@ -2,7 +2,7 @@
 
 Used by the export, which writes the OCSF form beside ours, and by the generated reference page.
 Separate from `audit_codes`, which every writer of events reads: these are facts for readers.
-Add a row with a number that is free; an id is never given twice and never moves.
+Add a row at the end with the next number; an id is never given twice and never moves.
 Source: https://schema.ocsf.io/1.5.0 (classes and activities), ADR 0019.
 """
 
@@ -166,13 +166,15 @@ FACTS: Final[dict[str, EventFacts]] = {
         67,
         "success",
         "organization or platform",
-        "method groups person_key_changed methods token",
+        "method groups person_key_changed methods context token session",
         3002,
         1,
     ),
-    "sign-in.refused": _facts(68, "failure", "organization or platform", "reason method", 3002, 1),
+    "sign-in.refused": _facts(
+        68, "failure", "organization or platform", "reason method address", 3002, 1
+    ),
     "sign-out": _facts(69, "success", "organization or platform", "reason", 3002, 2),
-    "session.ended": _facts(70, "success", "organization or platform", "reason", 3002, 2),
+    "session.ended": _facts(70, "success", "organization or platform", "reason principal", 3002, 2),
     "session.refused": _facts(71, "failure", "organization or platform", "reason", 3002, 1),
     "report.requested": _facts(
         72, "success", "boundary or organization", "kind at known_at from to", 6003, 1
@@ -195,5 +197,12 @@ FACTS: Final[dict[str, EventFacts]] = {
     "waiver.denied": _facts(82, "success", "organization", f"{_WAIVER} reason", 3005, 99),
     "waiver.revoked": _facts(
         83, "success", "organization and boundary", f"{_WAIVER} reason tokens keys", 3005, 2
+    "sign-in.refusals-counted": _facts(
+        84,
+        "failure",
+        "organization or platform",
+        "address from until refused reasons",
+        3002,
+        1,
     ),
 }

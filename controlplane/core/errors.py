@@ -16,6 +16,8 @@ class RingfenceError(Exception):
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    retry_after: int = 2
+    """Seconds after which a retryable request may be sent again."""
 
     def __init__(
         self,
@@ -116,6 +118,19 @@ class QuotaError(RingfenceError):
     code = "quota"
     http_status = 429
     retryable = True
+
+    def __init__(
+        self,
+        public_message: str,
+        *,
+        code: str | None = None,
+        field: str | None = None,
+        fix: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(public_message, code=code, field=field, fix=fix)
+        if retry_after is not None:
+            self.retry_after = retry_after
 
 
 class UnavailableError(RingfenceError):

@@ -10,6 +10,7 @@ connection while it waits.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Protocol
 
@@ -41,6 +42,8 @@ LARGEST_BODY = 8_000_000
 """Bytes; the largest message is an agent's status of some thousand resources."""
 LARGEST_SEQUENCE = 2**63 - 1
 """The largest sequence number that a column holds: the upper limit of every `after`."""
+RECHECK_SECONDS = 2.0
+"""How long a stream goes on at most after its caller may not have it any more."""
 _LOCK_ERRORS = frozenset({"40001", "40P01", "55P03"})
 _UNIQUE_ERROR = "23505"
 _VALUE_ERRORS = frozenset({None, "22003", "22007", "22008", "22021", "22P05"})
@@ -54,6 +57,12 @@ class Authorizer(Protocol):
 
     def __call__(self, request: Request, method: str, path: str) -> OpContext:
         """Return the caller's context. Raises: UnauthenticatedError, ForbiddenError."""
+
+    def again(self, request: Request, method: str, path: str) -> OpContext:
+        """Decide once more while the answer is being sent; nothing is kept alive by it.
+
+        Raises: UnauthenticatedError, ForbiddenError, NotFoundError.
+        """
 
 
 class TransactionRoute(APIRoute):
@@ -95,6 +104,42 @@ class StreamRoute(APIRoute):
         return handle
 
 
+class OpenStream:
+    """The right to a stream while it is open: asked again every few seconds, not per event."""
+
+    def __init__(self, request: Request, path: str, context: OpContext) -> None:
+        self._request = request
+        self._path = path
+        self._asked_at = time.monotonic()
+        self.context = context
+        """As of the last asking; a role that was lost in between narrows its scope."""
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether the right is to be asked for again before anything is sent."""
+        return time.monotonic() - self._asked_at >= RECHECK_SECONDS
+
+    async def renew(self) -> bool:
+        """Ask again if it is due; return False when the stream must end."""
+        if not self.is_due:
+            return True
+        authorizer: Authorizer = self._request.app.state.authorizer
+        try:
+            self.context = await run_in_threadpool(
+                authorizer.again, self._request, self._request.method, self._path
+            )
+        except RingfenceError as error:
+            _log.info("stream ended", reason=error.stable_code, route=self._path)
+            return False
+        self._asked_at = time.monotonic()
+        return True
+
+
+async def current_stream(request: Request) -> OpenStream:
+    """Return the right to the stream that this request opens; only under `StreamRoute`."""
+    return OpenStream(request, request.scope["route"].path_format, request.state.context)
+
+
 async def _authorize(request: Request, path: str) -> OpContext:
     authorizer: Authorizer = request.app.state.authorizer
     context = await run_in_threadpool(authorizer, request, request.method, path)
@@ -123,6 +168,7 @@ async def current_database(request: Request) -> Database:
 Context = Annotated[OpContext, Depends(current_context)]
 Transaction = Annotated[Session, Depends(current_session)]
 CurrentDatabase = Annotated[Database, Depends(current_database)]
+CurrentStream = Annotated[OpenStream, Depends(current_stream)]
 
 
 def install_edge(app: FastAPI) -> None:
@@ -221,7 +267,7 @@ class ErrorResponse(JSONResponse):
 def _render(error: RingfenceError, identifier: str) -> JSONResponse:
     headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else {}
     if error.retryable:
-        headers["Retry-After"] = "2"
+        headers["Retry-After"] = str(error.retry_after)
     body = {"error": {**error.body(), "request_id": identifier}}
     return ErrorResponse(body, status_code=error.http_status, headers=headers)
 

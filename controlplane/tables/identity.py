@@ -69,6 +69,12 @@ class Principal(Base):
     disabled_at: Mapped[datetime | None]
     organization_id: Mapped[UUID | None]
     """A service identity's organization; None for people, whose issuer says where they belong."""
+    signed_in_at: Mapped[datetime | None]
+    """The last time the provider let the person in here."""
+    signed_in_methods: Mapped[list[Any] | None]
+    """How, then (`amr`); empty: the provider did not say."""
+    signed_in_context: Mapped[str | None]
+    """The class of it (`acr`)."""
 
 
 class ApiToken(Base):

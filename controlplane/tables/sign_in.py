@@ -7,9 +7,18 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from controlplane.core.db import Base
@@ -44,6 +53,37 @@ class SignInAttempt(Base):
     used_at: Mapped[datetime | None]
 
 
+class SignInRefusal(Base):
+    """How often one address was refused for one reason within one window of minutes.
+
+    The first is an event; this counts the others until the scheduler writes their number.
+    """
+
+    __tablename__ = "sign_in_refusal"
+    __table_args__ = (
+        UniqueConstraint(
+            "organization_id",
+            "window_start",
+            "address",
+            "reason",
+            name="uq_sign_in_refusal_counted",
+            postgresql_nulls_not_distinct=True,
+        ),
+        CheckConstraint("refused >= 1", name="refused"),
+        {"info": {"tenancy": "platform"}},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    organization_id: Mapped[UUID | None]
+    """Whose chain the event is in; None for the platform's."""
+    window_start: Mapped[datetime]
+    address: Mapped[str]
+    reason: Mapped[str]
+    refused: Mapped[int] = mapped_column(BigInteger)
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+
+
 class SessionEnd(StrEnum):
     """Why a session ended."""
 
@@ -68,6 +108,8 @@ class BrowserSession(Base):
         ForeignKeyConstraint(["principal_id"], ["principal.id"]),
         CheckConstraint("(ended_at IS NULL) = (end_reason IS NULL)", name="ended"),
         Index(None, "principal_id"),
+        Index("ix_session_open", "idle_ends_at", postgresql_where=text("ended_at IS NULL")),
+        Index("ix_session_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
         {"info": {"tenancy": "platform"}},
     )
 
@@ -81,3 +123,7 @@ class BrowserSession(Base):
     ends_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     end_reason: Mapped[str | None]
+    methods: Mapped[list[Any]] = mapped_column(server_default="[]")
+    """How the person proved themselves to the provider (`amr`); empty: it did not say."""
+    context: Mapped[str | None]
+    """The class of it (`acr`)."""

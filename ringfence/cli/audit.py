@@ -29,7 +29,7 @@ from ringfence.cli.output import (
     print_table,
     utc,
 )
-from ringfence.client import Api
+from ringfence.client import Api, ApiError
 from wire.audit import SignedCheckpoint
 from wire.version import UnsupportedVersionError
 
@@ -39,12 +39,14 @@ app.add_typer(checkpoint_app, name="checkpoint")
 
 CHAIN = typer.Argument(help="platform, organization/<name> or boundary/<name>")
 PAGE = 1000
+PLATFORM = "platform"
+FORBIDDEN = 403
 
 
 @app.command()
 def chains(person: str | None = PERSON, as_json: bool = JSON) -> None:
     """List the chains you may read, with how far each is signed and anchored."""
-    document = connect(person).get("/v1/audit/chains")
+    document = {"chains": _chains(connect(person))}
     if as_json:
         print_json(document)
         return
@@ -56,6 +58,27 @@ def chains(person: str | None = PERSON, as_json: bool = JSON) -> None:
         ),
         "no audit chain that you may read",
     )
+
+
+def _chains(api: Api) -> list[dict[str, Any]]:
+    """Return the chains that the caller may read; without an organization, the platform's."""
+    try:
+        found: list[dict[str, Any]] = api.get("/v1/audit/chains")["chains"]
+    except ApiError as error:
+        if error.status != FORBIDDEN:
+            raise
+        try:
+            return [api.get("/v1/platform/audit")]
+        except ApiError:
+            raise error from None
+    return found
+
+
+def _asked(chain: str, what: str) -> tuple[str, dict[str, str]]:
+    """Return the route to a chain and its query; the platform's needs no organization."""
+    if chain == PLATFORM:
+        return f"/v1/platform/audit/{what}", {}
+    return f"/v1/audit/{what}", {"chain": chain}
 
 
 def _state(summary: dict[str, Any] | None) -> tuple[Any, str]:
@@ -78,9 +101,8 @@ def events(
     """Read a chain; the reading is recorded in it."""
     asked = {"code": code, "actor": actor, "target": target, "from": since, "to": until}
     given = {key: value for key, value in asked.items() if value is not None}
-    document = connect(person).get(
-        "/v1/audit/events", chain=chain, after=after, limit=limit, **given
-    )
+    path, named = _asked(chain, "events")
+    document = connect(person).get(path, **named, after=after, limit=limit, **given)
     if as_json:
         print_json(document)
         return
@@ -103,11 +125,12 @@ def export(
     person: str | None = PERSON,
 ) -> None:
     """Write a whole chain with its checkpoints as NDJSON; the export is recorded in it."""
-    lines = connect(person).lines("/v1/audit/export", chain=chain)
+    path, named = _asked(chain, "export")
+    lines = connect(person).lines(path, **named)
     count = _write(file, lines)
     if str(file) != "-":
         err.print(f"wrote {file}, {count} lines", markup=False)
-        err.print(f"  next: ringfence audit verify {file} --key FINGERPRINT", markup=False)
+        err.print(f"  next: ringfence audit verify {file} --pin FINGERPRINT", markup=False)
 
 
 @checkpoint_app.command("export")
@@ -126,7 +149,8 @@ def checkpoint_export(
 def _checkpoint_lines(api: Api, chain: str) -> Iterator[bytes]:
     after: int | None = 0
     while after is not None:
-        page = api.get("/v1/audit/checkpoints", chain=chain, after=after, limit=PAGE)
+        path, named = _asked(chain, "checkpoints")
+        page = api.get(path, **named, after=after, limit=PAGE)
         for checkpoint in page["checkpoints"]:
             yield json.dumps(checkpoint["signed"], sort_keys=True).encode()
         after = page["next_after"]
@@ -153,8 +177,11 @@ def _write(file: Path, lines: Iterable[bytes]) -> int:
 def verify(
     file: Path | None = typer.Argument(None, help="an export; without one, ask the control plane"),
     chain: list[str] = typer.Option([], help="only this chain; without a file; may be repeated"),
-    key: list[str] = typer.Option(
-        [], help="fingerprint of the vendor's key, from your own template; may be repeated"
+    pin: list[str] = typer.Option(
+        [],
+        "--pin",
+        "--key",
+        help="fingerprint of the vendor's key, from your own template; may be repeated",
     ),
     anchors: Path | None = typer.Option(
         None, help="checkpoints you have kept: a file, or a copy of audit/checkpoints/"
@@ -165,13 +192,13 @@ def verify(
     """Check a chain's events, order, end and signatures, and name the first bad sequence."""
     if file is not None and chain:
         raise CommandError("--chain: a file holds one chain already; leave one out", Exit.USAGE)
-    pins = frozenset(key) or None
+    pins = frozenset(pin) or None
     kept = _anchors(anchors) if anchors else []
     if file is not None:
         verdicts = [_verify_file(file, pins, kept)]
     else:
         api = connect(person)
-        names = chain or [c["name"] for c in api.get("/v1/audit/chains")["chains"]]
+        names = chain or [c["name"] for c in _chains(api)]
         verdicts = [_verify_online(api, name, pins, kept) for name in names]
     if as_json:
         print_json({"verdicts": [verdict.to_wire() for verdict in verdicts]})
@@ -180,7 +207,7 @@ def verify(
             _print(verdict)
     if pins is None:
         err.print(
-            "the signing key was taken from what was checked: bring your own with --key",
+            "the signing key was taken from what was checked: bring your own with --pin",
             markup=False,
         )
     bad = [verdict.chain for verdict in verdicts if not verdict.holds]
@@ -212,7 +239,8 @@ def _verify_online(
 ) -> Verdict:
     """Export into a temporary file, which is read twice, and verify that."""
     with tempfile.TemporaryFile() as spool:
-        for line in api.lines("/v1/audit/export", chain=chain):
+        path, named = _asked(chain, "export")
+        for line in api.lines(path, **named):
             spool.write(line + b"\n")
 
         def lines() -> Iterator[bytes]:

@@ -57,7 +57,7 @@ const provider = new Provider(config.issuer, {
   ],
   pkce: { required: () => true },
   scopes: ['openid', 'profile'],
-  claims: { openid: ['sub'], profile: ['name', 'groups', 'employee_number'] },
+  claims: { openid: ['sub', 'amr'], profile: ['name', 'groups', 'employee_number'] },
   // The groups belong into the ID token itself: the control plane asks for nothing else.
   conformIdTokenClaims: false,
   ttl: {

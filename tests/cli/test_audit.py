@@ -13,8 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg.types.json import Jsonb
 
 from controlplane.adapters.signing.control_plane_key import ControlPlaneKey
+from controlplane.core.audit import PLATFORM_CHAIN
 from controlplane.core.db import Database
+from controlplane.core.ids import new_id
 from controlplane.domains.audit.tasks import sign_checkpoint
+from controlplane.domains.identity.tokens import new_token, token_hash
 from proof.audit_chain import event_hash
 from proof.keys import create_private_key, fingerprint
 from tests.cli.conftest import Cli, Ran
@@ -86,7 +89,7 @@ class Vault:
 
     def verify(self, *arguments: str) -> Ran:
         return as_omar(
-            self.cli, "verify", "--chain", CHAIN, "--key", self.key.fingerprint, *arguments
+            self.cli, "verify", "--chain", CHAIN, "--pin", self.key.fingerprint, *arguments
         )
 
     def verdict(self, *arguments: str) -> dict[str, Any]:
@@ -120,7 +123,7 @@ def test_an_untouched_chain_holds_online_and_in_a_file(vault: Vault, tmp_path: P
     file = tmp_path / "export.ndjson"
     done = as_omar(vault.cli, "export", CHAIN, str(file))
     assert done.code == 0, done.err
-    offline = vault.cli("audit", "verify", str(file), "--key", vault.key.fingerprint)
+    offline = vault.cli("audit", "verify", str(file), "--pin", vault.key.fingerprint)
     assert offline.code == 0
     assert "3 checkpoints" in offline.out
 
@@ -258,14 +261,14 @@ def test_a_checkpoint_that_somebody_else_signed_is_forged(vault: Vault, tmp_path
 def test_a_file_is_verified_without_any_server(offline: Cli, tmp_path: Path) -> None:
     export = make_export()
     file = export.write(tmp_path / "export.ndjson")
-    good = offline("audit", "verify", str(file), "--key", fingerprint(export.key))
+    good = offline("audit", "verify", str(file), "--pin", fingerprint(export.key))
     assert good.code == 0, good.err
     assert "40 events checked, 38 covered by 3 checkpoints, 2 not signed yet" in good.out
     unpinned = offline("audit", "verify", str(file))
     assert unpinned.code == 0
-    assert "bring your own with --key" in unpinned.err
+    assert "bring your own with --pin" in unpinned.err
     wrong = offline(
-        "audit", "verify", str(file), "--key", fingerprint(Ed25519PrivateKey.generate())
+        "audit", "verify", str(file), "--pin", fingerprint(Ed25519PrivateKey.generate())
     )
     assert wrong.code == 1
     assert "forged-checkpoint" in wrong.out
@@ -287,7 +290,7 @@ def test_a_file_that_was_tampered_with_names_the_first_bad_sequence(
     export = make_export()
     tamper(export.events)
     file = export.write(tmp_path / "export.ndjson")
-    ran = offline("audit", "verify", str(file), "--key", fingerprint(export.key))
+    ran = offline("audit", "verify", str(file), "--pin", fingerprint(export.key))
     assert ran.code == 1
     assert f"first bad sequence: {seq}\n" in ran.out
 
@@ -303,7 +306,7 @@ def test_kept_checkpoints_may_be_a_folder_as_the_agent_writes_it(
     del export.events[30:]
     del export.checkpoints[2:]
     file = export.write(tmp_path / "export.ndjson")
-    arguments = ("audit", "verify", str(file), "--key", fingerprint(export.key))
+    arguments = ("audit", "verify", str(file), "--pin", fingerprint(export.key))
     assert offline(*arguments).code == 0
     ran = offline(*arguments, "--anchors", str(tmp_path / "audit"))
     assert ran.code == 1
@@ -346,3 +349,53 @@ def test_chains_and_events_are_shown_as_tables(acme: Cli) -> None:
     events = as_omar(acme, "events", CHAIN, "--limit", "1")
     assert "boundary.created" in events.out
     assert "--after 1" in events.err
+
+
+def test_who_keeps_the_platform_and_no_organization_uses_the_same_commands(
+    acme: Cli, cli_database: DatabaseUrls, key: ControlPlaneKey, tmp_path: Path
+) -> None:
+    token, principal, subject = new_token("rfp"), new_id(), "keeper@vendor.example"
+    with psycopg.connect(cli_database.admin) as connection:
+        connection.execute(
+            "INSERT INTO principal (id, issuer, subject, kind, display)"
+            " VALUES (%s, 'https://idp.vendor.example', %s, 'human', 'Keeper')",
+            (principal, subject),
+        )
+        connection.execute(
+            "INSERT INTO platform_role (id, principal_id, role) VALUES (%s, %s, 'platform-admin')",
+            (new_id(), principal),
+        )
+        connection.execute(
+            "INSERT INTO api_token (id, principal_id, token_hash, expires_at)"
+            " VALUES (%s, %s, %s, now() + interval '1 hour')",
+            (new_id(), principal, token_hash(token)),
+        )
+    context = json.loads((acme.home / "context.json").read_text())
+    context["people"][subject] = {"token": token, "role": "keeper of the platform"}
+    (acme.home / "context.json").write_text(json.dumps(context))
+    worker = Database.connect(cli_database.worker, pool_size=1)
+    sign_checkpoint(worker, key, chain_id=str(PLATFORM_CHAIN))
+    worker.close()
+
+    def audit(*arguments: str) -> Ran:
+        return acme("audit", *arguments, "--as", subject)
+
+    listed = audit("chains", "--json")
+    assert [c["name"] for c in json.loads(listed.out)["chains"]] == ["platform"], listed.err
+    read = audit("events", "platform", "--json")
+    assert json.loads(read.out)["chain"] == "platform", read.err
+    file = tmp_path / "platform.ndjson"
+    assert audit("export", "platform", str(file)).code == 0
+    kept = tmp_path / "kept.ndjson"
+    assert audit("checkpoint", "export", "platform", str(kept)).code == 0
+    for arguments in ((str(file),), ("--chain", "platform"), ()):
+        checked = audit("verify", *arguments, "--pin", key.fingerprint, "--anchors", str(kept))
+        assert (checked.code, "platform: holds" in checked.out) == (0, True), checked.err
+    # The name that the option had goes on.
+    assert audit("verify", str(file), "--key", key.fingerprint).code == 0
+    refused = audit("events", "organization/acme")
+    assert refused.code != 0
+    # Who has neither is told about the organization, not about the platform.
+    other = acme("audit", "chains", "--as", "sam@acme.test")
+    assert other.code != 0
+    assert "platform" not in other.out

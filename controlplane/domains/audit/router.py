@@ -8,6 +8,8 @@ from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
+from controlplane.core.actor import OpContext
+from controlplane.core.db import Database
 from controlplane.core.http import Context, CurrentDatabase, StreamRoute, Transaction
 from controlplane.core.messages import parse_message
 from controlplane.domains.audit import export, repository, service
@@ -64,13 +66,7 @@ def audit_events(
     """Read a chain, filtered; the reading itself becomes an event of it."""
     found = service.get_chain(database, ctx, chain)
     only = EventFilter(code, actor, target, since, until)
-    events = service.read_events(database, ctx, found, only, after=after, limit=limit)
-    return AuditEventsOut(
-        chain=found.name,
-        chain_id=str(found.chain_id),
-        events=[AuditEventOut.model_validate(e, from_attributes=True) for e in events],
-        next_after=events[-1].seq if len(events) == limit else None,
-    )
+    return events_out(database, ctx, found, only, after=after, limit=limit)
 
 
 @router.get("/checkpoints", operation_id="audit_checkpoints")
@@ -83,13 +79,7 @@ def audit_checkpoints(
 ) -> AuditCheckpointsOut:
     """List a chain's signed checkpoints, by size."""
     found = service.get_chain(database, ctx, chain)
-    rows = service.list_checkpoints(database, found, after=after, limit=limit)
-    return AuditCheckpointsOut(
-        chain=found.name,
-        chain_id=str(found.chain_id),
-        checkpoints=[AuditCheckpointOut.model_validate(r, from_attributes=True) for r in rows],
-        next_after=rows[-1].size if len(rows) == limit else None,
-    )
+    return checkpoints_out(database, found, after=after, limit=limit)
 
 
 @router.get(
@@ -103,8 +93,41 @@ def audit_export(
 ) -> StreamingResponse:
     """Export a whole chain as NDJSON with its checkpoints; the export is the chain's last event."""
     found = service.get_chain(database, ctx, chain)
-    begun = export.begin(database, ctx, found, request.app.state.settings.public_key())
-    name = found.name.replace("/", "-")
+    return export_out(request, database, ctx, found)
+
+
+def events_out(
+    database: Database, ctx: OpContext, chain: Chain, only: EventFilter, *, after: int, limit: int
+) -> AuditEventsOut:
+    """Return a page of a chain that the caller may read."""
+    events = service.read_events(database, ctx, chain, only, after=after, limit=limit)
+    return AuditEventsOut(
+        chain=chain.name,
+        chain_id=str(chain.chain_id),
+        events=[AuditEventOut.model_validate(e, from_attributes=True) for e in events],
+        next_after=events[-1].seq if len(events) == limit else None,
+    )
+
+
+def checkpoints_out(
+    database: Database, chain: Chain, *, after: int, limit: int
+) -> AuditCheckpointsOut:
+    """Return a page of the checkpoints of a chain that the caller may read."""
+    rows = service.list_checkpoints(database, chain, after=after, limit=limit)
+    return AuditCheckpointsOut(
+        chain=chain.name,
+        chain_id=str(chain.chain_id),
+        checkpoints=[AuditCheckpointOut.model_validate(r, from_attributes=True) for r in rows],
+        next_after=rows[-1].size if len(rows) == limit else None,
+    )
+
+
+def export_out(
+    request: Request, database: Database, ctx: OpContext, chain: Chain
+) -> StreamingResponse:
+    """Return the export of a chain that the caller may read."""
+    begun = export.begin(database, ctx, chain, request.app.state.settings.public_key())
+    name = chain.name.replace("/", "-")
     return StreamingResponse(
         export.lines(database, begun),
         media_type="application/x-ndjson",

@@ -43,14 +43,31 @@ class PeopleAuthorizer:
             caller = by_cookie or service.authenticate(session, bearer)
             if rule is None or rule.layer == "agent":
                 raise NotFoundError("there is no such route for people")
-            named = request.path_params.get("name") if "/organizations/" in path else None
-            named = named or request.headers.get(ORGANIZATION_HEADER)
+            named = _named(request, path)
             try:
                 return service.decide(session, caller, rule, named, identifier)
             except ForbiddenError as error:
                 denial = error
         self._record(caller, identifier, method, path, named, denial)
         raise denial
+
+    def again(self, request: Request, method: str, path: str) -> OpContext:
+        """Decide once more while the answer is being sent; no event, and no session is kept alive.
+
+        Raises: UnauthenticatedError, ForbiddenError, NotFoundError.
+        """
+        rule = find_rule(method, path)
+        if rule is None or rule.layer in ("public", "agent"):
+            raise NotFoundError("there is no such route for people")
+        bearer = request.headers.get("authorization")
+        with self._database.transaction(Scope(None)) as session:
+            if bearer is None and SESSION_COOKIE in request.cookies:
+                caller = self._gate.caller_now(session, request)
+            else:
+                caller = service.authenticate(session, bearer)
+            return service.decide(
+                session, caller, rule, _named(request, path), request.state.request_id
+            )
 
     def _record(
         self,
@@ -78,3 +95,9 @@ class PeopleAuthorizer:
                 target=f"route/{method} {path}",
                 detail={"code": denial.stable_code, **denial.decided},
             )
+
+
+def _named(request: Request, path: str) -> str | None:
+    """Return the organization that a request names, in its path or in its header."""
+    named = request.path_params.get("name") if "/organizations/" in path else None
+    return named or request.headers.get(ORGANIZATION_HEADER)

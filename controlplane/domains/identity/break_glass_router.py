@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from controlplane.core.client_address import client_address
 from controlplane.core.http import (
     Context,
     CurrentDatabase,
@@ -72,7 +73,7 @@ def break_glass_open(
     token, ends_at = break_glass.open_sealed(
         database,
         request_id(request),
-        request.client.host if request.client else "unknown",
+        client_address(request),
         parts=(body.first_part, body.second_part),
         reason=body.reason,
     )

@@ -73,6 +73,18 @@ class BrowserGate:
         request.state.browser_session = found
         return Caller(found.actor, roles)
 
+    @staticmethod
+    def caller_now(session: Session, request: Request) -> Caller:
+        """Return the caller while the session lasts. Raises: UnauthenticatedError.
+
+        For a request that is being answered: it is no new act of the person, so the idle end stays
+        where it is, and a session that is over is ended by the next request or by the scheduler.
+        """
+        found = sessions.find_session(session, request.cookies[SESSION_COOKIE])
+        if found is None or not found.is_live(now()) or found.actor.principal_id is None:
+            raise _signed_out()
+        return Caller(found.actor, tuple(repository.list_roles(session, found.actor.principal_id)))
+
     def _refusal(
         self, session: Session, request: Request, found: FoundSession, secret: str
     ) -> UnauthenticatedError | ForbiddenError | None:

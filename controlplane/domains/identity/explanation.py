@@ -68,7 +68,7 @@ def explain(session: Session, ctx: OpContext, question: Question) -> Explanation
     asker = Asker(
         str(card.id),
         card.kind,
-        repository.find_home(session, card.issuer),
+        repository.find_home(session, card),
         roles,
         repository.is_disabled(session, card.id),
     )
@@ -132,9 +132,9 @@ def _rule(question: Question) -> Rule:
         pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template))
         if rule is None and listed_method == method and re.fullmatch(pattern, question.path):
             rule = find_rule(method, template)
-    if rule is None or rule.layer in ("public", "agent"):
+    if rule is None or rule.layer in ("public", "platform", "agent"):
         raise InvalidRequestError(
-            f"{method} {question.path} is not a route for people with roles",
+            f"{method} {question.path} is not a route for people with roles in an organization",
             field="path",
             fix="take one of docs/reference/authorization.md",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from controlplane.core.ids import new_id
 from controlplane.domains.identity.principals import FoundSession, HeldRole, PrincipalCard
 from controlplane.tables.identity import IdentityProvider
 from controlplane.tables.organizations import Boundary
+from controlplane.tables.services import ServiceIdentity
 from controlplane.tables.waivers import Waiver, WaiverState
 
 
@@ -76,14 +78,29 @@ def list_sign_in_providers(
 
 
 def record_sign_in(
-    session: Session, principal_id: UUID, display: str, person_key: str | None
-) -> tuple[bool, bool]:
-    """Write what the provider says of a person; return (is enabled, person key has changed)."""
+    session: Session,
+    principal_id: UUID,
+    *,
+    display: str | None,
+    person_key: str | None,
+    methods: Collection[str],
+    context: str | None,
+) -> tuple[bool, bool, str]:
+    """Write what the provider says of a person; None keeps what is known.
+
+    Returns (is enabled, person key has changed, the name that is kept).
+    """
     row = session.execute(
-        text("SELECT * FROM record_sign_in(:who, :shown, :key)"),
-        {"who": principal_id, "shown": display, "key": person_key},
+        text("SELECT * FROM record_sign_in(:who, :shown, :key, CAST(:methods AS jsonb), :context)"),
+        {
+            "who": principal_id,
+            "shown": display,
+            "key": person_key,
+            "methods": json.dumps(list(methods)),
+            "context": context,
+        },
     ).one()
-    return row.is_enabled, row.key_changed
+    return row.is_enabled, row.key_changed, row.display
 
 
 def list_roles(session: Session, principal_id: UUID) -> list[HeldRole]:
@@ -168,10 +185,14 @@ def is_disabled(session: Session, principal_id: UUID) -> bool:
     return found
 
 
-def find_home(session: Session, issuer: str) -> UUID | None:
-    """Return the organization in scope whose identity provider the issuer is, or None."""
+def find_home(session: Session, card: PrincipalCard) -> UUID | None:
+    """Return the organization in scope whose own person or service this is, or None."""
+    if card.kind == "service":
+        return session.scalars(
+            select(ServiceIdentity.organization_id).where(ServiceIdentity.principal_id == card.id)
+        ).one_or_none()
     return session.scalars(
-        select(IdentityProvider.organization_id).where(IdentityProvider.issuer == issuer)
+        select(IdentityProvider.organization_id).where(IdentityProvider.issuer == card.issuer)
     ).one_or_none()
 
 

@@ -14,9 +14,12 @@ from typing import Final, Literal
 
 from controlplane.tables.identity import RoleName as R
 
-Layer = Literal["public", "authenticated", "document", "organization", "boundary", "agent"]
-"""public: no caller needed. authenticated: anyone known. document: may apply an organization's
-file. agent: signed by an agent's key."""
+Layer = Literal[
+    "public", "authenticated", "platform", "document", "organization", "boundary", "agent"
+]
+"""public: no caller needed. authenticated: anyone known. platform: by a role held at the platform,
+and nothing of organizations. document: may apply an organization's file. agent: signed by an
+agent's key."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,10 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/audit/events"): _at("boundary", *AUDIT_READERS),
     ("GET", "/v1/audit/checkpoints"): _at("boundary", *AUDIT_READERS),
     ("GET", "/v1/audit/export"): _at("boundary", *AUDIT_READERS),
+    **{
+        ("GET", f"/v1/platform/audit{part}"): _at("platform", R.PLATFORM_ADMIN, R.AUDITOR)
+        for part in ("", "/events", "/checkpoints", "/export")
+    },
     ("GET", "/v1/boundaries/{boundary}/gateway-keys"): _at("boundary", *EVERYONE),
     ("POST", "/v1/boundaries/{boundary}/gateway-keys"): _at(
         "boundary", R.PLATFORM_ADMIN, R.BOUNDARY_ADMIN, R.ENGINEER

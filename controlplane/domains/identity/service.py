@@ -100,6 +100,10 @@ def decide(
     if rule.layer == "authenticated":
         _require(caller, rule, [Place()])
         return OpContext(caller.actor, request_id, Scope(None), caller.platform_roles())
+    if rule.layer == "platform":
+        _require(caller, rule, [Place()])
+        held_here = caller.platform_roles() & frozenset(str(r) for r in rule.roles)
+        return OpContext(caller.actor, request_id, Scope.platform(), held_here)
     if rule.layer == "document":
         return _decide_document(session, caller, rule, organization, request_id)
     organization_id = _organization_of(caller, organization)

@@ -1,7 +1,8 @@
 """Sessions of browsers: opened at sign-in, found by their cookie, ended by time or by somebody.
 
-Used by `sign_in` and by `browser_gate`. A cookie is 256 random bits, of which only the hash is
-kept. Whether a session still counts is decided here, by our clock, from the row as it is.
+Used by `sign_in`, by `browser_gate` and by the scheduler's clearing. A cookie is 256 random bits,
+of which only the hash is kept. Whether a session still counts is decided here, by our clock, from
+the row as it is.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
 from controlplane.core import audit
-from controlplane.core.actor import OpContext
+from controlplane.core.actor import OpContext, system_actor
+from controlplane.core.db import Scope
 from controlplane.core.ids import new_id
 from controlplane.domains.identity import repository
 from controlplane.domains.identity.browser_secrets import LENGTHS, new_secret
@@ -42,7 +44,13 @@ def find_session(session: Session, secret: str) -> FoundSession | None:
 
 
 def open_session(
-    session: Session, principal_id: UUID, limits: SessionLimits, at: datetime
+    session: Session,
+    principal_id: UUID,
+    limits: SessionLimits,
+    at: datetime,
+    *,
+    methods: list[str],
+    context: str | None,
 ) -> tuple[UUID, str]:
     """Open a session and return its id and its secret; needs the platform's scope."""
     secret = new_secret()
@@ -54,6 +62,8 @@ def open_session(
         seen_at=at,
         idle_ends_at=min(at + limits.idle, at + limits.absolute),
         ends_at=at + limits.absolute,
+        methods=methods,
+        context=context,
     )
     session.add(row)
     session.flush()
@@ -91,3 +101,64 @@ def end_session(
         detail={"reason": reason.value},
     )
     return True
+
+
+@dataclass(frozen=True)
+class SessionOver:
+    """An open session that cannot go on, and whose chain its end is written to."""
+
+    id: UUID
+    principal_id: UUID
+    scope: Scope
+    reason: str
+
+
+def list_over(session: Session, at: datetime, most: int) -> list[SessionOver]:
+    """Return open sessions whose time is over and about which nobody has asked since."""
+    rows = session.execute(
+        text("SELECT * FROM sessions_over(:moment, :most)"), {"moment": at, "most": most}
+    )
+    return [
+        SessionOver(
+            r.id, r.principal_id, Scope(r.organization_id, None, is_platform=True), r.reason
+        )
+        for r in rows
+    ]
+
+
+def end_over(session: Session, over: SessionOver, at: datetime) -> bool:
+    """End a session whose time is over, with its event; return False when it had ended before."""
+    ended = session.execute(
+        update(BrowserSession)
+        .where(BrowserSession.id == over.id, BrowserSession.ended_at.is_(None))
+        .values(ended_at=at, end_reason=over.reason)
+        .returning(BrowserSession.id)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if ended is None:
+        return False
+    audit.append(
+        session,
+        OpContext(system_actor("scheduler"), f"session/{over.id}", over.scope),
+        "session.ended",
+        target=f"session/{over.id}",
+        detail={"reason": over.reason, "principal": str(over.principal_id)},
+    )
+    return True
+
+
+def forget_ended(session: Session, before: datetime, most: int) -> int:
+    """Delete sessions that ended before a moment; return how many. Their events stay."""
+    wanted = (
+        select(BrowserSession.id)
+        .where(BrowserSession.ended_at < before)
+        .order_by(BrowserSession.ended_at)
+        .limit(most)
+    )
+    gone = session.execute(
+        delete(BrowserSession)
+        .where(BrowserSession.id.in_(wanted))
+        .returning(BrowserSession.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(gone.all())

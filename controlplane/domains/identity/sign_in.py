@@ -13,15 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from controlplane.adapters.oidc.client import SignInClient
 from controlplane.adapters.oidc.provider import ProviderError, ProviderMetadata
 from controlplane.adapters.oidc.tokens import Expected, TokenRefusedError
-from controlplane.core import audit
-from controlplane.core.actor import Actor, OpContext
 from controlplane.core.clock import now
 from controlplane.core.db import Database, Scope
 from controlplane.core.errors import NotFoundError, UnauthenticatedError, UnavailableError
@@ -33,17 +31,16 @@ from controlplane.domains.identity.principals import FoundSession
 from controlplane.domains.identity.providers import Provider, Providers
 from controlplane.domains.identity.return_path import is_local_path
 from controlplane.domains.identity.sessions import SessionLimits
+from controlplane.domains.identity.sign_in_limits import SignInLimits
+from controlplane.domains.identity.sign_in_refusals import Refusals, Visit, scope_of
 from controlplane.domains.identity.signed_in_people import SignedIn, admit, claimed_person
 from controlplane.domains.identity.tokens import token_hash
 from controlplane.tables.sign_in import SessionEnd, SignInAttempt
 
 ATTEMPT_LIFETIME = timedelta(minutes=10)
-ATTEMPTS_KEPT = timedelta(days=1)
-"""How long used and expired attempts stay, so that a replay is told from an invention."""
 TOKEN_LIFETIME = timedelta(hours=12)
 """Of an API token that the command line gets for an ID token."""
 CALLBACK = "/v1/sign-in/callback"
-ANYONE = Actor(None, "ringfence", "anyone", "anonymous", None, "anyone")
 
 
 @dataclass(frozen=True)
@@ -77,12 +74,20 @@ class SignIn:
         providers: Providers,
         public_url: str,
         limits: SessionLimits,
+        bounds: SignInLimits,
+        refusals: Refusals,
     ) -> None:
         self._database = database
         self._client = client
         self._providers = providers
         self.public_url = public_url.rstrip("/")
         self._limits = limits
+        self._bounds = bounds
+        self._refusals = refusals
+
+    def close(self) -> None:
+        """Write what is counted and not yet written."""
+        self._refusals.flush()
 
     @property
     def redirect_uri(self) -> str:
@@ -98,23 +103,32 @@ class SignIn:
         with self._database.transaction(Scope(None)) as session:
             return self._providers.of_organization(session, organization)
 
-    def described_provider(self, organization: str) -> tuple[Provider, ProviderMetadata]:
-        """Return it with the provider's addresses. Raises: NotFoundError, UnavailableError."""
-        provider = self.provider_of(organization)
+    def described_provider(
+        self, organization: str, visit: Visit
+    ) -> tuple[Provider, ProviderMetadata]:
+        """Return it with its addresses. Raises: NotFoundError, QuotaError, UnavailableError."""
+        provider = self._bounded_provider(organization, visit)
         try:
             return provider, self._client.metadata(provider.pins)
         except ProviderError as error:
             raise _unavailable(error) from error
 
-    def start(self, organization: str | None, return_to: str, request_id: str) -> tuple[str, str]:
+    def _bounded_provider(self, organization: str | None, visit: Visit) -> Provider:
+        """Return an organization's provider for a visit within the bounds. Raises: QuotaError."""
+        self._bounds.take_address(visit)
+        provider = self.provider_of(organization)
+        self._bounds.take_provider(provider, visit)
+        return provider
+
+    def start(self, organization: str | None, return_to: str, visit: Visit) -> tuple[str, str]:
         """Return where the browser goes, and the secret of the cookie that binds the attempt.
 
         Raises: UnauthenticatedError for a `return_to` that leads elsewhere; NotFoundError;
-        UnavailableError when the provider does not answer.
+        QuotaError; UnavailableError when the provider does not answer.
         """
-        provider = self.provider_of(organization)
+        provider = self._bounded_provider(organization, visit)
         if not is_local_path(return_to):
-            self._refuse(provider, "return-path", request_id)
+            self._refuse(provider, "return-path", visit)
         state, seed, browser = new_secret(), new_secret(), new_secret()
         try:
             url = self._client.authorization_url(
@@ -128,9 +142,6 @@ class SignIn:
             raise _unavailable(error) from error
         at = now()
         with self._database.transaction(Scope.platform()) as session:
-            session.execute(
-                delete(SignInAttempt).where(SignInAttempt.expires_at < at - ATTEMPTS_KEPT)
-            )
             session.add(
                 SignInAttempt(
                     id=new_id(),
@@ -147,19 +158,21 @@ class SignIn:
         return url, browser
 
     def finish(
-        self, answer: Answer, browser: str, earlier_session: str, request_id: str
+        self, answer: Answer, browser: str, earlier_session: str, visit: Visit
     ) -> tuple[str, str]:
         """Return the new session's secret and where the browser goes.
 
         `browser` and `earlier_session` are the cookies that came along, empty for none.
-        Raises: UnauthenticatedError; UnavailableError when the provider does not answer.
+        Raises: UnauthenticatedError; QuotaError; UnavailableError when the provider does not
+        answer. Only the address is bounded: whoever comes back was counted for the provider.
         """
+        self._bounds.take_address(visit)
         at = now()
         attempt = self._use_attempt(answer.state, at)
         provider = self._provider_of_attempt(attempt)
         reason = _refusal_of_attempt(attempt, browser, at)
         if attempt is None or reason is not None or provider is None:
-            self._refuse(provider, reason or "provider-withdrawn", request_id)
+            self._refuse(provider, reason or "provider-withdrawn", visit)
         try:
             token = self._redeem(provider, attempt, answer, browser)
             expected = Expected(
@@ -171,27 +184,28 @@ class SignIn:
             claims = self._client.verify(provider.pins, token, expected, at)
             person = claimed_person(provider.pins, claims)
         except TokenRefusedError as error:
-            self._refuse(provider, error.reason, request_id)
+            self._refuse(provider, error.reason, visit)
         except ProviderError as error:
-            self._record_refusal(provider, "provider-unavailable", request_id, "browser")
+            self._refusals.count(provider, "provider-unavailable", visit, "browser")
             raise _unavailable(error) from error
-        with self._database.transaction(_scope(provider)) as session:
-            signed_in = admit(session, provider, person, request_id)
+        with self._database.transaction(scope_of(provider)) as session:
+            signed_in = admit(session, provider, person, visit.request_id)
             if signed_in.is_enabled:
                 secret = self._open_session(session, signed_in, at)
         if not signed_in.is_enabled:
-            self._refuse(provider, "principal-disabled", request_id)
-        self._end_earlier(earlier_session, request_id, at)
+            self._refuse(provider, "principal-disabled", visit)
+        self._bounds.remember(provider, visit)
+        self._end_earlier(earlier_session, visit.request_id, at)
         return secret, attempt.return_to
 
-    def exchange(self, organization: str | None, token: str, request_id: str) -> Issued:
+    def exchange(self, organization: str | None, token: str, visit: Visit) -> Issued:
         """Return an API token for an ID token of the command line's client; each counts once.
 
-        Raises: UnauthenticatedError, NotFoundError, UnavailableError.
+        Raises: UnauthenticatedError, NotFoundError, QuotaError, UnavailableError.
         """
-        provider, at = self.provider_of(organization), now()
+        provider, at = self._bounded_provider(organization, visit), now()
         if provider.pins.cli_client_id is None:
-            self._refuse(provider, "no-command-line-client", request_id, "exchange")
+            self._refuse(provider, "no-command-line-client", visit, "exchange")
         expected = Expected(
             provider.pins.issuer, provider.pins.cli_client_id, None, at - ATTEMPT_LIFETIME
         )
@@ -200,12 +214,12 @@ class SignIn:
             person = claimed_person(provider.pins, claims)
             self._use_token(provider, token, at)
         except TokenRefusedError as error:
-            self._refuse(provider, error.reason, request_id, "exchange")
+            self._refuse(provider, error.reason, visit, "exchange")
         except ProviderError as error:
-            self._record_refusal(provider, "provider-unavailable", request_id, "exchange")
+            self._refusals.count(provider, "provider-unavailable", visit, "exchange")
             raise _unavailable(error) from error
-        with self._database.transaction(_scope(provider)) as session:
-            signed_in = admit(session, provider, person, request_id)
+        with self._database.transaction(scope_of(provider)) as session:
+            signed_in = admit(session, provider, person, visit.request_id)
             if signed_in.is_enabled:
                 token_card, secret = api_tokens.create(
                     session,
@@ -217,8 +231,15 @@ class SignIn:
                 )
                 signed_in.record(session, "exchange", {"token": str(token_card.id)})
         if not signed_in.is_enabled:
-            self._refuse(provider, "principal-disabled", request_id, "exchange")
-        return Issued(secret, token_card.id, token_card.expires_at, person.subject, person.display)
+            self._refuse(provider, "principal-disabled", visit, "exchange")
+        self._bounds.remember(provider, visit)
+        return Issued(
+            secret,
+            token_card.id,
+            token_card.expires_at,
+            person.subject,
+            signed_in.context.actor.display,
+        )
 
     def sign_out(self, found: FoundSession, request_id: str) -> str | None:
         """End a session; return where the provider's own session ends, when it says so."""
@@ -304,7 +325,12 @@ class SignIn:
     def _open_session(self, session: Session, signed_in: SignedIn, at: datetime) -> str:
         """Open a session and return its secret: always a new one, whatever the browser had."""
         identifier, secret = sessions.open_session(
-            session, signed_in.principal_id, self._limits, at
+            session,
+            signed_in.principal_id,
+            self._limits,
+            at,
+            methods=signed_in.facts["methods"],
+            context=signed_in.facts["context"],
         )
         signed_in.record(session, "browser", {"session": str(identifier)})
         return secret
@@ -318,34 +344,15 @@ class SignIn:
                 sessions.end_session(session, request_id, earlier, SessionEnd.REPLACED, at)
 
     def _refuse(
-        self, provider: Provider | None, reason: str, request_id: str, method: str = "browser"
+        self, provider: Provider | None, reason: str, visit: Visit, method: str = "browser"
     ) -> NoReturn:
         """Record a refusal and raise the one error that all of them show."""
-        self._record_refusal(provider, reason, request_id, method)
+        self._refusals.count(provider, reason, visit, method)
         raise UnauthenticatedError(
             "the sign-in was refused",
             code="sign-in-refused",
             fix="start again; if it is refused again, give an administrator the request id",
         )
-
-    def _record_refusal(
-        self, provider: Provider | None, reason: str, request_id: str, method: str
-    ) -> None:
-        scope = _scope(provider)
-        issuer = provider.pins.issuer if provider is not None else None
-        with self._database.transaction(scope) as session:
-            audit.append(
-                session,
-                OpContext(ANYONE, request_id, scope),
-                "sign-in.refused",
-                target=f"issuer/{issuer or 'unknown'}",
-                detail={"reason": reason, "method": method},
-            )
-
-
-def _scope(provider: Provider | None) -> Scope:
-    """Return the scope of a sign-in: the platform's tables, and the organization's if any."""
-    return Scope(provider.organization_id if provider else None, None, is_platform=True)
 
 
 def _refusal_of_attempt(attempt: SignInAttempt | None, browser: str, at: datetime) -> str | None:

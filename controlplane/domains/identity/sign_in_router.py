@@ -13,11 +13,13 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from controlplane.core.client_address import client_address
 from controlplane.core.clock import now
 from controlplane.core.db import Scope
 from controlplane.core.errors import (
     InvalidRequestError,
     NotFoundError,
+    QuotaError,
     RingfenceError,
     UnavailableError,
 )
@@ -30,6 +32,7 @@ from controlplane.domains.identity.browser_secrets import (
 )
 from controlplane.domains.identity.schemas import PersonOut
 from controlplane.domains.identity.sign_in import ATTEMPT_LIFETIME, Answer, SignIn
+from controlplane.domains.identity.sign_in_refusals import Visit
 from controlplane.domains.identity.sign_in_schemas import (
     ExchangeIn,
     ExchangeOut,
@@ -61,7 +64,13 @@ async def current_sign_in(request: Request) -> SignIn:
     return found
 
 
+async def current_visit(request: Request) -> Visit:
+    """Return the request as it is counted and recorded."""
+    return Visit(request_id(request), client_address(request))
+
+
 CurrentSignIn = Annotated[SignIn, Depends(current_sign_in)]
+CurrentVisit = Annotated[Visit, Depends(current_visit)]
 
 
 @router.get("/session", operation_id="session_show")
@@ -90,6 +99,7 @@ def session_show(request: Request, response: Response, database: CurrentDatabase
 def sign_in_start(
     request: Request,
     sign_in: CurrentSignIn,
+    visit: CurrentVisit,
     organization: Annotated[str | None, Query(max_length=100)] = None,
     return_to: Annotated[str, Query(max_length=4096)] = "/",
     moved: bool = False,
@@ -102,7 +112,7 @@ def sign_in_start(
         query |= {"organization": organization} if organization is not None else {}
         return _go(f"{sign_in.public_url}/v1/sign-in/start?{urlencode(query)}")
     try:
-        url, browser = sign_in.start(organization, return_to, request_id(request))
+        url, browser = sign_in.start(organization, return_to, visit)
     except RingfenceError as error:
         return _shown(request, error)
     response = _go(url)
@@ -114,6 +124,7 @@ def sign_in_start(
 def sign_in_callback(
     request: Request,
     sign_in: CurrentSignIn,
+    visit: CurrentVisit,
     state: Text = None,
     code: Text = None,
     iss: Text = None,
@@ -126,7 +137,7 @@ def sign_in_callback(
             Answer(state or "", code, iss, error),
             cookies.get(SIGN_IN_COOKIE, ""),
             cookies.get(SESSION_COOKIE, ""),
-            request_id(request),
+            visit,
         )
     except RingfenceError as refusal:
         return _shown(request, refusal)
@@ -159,9 +170,9 @@ def sign_in_keys(sign_in: CurrentSignIn) -> KeySetOut:
 
 
 @router.get("/sign-in/providers/{organization}", operation_id="sign_in_provider")
-def sign_in_provider(organization: str, sign_in: CurrentSignIn) -> ProviderOut:
+def sign_in_provider(organization: str, sign_in: CurrentSignIn, visit: CurrentVisit) -> ProviderOut:
     """Say where an organization's people sign in, for the command line."""
-    provider, metadata = sign_in.described_provider(organization)
+    provider, metadata = sign_in.described_provider(organization, visit)
     return ProviderOut(
         issuer=metadata.issuer,
         authorization_endpoint=metadata.authorization_endpoint,
@@ -174,11 +185,11 @@ def sign_in_provider(organization: str, sign_in: CurrentSignIn) -> ProviderOut:
 
 @router.post("/sign-in/exchange", operation_id="sign_in_exchange")
 def sign_in_exchange(
-    request: Request, response: Response, body: ExchangeIn, sign_in: CurrentSignIn
+    response: Response, body: ExchangeIn, sign_in: CurrentSignIn, visit: CurrentVisit
 ) -> ExchangeOut:
     """Give an expiring API token for an ID token of the command line's client."""
     response.headers.update(NOT_KEPT)
-    issued = sign_in.exchange(body.organization, body.id_token, request_id(request))
+    issued = sign_in.exchange(body.organization, body.id_token, visit)
     return ExchangeOut(
         token=issued.token,
         token_id=issued.token_id,
@@ -208,6 +219,8 @@ def _shown(request: Request, error: RingfenceError) -> Response:
         raise error
     if isinstance(error, UnavailableError):
         title = "The identity provider cannot be used now"
+    elif isinstance(error, QuotaError):
+        title = "There are too many sign-ins now"
     else:
         title = "You are not signed in"
     page = (
@@ -216,4 +229,5 @@ def _shown(request: Request, error: RingfenceError) -> Response:
         f"<p>Request: <code>{escape(request_id(request))}</code></p>"
         '<p><a href="/">Back to the start</a></p></html>'
     )
-    return HTMLResponse(page, error.http_status, headers=PAGE_HEADERS)
+    headers = {"Retry-After": str(error.retry_after)} if error.retryable else {}
+    return HTMLResponse(page, error.http_status, headers={**PAGE_HEADERS, **headers})

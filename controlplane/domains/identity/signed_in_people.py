@@ -7,7 +7,7 @@ person edits them here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -22,6 +22,7 @@ from controlplane.domains.identity.memberships import set_claimed_groups
 from controlplane.domains.identity.providers import Provider
 
 LONGEST_NAME = 200
+MOST_METHODS = 10
 MOST_GROUPS = 5000
 
 
@@ -31,11 +32,14 @@ class ClaimedPerson:
 
     issuer: str
     subject: str
-    display: str
+    display: str | None
+    """None: the provider sent no name, so the one that is known stays."""
     person_key: str | None
     groups: frozenset[str]
     methods: tuple[str, ...]
-    """How the person proved themselves to the provider (`amr`)."""
+    """How the person proved themselves to the provider (`amr`); empty: it does not say."""
+    context: str | None
+    """The class of it (`acr`)."""
 
 
 @dataclass(frozen=True)
@@ -76,26 +80,38 @@ def claimed_person(pins: ProviderPins, claims: dict[str, Any]) -> ClaimedPerson:
     ):
         raise TokenRefusedError("groups-claim")
     methods = claims.get("amr")
+    context = claims.get("acr")
     return ClaimedPerson(
         issuer=pins.issuer,
         subject=claims["sub"],
-        display=shown[:LONGEST_NAME] or claims["sub"],
+        display=shown[:LONGEST_NAME] or None,
         person_key=str(key).strip()[:LONGEST_NAME] if key is not None else None,
         groups=frozenset(groups),
-        methods=tuple(m for m in methods if isinstance(m, str))[:10]
+        methods=tuple(m[:LONGEST_NAME] for m in methods if _is_plain(m))[:MOST_METHODS]
         if isinstance(methods, list)
         else (),
+        context=context[:LONGEST_NAME] if _is_plain(context) else None,
     )
+
+
+def _is_plain(value: Any) -> TypeGuard[str]:
+    """Tell whether a claim's value can be kept and shown."""
+    return isinstance(value, str) and value != "" and value.isprintable()
 
 
 def admit(session: Session, provider: Provider, person: ClaimedPerson, request_id: str) -> SignedIn:
     """Make or find the principal and bring it to what the token says; a disabled one is not."""
     known = repository.list_ids_by_subject(session, person.subject)
     principal_id = repository.ensure_principal(
-        session, person.issuer, person.subject, person.display
+        session, person.issuer, person.subject, person.display or person.subject
     )
-    is_enabled, key_changed = repository.record_sign_in(
-        session, principal_id, person.display, person.person_key
+    is_enabled, key_changed, display = repository.record_sign_in(
+        session,
+        principal_id,
+        display=person.display,
+        person_key=person.person_key,
+        methods=person.methods,
+        context=person.context,
     )
     organization_id = provider.organization_id
     context = OpContext(
@@ -105,7 +121,7 @@ def admit(session: Session, provider: Provider, person: ClaimedPerson, request_i
             person.subject,
             "human",
             organization_id,
-            person.display,
+            display,
             person.person_key,
         ),
         request_id,
@@ -122,5 +138,6 @@ def admit(session: Session, provider: Provider, person: ClaimedPerson, request_i
         "groups": groups,
         "person_key_changed": key_changed,
         "methods": list(person.methods),
+        "context": person.context,
     }
     return SignedIn(principal_id, context, is_enabled=True, facts=facts)

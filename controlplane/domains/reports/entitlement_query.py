@@ -54,6 +54,13 @@ acts AS (
     AND actor->>'principal_id' IS NOT NULL
   GROUP BY 1
 ),
+sign_ins AS (
+  SELECT DISTINCT ON (1) CAST(actor->>'principal_id' AS uuid) AS principal_id,
+    detail->'methods' AS methods, detail->>'context' AS context
+  FROM audit_event
+  WHERE chain_id = :organization AND code = 'sign-in.succeeded' AND at <= :at
+  ORDER BY 1, seq DESC
+),
 held AS (
   SELECT CASE WHEN a.group_id IS NULL THEN 'role' ELSE 'group role' END AS source,
     COALESCE(a.principal_id, m.principal_id) AS principal_id, a.group_id, a.role,
@@ -113,15 +120,50 @@ held AS (
   WHERE a.enrolled_at <= :at AND (a.revoked_at IS NULL OR a.revoked_at > :at)
     AND (CAST(:boundary AS uuid) IS NULL OR a.boundary_id = :boundary)
 ),
+holders AS (SELECT DISTINCT principal_id FROM held),
+tokens AS (
+  SELECT *, LEAST(expires_at, revoked_at) AS valid_until
+  FROM report_tokens(CAST(:organization AS uuid))
+  WHERE created_at <= :at AND LEAST(expires_at, revoked_at) > :at
+    AND (CAST(:boundary AS uuid) IS NULL OR boundary_id IS NULL OR boundary_id = :boundary)
+),
+usable AS (
+  -- A token gives nothing: of its holder's roles, those that it lets through.
+  SELECT t.id, string_agg(DISTINCT h.role, ', ' ORDER BY h.role) AS roles
+  FROM tokens t JOIN held h ON h.principal_id = t.principal_id
+    AND (h.source IN ('role', 'group role') OR h.source = 'platform role'
+         AND t.organization_id IS NULL)
+    AND (t.roles IS NULL OR t.roles ? h.role)
+    AND (t.boundary_id IS NULL OR h.boundary_id IS NULL OR h.boundary_id = t.boundary_id)
+  GROUP BY t.id
+),
 listed AS (
-  SELECT * FROM held
+  SELECT *, NULL::timestamptz AS used_at, NULL::text AS reach FROM held
+  UNION ALL
+  SELECT 'service identity', s.principal_id, NULL, '', s.boundary_id, NULL, s.id, s.created_by,
+    NULL, '', s.purpose, s.created_at, s.disabled_at, NULL,
+    CASE WHEN h.principal_id IS NULL THEN 'no: no role' ELSE 'yes' END, '', NULL, NULL
+  FROM service_identity s LEFT JOIN holders h ON h.principal_id = s.principal_id
+  WHERE s.created_at <= :at
+    AND (CAST(:boundary AS uuid) IS NULL OR s.boundary_id IS NULL OR s.boundary_id = :boundary)
+  UNION ALL
+  SELECT 'API token', t.principal_id, NULL, COALESCE(u.roles, ''), t.boundary_id, NULL, t.id,
+    t.created_by, NULL, '', t.name || COALESCE(' (only ' || (
+      SELECT string_agg(kept, ', ' ORDER BY kept) FROM jsonb_array_elements_text(t.roles) AS kept
+    ) || ')', ''), t.created_at, t.valid_until, NULL,
+    CASE WHEN u.roles IS NULL THEN 'no: its holder has no role that it lets through' ELSE 'yes' END,
+    NULL, CASE WHEN t.last_used_at <= :at THEN t.last_used_at END,
+    CASE WHEN t.organization_id IS NULL THEN 'wherever its holder may' END
+  FROM tokens t LEFT JOIN usable u ON u.id = t.id
+    LEFT JOIN holders h ON h.principal_id = t.principal_id
+  WHERE CAST(:boundary AS uuid) IS NULL OR t.boundary_id = :boundary OR h.principal_id IS NOT NULL
   UNION ALL
   SELECT 'identity', p.id, NULL, '', NULL, NULL, NULL, NULL, NULL, '', '', p.created_at,
-    p.disabled_at, NULL, 'no: no role', ''
-  FROM people p
+    p.disabled_at, NULL, 'no: no role', '', NULL, NULL
+  FROM people p LEFT JOIN holders h ON h.principal_id = p.id
   WHERE p.kind IN ('service', 'break-glass') AND p.created_at <= :at AND p.is_own
-    AND CAST(:boundary AS uuid) IS NULL
-    AND NOT EXISTS (SELECT 1 FROM held h WHERE h.principal_id = p.id)
+    AND CAST(:boundary AS uuid) IS NULL AND h.principal_id IS NULL
+    AND NOT EXISTS (SELECT 1 FROM service_identity s WHERE s.principal_id = p.id)
 )
 SELECT
   l.source,
@@ -133,7 +175,8 @@ SELECT
   COALESCE(p.issuer, '') AS idp_source,
   COALESCE(g.name, '') AS group_path,
   l.role,
-  CASE WHEN l.source = 'vendor grant'
+  CASE WHEN l.reach IS NOT NULL THEN l.reach
+       WHEN l.source = 'vendor grant'
          THEN 'account/' || (SELECT c.account FROM cloud_connection c
                              WHERE c.boundary_id = l.boundary_id LIMIT 1)
               || ' for boundary/' || b.name
@@ -142,6 +185,7 @@ SELECT
        WHEN b.name IS NOT NULL THEN 'boundary/' || b.name
        ELSE 'organization/' || :organization_name END AS resource,
   CASE WHEN l.source = 'platform role' THEN 'platform'
+       WHEN l.source = 'API token' THEN 'token'
        WHEN l.source = 'vendor grant' THEN 'customer account'
        WHEN b.name IS NOT NULL THEN 'boundary' ELSE 'organization' END AS layer,
   CASE WHEN l.source = 'vendor grant' THEN 'access grant ' || l.given_id
@@ -156,7 +200,8 @@ SELECT
     AS valid_from,
   COALESCE(to_char(l.valid_until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), '')
     AS expires,
-  COALESCE(to_char(acts.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), '') AS last_used,
+  COALESCE(to_char(CASE WHEN l.source = 'API token' THEN l.used_at ELSE acts.at END
+    AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), '') AS last_used,
   CASE WHEN l.in_force NOT LIKE 'yes%' THEN l.in_force
        WHEN p.disabled_at <= :at THEN 'no: the identity was disabled'
        WHEN p.id IS NOT NULL AND l.source IN ('role', 'group role') AND NOT p.is_own
@@ -173,7 +218,12 @@ SELECT
          THEN 'yes: only in the boundary of the guest''s waiver'
        WHEN p.id IS NULL AND l.group_id IS NOT NULL THEN 'no: the group has no members'
        ELSE l.in_force END AS in_force,
-  l.policy_version
+  l.policy_version,
+  -- The event says how it was at the moment; who signs in elsewhere has none in these chains.
+  COALESCE(s.methods, CASE WHEN p.signed_in_at <= :at THEN p.signed_in_methods END)
+    AS sign_in_methods,
+  CASE WHEN s.principal_id IS NOT NULL THEN s.context
+       WHEN p.signed_in_at <= :at THEN p.signed_in_context END AS sign_in_context
 FROM listed l
   LEFT JOIN people p ON p.id = l.principal_id
   LEFT JOIN people by ON by.id = l.granted_by
@@ -183,6 +233,7 @@ FROM listed l
   LEFT JOIN principal_group g ON g.id = l.group_id
   LEFT JOIN boundary b ON b.id = l.boundary_id
   LEFT JOIN acts ON acts.principal_id = l.principal_id
+  LEFT JOIN sign_ins s ON s.principal_id = l.principal_id
 ORDER BY 2, 5, 1, 6, 7, 8, l.valid_from, l.given_id
 """
 
@@ -222,11 +273,15 @@ INDEPENDENT: Final[dict[str, str]] = {
         WHERE state <> 'denied' AND grant_until IS NOT NULL
           AND NOT (decided_at > :at OR grant_until <= :at OR COALESCE(ended_at, 'infinity') <= :at)
           AND boundary_id = ANY (CAST(:boundaries AS uuid[]))""",
+    "service identity": """
+        SELECT count(*) FROM service_identity
+        WHERE NOT created_at > :at
+          AND (boundary_id IS NULL OR boundary_id = ANY (CAST(:boundaries AS uuid[])))""",
     "agent": """
         SELECT count(*) FROM agent
         WHERE NOT (enrolled_at > :at OR COALESCE(revoked_at, 'infinity') <= :at)
           AND boundary_id = ANY (CAST(:boundaries AS uuid[]))""",
 }
 """One count per source, in another form (denied complements, scalar subqueries) and over other
-joins than the query: an error in one of the two shows as a difference. Guests and identities
-without a role are counted by `entitlements.py` from lists."""
+joins than the query: an error in one of the two shows as a difference. Guests, API tokens and
+identities without a role are counted by `entitlements.py` from lists."""

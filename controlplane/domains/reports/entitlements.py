@@ -12,10 +12,12 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from controlplane.domains.identity.factors import second_factor
 from controlplane.domains.reports.actions import PRIVILEGED, legend, policy_version, summary
 from controlplane.domains.reports.definition import Definition, FindingLog, Moments, Row, Subject
 from controlplane.domains.reports.entitlement_query import INDEPENDENT, QUERY, TEMPLATE
 from controlplane.tables.provisioning import ProvisionedUser
+from controlplane.tables.services import ServiceIdentity
 from wire.report import Cell, Column, Freshness
 
 FETCH_ROWS = 2000
@@ -58,17 +60,23 @@ METHOD = (
     "A role or entitlement of a group is listed once per member at T; a group without members is "
     "listed once, as not in force.",
     "Gateway keys, access grants of the vendor, agents, waivers of guests that are not over, roles "
-    "at the platform layer, and service and break-glass identities without any role are rows of "
-    "their own.",
+    "at the platform layer, service identities, API tokens, and break-glass identities without any "
+    "role are rows of their own.",
+    "An API token gives nothing: its row lists the roles of its holder that it lets through. Its "
+    "principal is the holder; who made it stands under granted by, its last use under last act.",
     "Last act is the newest audit event of the identity, up to T, in the chains listed under "
     "completeness; a request to a model is counted in the boundary and is not one.",
+    "MFA is how the person last signed in up to T, as the identity provider said it.",
     "All rows, counts and chain heads come from one read-only snapshot of the database.",
 )
 GAPS = (
     "Group membership has no recorded time: a removal is written into the row. A membership is "
     "therefore given as known when the report was made, also when K is earlier; the audit event "
     "group.changed has the history.",
-    "MFA is unknown where the identity provider does not say how a person signed in.",
+    "MFA is unknown where the identity provider does not say how a person signed in (`amr`, "
+    "`acr`), and where somebody of another issuer has signed in again since T.",
+    "The last use of a token is written at most once a minute, and only the newest is kept: one "
+    "that was used again since T shows none.",
     "Roles and entitlements that came with the organization's file carry no approver of their own.",
     "Whether a gateway key was used is counted inside the boundary and not per key.",
 )
@@ -102,13 +110,13 @@ def define(session: Session, subject: Subject, moments: Moments) -> Definition:
         legend=legend(),
         principal_column="principal",
         totals=("source", "identity_type", "layer", "role", "privileged", "in_force"),
-        population=_population(session, subject),
+        population=_population(session, subject, moments),
         exclusions=EXCLUSIONS,
         known_gaps=GAPS,
-        freshness=_freshness(session),
+        freshness=_freshness(session, subject),
         independent_count=_independent(session, subject, moments),
         independent_method="one count per kind of row, written in another form over single tables, "
-        "and lists of waivers and of identities counted outside the database",
+        "and lists of waivers, tokens and identities counted outside the database",
         rows=_stream(session, values),
         inspect=_inspect,
     )
@@ -119,8 +127,11 @@ def _stream(session: Session, values: dict[str, Any]) -> Iterator[Row]:
     keys = [column.key for column in COLUMNS if column.key not in _ADDED]
     for found in session.execute(text(QUERY), values, execution_options=options).mappings():
         row: Row = {key: found[key] or "" for key in keys}
-        row["actions"] = summary(row["role"])
-        row["mfa"] = "unknown" if row["identity_type"] == "human" else "does not apply"
+        is_token = row["source"] == "API token"
+        row["actions"] = _of_token(row["role"]) if is_token else summary(row["role"])
+        row["mfa"] = "does not apply"
+        if row["identity_type"] == "human" and not is_token:
+            row["mfa"] = second_factor(found["sign_in_methods"] or (), found["sign_in_context"])
         row["privileged"] = "yes" if _is_privileged(row) else "no"
         if found["policy_version"] is None:
             row["policy_version"] = policy_version()
@@ -130,9 +141,16 @@ def _stream(session: Session, values: dict[str, Any]) -> Iterator[Row]:
 _ADDED = frozenset({"actions", "mfa", "privileged"})
 
 
+def _of_token(roles: str) -> str:
+    """Return what a token can do, by the roles of its holder that it lets through."""
+    if not roles:
+        return "nothing: its holder has no role that it lets through"
+    return f"what its holder may do as {roles}, within its reach (legend: {roles})"
+
+
 def _is_privileged(row: Row) -> bool:
     return (
-        row["role"] in PRIVILEGED
+        not PRIVILEGED.isdisjoint(row["role"].split(", "))
         or row["source"] in ("platform role", "vendor grant")
         or row["identity_type"] == "break-glass"
     )
@@ -177,7 +195,12 @@ def _independent(session: Session, subject: Subject, moments: Moments) -> int:
     total = sum(
         int(session.execute(text(query), values).scalar_one()) for query in INDEPENDENT.values()
     )
-    return total + _guests(session, subject, values) + _idle_identities(session, subject, values)
+    return (
+        total
+        + _guests(session, subject, values)
+        + _tokens(session, subject, values)
+        + _idle_identities(session, subject, values)
+    )
 
 
 def _guests(session: Session, subject: Subject, values: dict[str, Any]) -> int:
@@ -219,8 +242,55 @@ def _role_holders(session: Session, values: dict[str, Any]) -> set[Any]:
     return {row.principal_id for row in held if row.principal_id} | inherited
 
 
+def _tokens(session: Session, subject: Subject, values: dict[str, Any]) -> int:
+    """Count the API tokens that could be used, in the boundary if one is meant."""
+    good = session.execute(
+        text(
+            "SELECT principal_id, boundary_id FROM report_tokens(CAST(:organization AS uuid))"
+            " WHERE NOT (created_at > :at OR expires_at <= :at"
+            " OR COALESCE(revoked_at, 'infinity') <= :at)"
+        ),
+        {**values, "organization": subject.organization_id},
+    ).all()
+    if subject.boundary_id is None:
+        return len(good)
+    holders = _holders(session, subject, values)
+    return sum(
+        token.boundary_id == subject.boundary_id
+        or (token.boundary_id is None and token.principal_id in holders)
+        for token in good
+    )
+
+
+def _holders(session: Session, subject: Subject, values: dict[str, Any]) -> set[Any]:
+    """Return who holds anything at all that is listed."""
+    holders = _role_holders(session, values)
+    queries = [
+        "SELECT principal_id FROM report_platform_roles() WHERE valid_from <= :at"
+        " AND COALESCE(valid_until, 'infinity') > :at",
+        "SELECT owner_id FROM gateway_key WHERE created_at <= :at AND expires_at > :at"
+        " AND COALESCE(revoked_at, 'infinity') > :at",
+        "SELECT m.principal_id FROM group_member m JOIN entitlement e ON e.group_id = m.group_id"
+        " WHERE NOT (m.valid_from > :at OR COALESCE(m.valid_until, 'infinity') <= :at)"
+        " AND NOT (e.valid_from > :at OR COALESCE(e.valid_until, 'infinity') <= :at)"
+        " AND NOT (e.recorded_at > :known OR COALESCE(e.superseded_at, 'infinity') <= :known)",
+    ]
+    # In one boundary a guest of the whole organization is listed only with a role, and so is among
+    # those already.
+    here = (
+        "" if subject.boundary_id is None else " AND boundary_id = ANY (CAST(:boundaries AS uuid[]))"
+    )
+    queries.append(
+        "SELECT principal_id FROM waiver WHERE requested_at <= :at AND ends_at > :at"
+        f" AND COALESCE(ended_at, 'infinity') > :at{here}"
+    )
+    for query in queries:
+        holders |= set(session.execute(text(query), values).scalars())
+    return holders
+
+
 def _idle_identities(session: Session, subject: Subject, values: dict[str, Any]) -> int:
-    """Count service and break-glass identities of the organization that hold nothing at all."""
+    """Count identities of no person and without a record of their own that hold nothing at all."""
     if subject.boundary_id is not None:
         return 0
     machines = set(
@@ -232,26 +302,13 @@ def _idle_identities(session: Session, subject: Subject, values: dict[str, Any])
             {**values, "organization": subject.organization_id},
         ).scalars()
     )
-    if not machines:
+    recorded = set(session.scalars(select(ServiceIdentity.principal_id)))
+    if not machines - recorded:
         return 0
-    holders = _role_holders(session, values)
-    for query in (
-        "SELECT principal_id FROM report_platform_roles() WHERE valid_from <= :at"
-        " AND COALESCE(valid_until, 'infinity') > :at",
-        "SELECT principal_id FROM waiver WHERE requested_at <= :at AND ends_at > :at"
-        " AND COALESCE(ended_at, 'infinity') > :at",
-        "SELECT owner_id FROM gateway_key WHERE created_at <= :at AND expires_at > :at"
-        " AND COALESCE(revoked_at, 'infinity') > :at",
-        "SELECT m.principal_id FROM group_member m JOIN entitlement e ON e.group_id = m.group_id"
-        " WHERE NOT (m.valid_from > :at OR COALESCE(m.valid_until, 'infinity') <= :at)"
-        " AND NOT (e.valid_from > :at OR COALESCE(e.valid_until, 'infinity') <= :at)"
-        " AND NOT (e.recorded_at > :known OR COALESCE(e.superseded_at, 'infinity') <= :known)",
-    ):
-        holders |= set(session.execute(text(query), values).scalars())
-    return len(machines - holders)
+    return len(machines - recorded - _holders(session, subject, values))
 
 
-def _population(session: Session, subject: Subject) -> str:
+def _population(session: Session, subject: Subject, moments: Moments) -> str:
     known, disabled = session.execute(
         text(
             "SELECT count(*), count(disabled_at)"
@@ -259,6 +316,16 @@ def _population(session: Session, subject: Subject) -> str:
         ),
         {"organization": subject.organization_id},
     ).one()
+    services = session.scalar(
+        select(func.count(ServiceIdentity.id)).where(ServiceIdentity.created_at <= moments.at)
+    )
+    tokens = session.execute(
+        text(
+            "SELECT count(*) FROM report_tokens(CAST(:organization AS uuid))"
+            " WHERE created_at <= :at AND LEAST(expires_at, revoked_at) > :at"
+        ),
+        {"organization": subject.organization_id, "at": moments.at},
+    ).scalar_one()
     pushed = session.scalar(
         select(func.count(ProvisionedUser.id)).where(ProvisionedUser.removed_at.is_(None))
     )
@@ -271,12 +338,13 @@ def _population(session: Session, subject: Subject) -> str:
     )
     return (
         f"{whence} It knows {known} identities of this organization, its guests and the vendor's "
-        f"staff, {disabled} of them disabled. Somebody of the directory who is in none of these "
-        "can do nothing here, and is not listed."
+        f"staff, {disabled} of them disabled; {services} service identities, and {tokens} API "
+        "tokens that were good at T. Somebody of the directory who is in none of these can do "
+        "nothing here, and is not listed."
     )
 
 
-def _freshness(session: Session) -> tuple[Freshness, ...]:
+def _freshness(session: Session, subject: Subject) -> tuple[Freshness, ...]:
     sources = {
         "role assignments": ("role_assignment", "recorded_at", "newest recorded change"),
         "group members": ("group_member", "GREATEST(valid_from, valid_until)", "newest change"),
@@ -285,6 +353,16 @@ def _freshness(session: Session) -> tuple[Freshness, ...]:
         "waivers": (
             "waiver",
             "GREATEST(requested_at, first_approved_at, second_approved_at, ended_at)",
+            "newest change",
+        ),
+        "service identities": (
+            "service_identity",
+            "GREATEST(created_at, disabled_at)",
+            "newest change",
+        ),
+        "API tokens": (
+            "report_tokens(CAST(:organization AS uuid))",
+            "GREATEST(created_at, revoked_at)",
             "newest change",
         ),
         "access grants": (
@@ -296,7 +374,7 @@ def _freshness(session: Session) -> tuple[Freshness, ...]:
     found = []
     for source, (table, moment, note) in sources.items():
         query = f"SELECT max({moment}) FROM {table}"  # noqa: S608 - both names stand above
-        found.append(
-            Freshness(source=source, as_of=session.execute(text(query)).scalar_one(), note=note)
-        )
+        values = {"organization": subject.organization_id} if ":" in query else {}
+        as_of = session.execute(text(query), values).scalar_one()
+        found.append(Freshness(source=source, as_of=as_of, note=note))
     return tuple(found)

@@ -1,7 +1,8 @@
 """`report.generate`: read one snapshot, write the files, sign them, keep them.
 
-Called by the worker with an id. Reading happens in a read-only transaction that sees one moment;
-keeping happens in a second one, which ends the report, so running it twice keeps one result.
+Called by the worker with an id. Reading happens under the auditor's role, which cannot write, in a
+transaction that sees one moment; keeping happens in a second one under the worker's own role, which
+ends the report, so running it twice keeps one result.
 """
 
 from __future__ import annotations
@@ -90,8 +91,11 @@ class Maker:
     image_digest: str | None = None
 
 
-def generate_report(db: Database, maker: Maker, *, report_id: str) -> None:
-    """Make one report that was asked for; a finished one is left as it is."""
+def generate_report(db: Database, reading: Database, maker: Maker, *, report_id: str) -> None:
+    """Make one report that was asked for; a finished one is left as it is.
+
+    `reading` is the same database as the auditor's role sees it.
+    """
     identifier = UUID(report_id)
     with db.transaction(Scope(None)) as session:
         found = repository.find_scope(session, identifier)
@@ -102,7 +106,7 @@ def generate_report(db: Database, maker: Maker, *, report_id: str) -> None:
     with tempfile.TemporaryDirectory(prefix="report-", dir=maker.work_dir) as name:
         folder = Path(name)
         try:
-            statement = _read(db, maker, scope, identifier, folder)
+            statement = _read(reading, maker, scope, identifier, folder)
             if statement is not None:
                 _keep(db, maker, context, statement, folder)
         except RingfenceError as error:
@@ -112,11 +116,11 @@ def generate_report(db: Database, maker: Maker, *, report_id: str) -> None:
 
 
 def _read(
-    db: Database, maker: Maker, scope: Scope, report_id: UUID, folder: Path
+    reading: Database, maker: Maker, scope: Scope, report_id: UUID, folder: Path
 ) -> ReportStatement | None:
     """Write the rows and return the statement over them; None when there is nothing to do."""
     started = now()
-    with db.snapshot(scope, statement_seconds=STATEMENT_SECONDS) as session:
+    with reading.snapshot(scope, statement_seconds=STATEMENT_SECONDS) as session:
         report = repository.get_report(session, report_id)
         if report.state != ReportState.QUEUED:
             return None

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from sqlalchemy import func, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from controlplane.domains.identity import repository as identity
 from controlplane.domains.reports import repository
@@ -129,7 +129,10 @@ def define(session: Session, subject: Subject, moments: Moments) -> Definition:
 
 def _case(session: Session, boundary_id: UUID, name: str, moments: Moments) -> BoundaryCase | None:
     connection = session.scalars(
-        select(CloudConnection).where(CloudConnection.boundary_id == boundary_id)
+        select(CloudConnection)
+        .where(CloudConnection.boundary_id == boundary_id)
+        # The External ID is a secret, which the role that reads here may not see.
+        .options(defer(CloudConnection.external_id, raiseload=True))
     ).one_or_none()
     if connection is None:
         return None

@@ -12,10 +12,12 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from controlplane.core import run_engine
+from controlplane.core.errors import NotFoundError
 from controlplane.core.http import (
     LARGEST_SEQUENCE,
     Context,
     CurrentDatabase,
+    CurrentStream,
     StreamRoute,
     Transaction,
     TransactionRoute,
@@ -81,7 +83,7 @@ async def _seen_run(database: CurrentDatabase, ctx: Context, run_id: RunId) -> U
 )
 async def run_events(
     database: CurrentDatabase,
-    ctx: Context,
+    stream: CurrentStream,
     run_id: Annotated[UUID, Depends(_seen_run)],
     last_event_id: Annotated[int | None, Header(ge=0, le=LARGEST_SEQUENCE)] = None,
     after: Annotated[
@@ -90,13 +92,23 @@ async def run_events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream the run's events as they happen; ends when the run has ended.
 
-    An event's id is its sequence number: a client that reconnects with `Last-Event-ID` misses
-    nothing and sees nothing twice.
+    It also ends within seconds when the caller is signed out, disabled or has lost the role: who
+    then connects again is told why. An event's id is its sequence number: a client that reconnects
+    with `Last-Event-ID` misses nothing and sees nothing twice.
     """
     seen = after if last_event_id is None else last_event_id
-    while True:
-        page = await run_in_threadpool(streams.read_page, database, ctx, run_id, seen)
+    while await stream.renew():
+        try:
+            page = await run_in_threadpool(
+                streams.read_page, database, stream.context, run_id, seen
+            )
+        except NotFoundError:
+            # What is left to the caller does not have this run any more.
+            return
         for event in page.events:
+            # Whoever reads slowly takes a page for longer than the right to it may be believed.
+            if not await stream.renew():
+                return
             seen = event.seq
             yield ServerSentEvent(id=str(event.seq), event=event.kind, data=event.to_wire())
         if page.is_over:

@@ -48,11 +48,13 @@ class Reporting:
         return shown
 
     def work(self, report_id: str) -> None:
-        """Run the job of a report as the worker's database role."""
+        """Run the job of a report as the worker's database role, reading as the auditor's."""
         database = Database.connect(self.urls.worker, pool_size=2)
+        reading = Database.connect(self.urls.auditor, pool_size=1)
         try:
-            generate_report(database, self.maker, report_id=report_id)
+            generate_report(database, reading, self.maker, report_id=report_id)
         finally:
+            reading.close()
             database.close()
 
     def files(self, person: Person, report: dict[str, Any]) -> dict[str, bytes]:

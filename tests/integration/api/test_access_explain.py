@@ -101,3 +101,17 @@ def test_a_denial_records_what_decided_and_tells_staff(
             " WHERE code = 'access.denied'"
         ).fetchall()
     assert rows == [("action", "deny-by-default")] * 2
+
+
+def test_a_service_of_the_organization_is_at_home_in_it(acme: PersonOf) -> None:
+    made = acme("max").post(
+        "/v1/organizations/acme/services",
+        {"name": "robot", "purpose": "nightly", "roles": ["auditor"], "boundary": None},
+    )
+    assert made.status_code == 201, made.text
+    answer = acme("omar").post(
+        "/v1/access/explain",
+        {"subject": "robot", "method": "GET", "path": "/v1/installs", "boundary": "payments"},
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["allowed"] is True, answer.text

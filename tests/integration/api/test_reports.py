@@ -17,8 +17,14 @@ from typing import Any
 import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from starlette.testclient import TestClient
 
 from controlplane.adapters.typesetting.report import TypstTypesetter
+from controlplane.core import audit
+from controlplane.core.actor import Actor, OpContext
+from controlplane.core.db import Database, Scope
 from controlplane.core.errors import InternalError
 from controlplane.core.ids import new_id
 from controlplane.tables import metadata
@@ -28,7 +34,7 @@ from proof.pdf_parts import attachments
 from proof.reports import ReportError, verify_report
 from proof.row_tree import leaf_hash, row_bytes
 from tests.integration.api.conftest import PersonOf
-from tests.integration.api.people import organization
+from tests.integration.api.people import Person, organization
 from tests.integration.api.reporting import Reporting, make_maker
 from tests.integration.api.waiving import GUEST, REASON, prepare
 from tests.integration.database.rows import insert_row
@@ -65,7 +71,10 @@ def test_a_snapshot_lists_who_holds_what_and_by_which_layer(
     assert {(row["role"], row["layer"], row["privileged"]) for row in ana} >= {
         ("approver", "organization", "yes")
     }
-    assert all(row["mfa"] == "unknown" for row in ana)
+    assert {(row["source"] == "API token", row["mfa"]) for row in ana} == {
+        (False, "unknown"),
+        (True, "does not apply"),
+    }
     models = {row["resource"] for row in rows if row["source"] == "entitlement"}
     assert any(name.startswith("boundary/payments/model/") for name in models)
     assert [row["row"] for row in rows] == [str(n) for n in range(1, len(rows) + 1)]
@@ -80,6 +89,53 @@ def test_the_independent_count_is_the_row_count_for_the_whole_and_for_one_bounda
         assert stated["independent_count"] == stated["row_count"] > 0
         for counts in stated["control_totals"].values():
             assert sum(counts.values()) == stated["row_count"]
+
+
+def test_mfa_is_how_the_person_last_signed_in_before_the_moment(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls
+) -> None:
+    def mfa(**moments: str) -> dict[str, set[str]]:
+        report = reporting.make(acme("omar"), {"kind": "R1", **moments})
+        found: dict[str, set[str]] = {}
+        for row in reporting.rows(acme("omar"), report):
+            if row["source"] != "API token":
+                found.setdefault(row["principal"], set()).add(row["mfa"])
+        return found
+
+    def sign_in(methods: list[str]) -> None:
+        opened = Database.connect(database.api, pool_size=1)
+        with psycopg.connect(database.admin) as connection:
+            row = connection.execute(
+                "SELECT p.id, o.id FROM principal p, organization o WHERE subject = 'ana@acme.test'"
+            ).fetchone()
+        assert row is not None
+        scope = Scope(row[1])
+        actor = Actor(row[0], "https://idp", "ana@acme.test", "human", row[1], "Ana")
+        with opened.transaction(scope) as session:
+            audit.append(
+                session,
+                OpContext(actor, "request", scope),
+                "sign-in.succeeded",
+                target=f"principal/{row[0]}",
+                detail={"method": "browser", "methods": methods, "context": None},
+            )
+        opened.close()
+
+    before = now().isoformat()
+    sign_in(["pwd", "otp"])
+    between = now().isoformat()
+    sign_in(["pwd"])
+    # Of somebody whose sign-ins are in no chain of this organization the last one is known.
+    reporting.execute(
+        'UPDATE principal SET signed_in_at = now(), signed_in_methods = \'["hwk", "pin"]\''
+        " WHERE subject = 'omar@acme.test'"
+    )
+    assert mfa(at=before)["ana@acme.test"] == {"unknown"}
+    assert mfa(at=between)["ana@acme.test"] == {"yes (otp)"}
+    now_known = mfa()
+    assert now_known["ana@acme.test"] == {"no"}
+    assert now_known["omar@acme.test"] == {"yes (hwk)"}
+    assert mfa(at=before)["omar@acme.test"] == {"unknown"}
 
 
 def test_the_population_says_whether_the_provider_pushes_its_people(
@@ -237,6 +293,81 @@ def test_disabled_privileged_and_service_identities_are_in_scope(
     assert {rows[n - 1]["principal"] for n in finding["rows"]} == {"ana@acme.test"}
     assert report["findings"] >= 1
     stated = statement["completeness"]
+    assert stated["independent_count"] == stated["row_count"]
+
+
+def test_tokens_and_service_identities_are_rows_with_what_they_let_through(
+    acme: PersonOf, reporting: Reporting, client: TestClient
+) -> None:
+    for body in (
+        {"name": "whole", "lifetime_days": 30},
+        {"name": "narrow", "organization": "acme", "boundary": "payments", "roles": ["approver"]},
+        {"name": "elsewhere", "organization": "acme", "boundary": "research"},
+    ):
+        assert acme("ana").post("/v1/tokens", body).status_code == 201
+    gone = acme("ana").post("/v1/tokens", {"name": "gone"}).json()
+    assert acme("ana").post(f"/v1/tokens/{gone['id']}/revoke").status_code == 200
+    services = "/v1/organizations/acme/services"
+    robot = acme("max").post(
+        services, {"name": "robot", "purpose": "nightly", "roles": ["auditor"], "boundary": None}
+    )
+    assert robot.status_code == 201, robot.text
+    made = acme("max").post(f"{services}/{robot.json()['id']}/tokens", {"name": "first"})
+    assert Person(client, made.json()["token"]).get("/v1/me").status_code == 200
+
+    report = reporting.make(acme("omar"), {"kind": "R1"})
+    rows = reporting.rows(acme("omar"), report)
+    tokens = {row["reason"]: row for row in rows if row["source"] == "API token"}
+    assert "gone" not in tokens
+    whole, narrow, first = tokens["whole"], tokens["narrow (only approver)"], tokens["first"]
+    assert (whole["principal"], whole["resource"], whole["layer"]) == (
+        *("ana@acme.test", "wherever its holder may"),
+        "token",
+    )
+    assert "approver" in whole["role"].split(", ")
+    assert (narrow["role"], narrow["resource"]) == ("approver", "boundary/payments")
+    assert narrow["privileged"] == "yes"
+    assert (whole["granted_by"], whole["mfa"]) == ("ana@acme.test", "does not apply")
+    assert whole["expires"] > whole["valid_from"]
+    assert whole["last_used"] == ""
+    assert (first["principal"], first["identity_type"], first["role"]) == (
+        *("robot", "service"),
+        "auditor",
+    )
+    assert first["granted_by"] == "max@acme.test"
+    assert first["last_used"] != ""
+    (service,) = [row for row in rows if row["source"] == "service identity"]
+    assert (service["principal"], service["granted_by"], service["reason"]) == (
+        *("robot", "max@acme.test"),
+        "nightly",
+    )
+    assert (service["resource"], service["in_force"]) == ("organization/acme", "yes")
+    held = [r["in_force"] for r in rows if r["principal"] == "robot" and r["source"] == "role"]
+    assert held == ["yes"], "a service of the organization is no guest of it"
+    files = reporting.files(acme("omar"), report)
+    stated = json.loads(files["json"])["statement"]["completeness"]
+    assert stated["independent_count"] == stated["row_count"]
+    assert "1 service identities" in stated["population"]
+    for secret in (made.json()["token"], made.json()["token"][10:]):
+        assert secret not in files["json"].decode()
+
+
+def test_a_boundary_s_snapshot_has_the_tokens_that_reach_into_it_only(
+    acme: PersonOf, reporting: Reporting
+) -> None:
+    for boundary in ("payments", "research"):
+        body = {"name": f"for-{boundary}", "organization": "acme", "boundary": boundary}
+        assert acme("ana").post("/v1/tokens", body).status_code == 201
+    disabled = acme("ana").post("/v1/tokens", {"name": "of-the-disabled"})
+    assert disabled.status_code == 201
+    reporting.execute("UPDATE principal SET disabled_at = now() WHERE subject = 'ana@acme.test'")
+    report = reporting.make(acme("omar"), {"kind": "R1", "boundary": "payments"})
+    rows = reporting.rows(acme("omar"), report)
+    tokens = {row["reason"]: row for row in rows if row["source"] == "API token"}
+    assert {"for-payments", "of-the-disabled"} <= tokens.keys()
+    assert "for-research" not in tokens
+    assert tokens["for-payments"]["in_force"] == "no: the identity was disabled"
+    stated = json.loads(reporting.files(acme("omar"), report)["json"])["statement"]["completeness"]
     assert stated["independent_count"] == stated["row_count"]
 
 
@@ -549,3 +680,42 @@ def rewritten(pdf: bytes, old: bytes, new: bytes) -> bytes:
     )
     moved = re.sub(rb"startxref\s+\d+", b"startxref\n%d" % table, moved)
     return body[:table] + moved
+
+
+@pytest.fixture
+def reading(database: DatabaseUrls) -> Iterator[Database]:
+    """The connection on which reports are read."""
+    opened = Database.connect(database.auditor, pool_size=1)
+    yield opened
+    opened.close()
+
+
+def test_a_report_is_read_by_a_role_that_cannot_write(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls, reading: Database
+) -> None:
+    report = reporting.make(acme("omar"), {"kind": "R1"})
+    with psycopg.connect(database.admin) as connection:
+        row = connection.execute("SELECT organization_id, covers FROM report").fetchone()
+    assert row is not None
+    scope = Scope(row[0], frozenset(row[1]))
+    change, which = text("UPDATE report SET root = 'another' WHERE id = :id"), {"id": report["id"]}
+    with reading.snapshot(scope, statement_seconds=5) as session:
+        assert session.scalar(text("SELECT current_user")) == "ringfence_auditor"
+        with pytest.raises(DBAPIError, match="read-only transaction"):
+            session.execute(change, which)
+        session.rollback()
+    # A transaction that may write does not help: the role has no right to.
+    with reading.begin(scope) as session:
+        session.rollback()
+        session.execute(text("SET TRANSACTION READ WRITE"))
+        with pytest.raises(DBAPIError, match="permission denied"):
+            session.execute(change, which)
+
+
+def test_the_worker_s_own_role_cannot_read_what_a_report_needs(
+    acme: PersonOf, reporting: Reporting, database: DatabaseUrls
+) -> None:
+    with pytest.raises(DBAPIError, match="permission denied for function report_"):
+        replace(reporting, urls=replace(database, auditor=database.worker)).make(
+            acme("omar"), {"kind": "R1"}
+        )

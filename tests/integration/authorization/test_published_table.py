@@ -29,7 +29,7 @@ def target(row: dict[str, Any], world: World, where: str) -> tuple[str, str]:
     if row["layer"] == "document" and where == "platform":
         # By its platform role somebody may bring a new organization into being.
         return row["path"].replace("{name}", "brand-new"), ""
-    named = "" if row["layer"] == "authenticated" else world.own.organization
+    named = "" if row["layer"] in ("authenticated", "platform") else world.own.organization
     return concrete(row["path"], world.own, row["method"]), named
 
 

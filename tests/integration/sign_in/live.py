@@ -35,6 +35,7 @@ class Live:
     provider_url: str
     password: str
     log: Path
+    database_url: str
 
 
 class LiveProcesses:
@@ -43,6 +44,7 @@ class LiveProcesses:
     def __init__(self, home: Home, database_url: str) -> None:
         home.create()
         self._home = home
+        self._database_url = database_url
         port = home.port("identity", host=provider_settings.HOST)
         api_port = home.port("api")
         self.api_url = f"http://127.0.0.1:{api_port}"
@@ -78,6 +80,7 @@ class LiveProcesses:
             self.provider_url,
             self.files.password.read_text(),
             self._home.logs / "identity.log",
+            self._database_url,
         )
 
     def start_provider(self) -> subprocess.Popen[bytes]:

@@ -9,7 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 from playwright.sync_api import sync_playwright
+from sqlalchemy import select
 
+from controlplane.core.db import Database, Scope
+from controlplane.tables.sign_in import BrowserSession
 from tests.integration.sign_in.live import Live, LiveProcesses, Visitor
 
 pytestmark = pytest.mark.slow
@@ -32,6 +35,17 @@ def test_a_person_signs_in_with_the_real_provider(visitor: Visitor, live: Live) 
     log_in(visitor, live)
     assert visitor.url == f"{live.api_url}/v1/me", visitor.text + live.log.read_text()
     assert json.loads(visitor.text)["subject"] == "sam@acme.test"
+
+
+def test_the_real_provider_says_how_the_person_signed_in(visitor: Visitor, live: Live) -> None:
+    log_in(visitor, live)
+    database = Database.connect(live.database_url, pool_size=1)
+    with database.transaction(Scope.platform()) as session:
+        methods = session.scalars(
+            select(BrowserSession.methods).order_by(BrowserSession.created_at.desc()).limit(1)
+        ).one()
+    database.close()
+    assert methods == ["pwd"]
 
 
 def test_the_login_page_is_labelled_and_takes_no_wrong_password(

@@ -166,3 +166,40 @@ def test_what_a_client_needs_is_public_and_nothing_else(browser: Browser, issuer
     (key,) = browser.http.get("/v1/sign-in/keys").json()["keys"]
     assert key["use"] == "sig"
     assert "d" not in key
+
+
+def test_how_a_person_signed_in_stays_with_session_and_person(
+    browser: Browser, issuer: Issuer, trail: AuditTrail
+) -> None:
+    issuer.bent.claims = lambda claims: {**claims, "amr": ["pwd", "otp", 7, ""], "acr": "phr"}
+    assert browser.sign_in().status_code == 303
+    (kept,) = trail.run("SELECT methods, context FROM session")
+    assert (kept.methods, kept.context) == (["pwd", "otp"], "phr")
+    query = (
+        "SELECT signed_in_methods, signed_in_context, signed_in_at FROM principal"
+        " WHERE subject = 'sam@acme.test'"
+    )
+    (person,) = trail.run(query)
+    assert (person.signed_in_methods, person.signed_in_context) == (["pwd", "otp"], "phr")
+    assert trail.details("sign-in.succeeded")[-1]["context"] == "phr"
+    # The next sign-in says nothing of it: then nothing is known of it.
+    issuer.bent.claims = lambda claims: claims
+    assert browser.sign_in().status_code == 303
+    (later,) = trail.run(query)
+    assert (later.signed_in_methods, later.signed_in_context) == ([], None)
+    assert later.signed_in_at > person.signed_in_at
+
+
+def test_a_provider_that_sends_no_name_leaves_the_known_one(
+    browser: Browser, issuer: Issuer, trail: AuditTrail
+) -> None:
+    issuer.bent.claims = lambda claims: {**claims, "name": "Sam Okafor"}
+    browser.sign_in()
+    issuer.bent.claims = lambda claims: {k: v for k, v in claims.items() if k != "name"}
+    browser.sign_in()
+    (row,) = trail.run("SELECT display FROM principal WHERE subject = 'sam@acme.test'")
+    assert row.display == "Sam Okafor"
+    assert browser.session()["person"]["display"] == "Sam Okafor"
+    browser.sign_in("new@acme.test")
+    (row,) = trail.run("SELECT display FROM principal WHERE subject = 'new@acme.test'")
+    assert row.display == "new@acme.test"
