@@ -56,6 +56,7 @@ from controlplane.domains.provisioning import router as scim
 from controlplane.domains.reports import router as reports
 from controlplane.domains.runs import router as runs
 from controlplane.domains.usage import router as usage
+from controlplane.domains.windows import router as windows
 
 VERSION = "0.1.0"
 ROUTERS = (
@@ -80,6 +81,7 @@ ROUTERS = (
     runs.router,
     runs.stream_router,
     usage.router,
+    windows.router,
     reports.router,
     reports.file_router,
     audit.router,

@@ -98,8 +98,18 @@ FACTS: Final[dict[str, EventFacts]] = {
     "run.created": _facts(30, "success", "boundary", "kind install_id", 6003, 1),
     "run.approved": _facts(31, "success", "boundary", "digest", 6003, 3),
     "run.denied": _facts(32, "success", "boundary", "reason", 6003, 3),
-    "run.cancel-requested": _facts(33, "success", "boundary", "", 6003, 3),
-    "run.retried": _facts(34, "success", "boundary", "", 6003, 3),
+    "run.cancel-requested": _facts(33, "success", "boundary", "keep", 6003, 3),
+    "run.retried": _facts(34, "success", "boundary", "steps", 6003, 3),
+    "run.pause-requested": _facts(110, "success", "boundary", "reason", 6003, 3),
+    "run.resumed": _facts(111, "success", "boundary", "", 6003, 3),
+    "run.step-skipped": _facts(112, "success", "boundary", "step reason", 6003, 3),
+    "windows.changed": _facts(113, "success", "boundary", "windows", 6003, 3),
+    "window-override.requested": _facts(
+        114, "success", "boundary", "reason minutes ends_at", 6003, 1
+    ),
+    "window-override.approved": _facts(
+        115, "success", "boundary", "reason minutes ends_at", 6003, 3
+    ),
     "run.state-changed": _facts(35, "either", "boundary", "state outcome at_fault fence", 6003, 3),
     "step.started": _facts(36, "success", "boundary", "step attempt undo fence", 6003, 3),
     "step.finished": _facts(37, "either", "boundary", "step outcome error_code fence", 6003, 3),

@@ -24,6 +24,7 @@ from controlplane.tables import (
     services,
     sign_in,
     usage,
+    windows,
 )
 
 LOADED = (
@@ -43,6 +44,7 @@ LOADED = (
     services,
     sign_in,
     usage,
+    windows,
 )
 """Modules that define tables; being imported here is what puts them into the metadata."""
 
