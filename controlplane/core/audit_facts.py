@@ -100,16 +100,6 @@ FACTS: Final[dict[str, EventFacts]] = {
     "run.denied": _facts(32, "success", "boundary", "reason", 6003, 3),
     "run.cancel-requested": _facts(33, "success", "boundary", "keep", 6003, 3),
     "run.retried": _facts(34, "success", "boundary", "steps", 6003, 3),
-    "run.pause-requested": _facts(110, "success", "boundary", "reason", 6003, 3),
-    "run.resumed": _facts(111, "success", "boundary", "", 6003, 3),
-    "run.step-skipped": _facts(112, "success", "boundary", "step reason", 6003, 3),
-    "windows.changed": _facts(113, "success", "boundary", "windows", 6003, 3),
-    "window-override.requested": _facts(
-        114, "success", "boundary", "reason minutes ends_at", 6003, 1
-    ),
-    "window-override.approved": _facts(
-        115, "success", "boundary", "reason minutes ends_at", 6003, 3
-    ),
     "run.state-changed": _facts(35, "either", "boundary", "state outcome at_fault fence", 6003, 3),
     "step.started": _facts(36, "success", "boundary", "step attempt undo fence", 6003, 3),
     "step.finished": _facts(37, "either", "boundary", "step outcome error_code fence", 6003, 3),
@@ -193,4 +183,14 @@ FACTS: Final[dict[str, EventFacts]] = {
         75, "success", "boundary or organization", "format digest", 6003, 2
     ),
     "trail.uploaded": _facts(76, "success", "boundary", "name digest events", 6003, 1),
+    "run.pause-requested": _facts(77, "success", "boundary", "reason", 6003, 3),
+    "run.resumed": _facts(78, "success", "boundary", "", 6003, 3),
+    "run.step-skipped": _facts(79, "success", "boundary", "step reason", 6003, 3),
+    "windows.changed": _facts(80, "success", "boundary", "windows", 6003, 3),
+    "window-override.requested": _facts(
+        81, "success", "boundary", "reason minutes ends_at", 6003, 1
+    ),
+    "window-override.approved": _facts(
+        82, "success", "boundary", "reason minutes ends_at", 6003, 3
+    ),
 }

@@ -106,11 +106,12 @@ def _exhausted(graph: StepGraph, run: Snapshot, phase: Phase) -> str | None:
 def _forward(graph: StepGraph, run: Snapshot) -> Move:
     if broken := _exhausted(graph, run, "work"):
         return _turn_around(graph, run, "failed", broken)
-    if broken := _exhausted(graph, run, "close"):
-        return Move("needs-attention", at_fault=broken)
     start = _startable(graph, run, _BOTH)
     if start:
         return Move(_shown_state(graph, start), start=start)
+    # Only now: what does not depend on the broken step goes on, the more of a close the better.
+    if broken := _exhausted(graph, run, "close"):
+        return Move("needs-attention", at_fault=broken)
     return Move("succeeded")
 
 
@@ -136,10 +137,10 @@ def _turn_around(
         return Move(
             "closing", not_attempted=never, interrupted=cut, outcome=outcome, at_fault=at_fault
         )
-    if broken := _exhausted(graph, run, "close"):
-        return Move("needs-attention", outcome=outcome, at_fault=broken)
     if start := _startable(graph, run, _CLOSE):
         return Move("closing", start=start, outcome=outcome, at_fault=at_fault)
+    if broken := _exhausted(graph, run, "close"):
+        return Move("needs-attention", outcome=outcome, at_fault=broken)
     return Move(_final_state(run, outcome), outcome=outcome)
 
 
