@@ -72,10 +72,9 @@ def create_run(
         state="planning",
         detail={"kind": kind, "requested_by": ctx.actor.display},
     )
-    audit.append(
-        session, ctx, "run.created", target=f"run/{run_id}", boundary_id=boundary_id,
-        detail={"kind": kind, "install_id": str(install_id) if install_id else None},
-    )  # fmt: skip
+    detail = {"kind": kind, "install_id": str(install_id) if install_id else None}
+    target = f"run/{run_id}"
+    audit.append(session, ctx, "run.created", target=target, boundary_id=boundary_id, detail=detail)
     outbox.enqueue(session, ADVANCE, run_id=run_id)
     return run_id
 

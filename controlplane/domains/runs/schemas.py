@@ -55,6 +55,19 @@ class CriticalPathOut(_Model):
     remaining_seconds: float
 
 
+class FailureOut(_Model):
+    """What stops a run, and what is safe to do about it."""
+
+    step: str | None
+    resource: str | None
+    """The last resource of the step that failed, by its URN."""
+    code: str | None
+    message: str
+    cause: str
+    """The likely cause; empty when none is known."""
+    next_action: str
+
+
 class RunOut(_Model):
     """A run with its steps."""
 
@@ -72,6 +85,7 @@ class RunOut(_Model):
     """When a paused run goes on by itself."""
     pause_requested: bool
     """A pause was asked for and begins when the steps under way have ended."""
+    failure: FailureOut | None
     requested_by: UUID
     requested_by_name: str
     approved_by: UUID | None

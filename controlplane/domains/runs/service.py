@@ -6,6 +6,7 @@ Called by the router, one transaction per request. The run's own rules are the e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import func
@@ -27,8 +28,10 @@ from controlplane.core.run_engine.graph import Node, StepGraph
 from controlplane.core.run_engine.tables import Run, StepRow
 from controlplane.domains.approvals import service as approvals
 from controlplane.domains.runs import repository
+from controlplane.domains.runs.remedies import remedy_for
 from controlplane.domains.runs.schemas import (
     CriticalPathOut,
+    FailureOut,
     PlanOut,
     PlanSummary,
     RunOut,
@@ -63,6 +66,7 @@ def show_run(session: Session, run_id: UUID) -> RunOut:
         parked_reason=run.parked_reason if run.state in PARKED else None,
         resume_at=run.resume_at if run.state == "paused" else None,
         pause_requested=run.pause_requested_at is not None,
+        failure=_failure(session, run, [row for row, _ in rows]),
         requested_by=run.requested_by,
         requested_by_name=run.actor["display"],
         approved_by=run.approved_by,
@@ -184,6 +188,30 @@ def _step(
         finished_at=row.finished_at,
         error_code=row.error_code,
         error_message=row.error_message,
+    )
+
+
+def _failure(session: Session, run: Run, steps: Sequence[StepRow]) -> FailureOut | None:
+    """Return what stops the run; None while it goes on or once it has succeeded."""
+    if run.state not in PARKED and run.state not in ("failed", "unwound"):
+        return None
+    # What has failed for good stops a run that waits; one that has ended was turned around.
+    failing = [row for row in steps if row.failures and row.state in ("failed", "unwinding")]
+    named = [row for row in steps if row.key == run.at_fault]
+    found = failing or named if run.state in PARKED else named
+    broken = found[-1] if found else None
+    code = broken.error_code if broken is not None else run.error_code
+    message = broken.error_message if broken is not None else None
+    shown = message or run.parked_reason or run.error_message or ""
+    remedy = remedy_for(run.state, code, shown)
+    step = broken.key if broken is not None else run.at_fault
+    return FailureOut(
+        step=step,
+        resource=repository.last_failed_resource(session, run.id, step) if step else None,
+        code=code,
+        message=shown,
+        cause=remedy.cause if remedy else "",
+        next_action=remedy.next_action.format(run=run.id) if remedy else "",
     )
 
 

@@ -50,7 +50,7 @@ def upgrade() -> None:
     )
     for table in ("maintenance_window", "window_override"):
         rls.secure_boundary_table(table)
-        rls.grant(table, "SELECT", "ringfence_api", "ringfence_worker")
+        rls.grant(table, "SELECT")
         rls.grant(table, "INSERT", "ringfence_api")
     rls.grant("maintenance_window", "DELETE", "ringfence_api")
     rls.grant("window_override", "UPDATE", "ringfence_api")

@@ -325,3 +325,23 @@ def test_steps_are_skipped_by_a_second_person_and_only_where_the_run_can_do_with
     refused = acme("ana").post(f"/v1/runs/{run_id}/skip", body)
     assert (refused.status_code, refused.json()["error"]["field"]) == (400, "step")
     assert "cannot do without" in refused.text
+
+
+def test_a_stopped_run_says_what_stops_it_and_what_to_do(
+    acme: PersonOf, run_id: str, worker: Database
+) -> None:
+    execute(worker)
+    waiting = acme("sam").get(f"/v1/runs/{run_id}").json()["failure"]
+    assert waiting["step"] is None
+    assert f"ringfence run plan {run_id}" in waiting["next_action"]
+    acme("ana").post(f"/v1/runs/{run_id}/approve", {"digest": DIGEST})
+    # The forward action fails once and is unwound; then the close fails at the same action.
+    execute(worker, Faults(base_fails=2))
+    run = acme("sam").get(f"/v1/runs/{run_id}").json()
+    assert (run["state"], run["failure"]["step"]) == ("needs-attention", "seal")
+    assert run["failure"]["message"] == "throttled"
+    assert run["failure"]["code"] == "unavailable"
+    acme("sam").post(f"/v1/runs/{run_id}/retry", {"step": "seal"})
+    execute(worker)
+    ended = acme("sam").get(f"/v1/runs/{run_id}").json()
+    assert (ended["state"], ended["failure"]["step"]) == ("unwound", "base")
