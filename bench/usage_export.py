@@ -1,7 +1,7 @@
 """Measure what `export: events` costs: storing, handing pages out, and taking them in outside.
 
-`python -m bench.usage_export --json build/bench/export.json` starts a PostgreSQL of its own and ends
-it. Batches are stored with no period open and with one, in turns, so that a busy machine slows
+`python -m bench.usage_export --json build/bench/export.json` starts a PostgreSQL of its own and
+ends it. Batches are stored with no period open and with one, in turns, so that a busy machine slows
 both alike: the ratio is what carries over. Pages are then handed out until none is left, while a
 ticker on the same event loop notes the longest time that it was held up; last, the same pages are
 taken in by the control plane's own statement, in one transaction each.

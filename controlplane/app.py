@@ -63,6 +63,7 @@ from controlplane.domains.reports import router as reports
 from controlplane.domains.runs import router as runs
 from controlplane.domains.usage import router as usage
 from controlplane.domains.waivers import router as waivers
+from controlplane.domains.windows import router as windows
 
 VERSION = "0.1.0"
 ROUTERS = (
@@ -89,6 +90,7 @@ ROUTERS = (
     runs.router,
     runs.stream_router,
     usage.router,
+    windows.router,
     reports.router,
     reports.file_router,
     audit.router,

@@ -27,6 +27,7 @@ from controlplane.core.run_engine import ADVANCE
 from controlplane.core.run_engine.definition import Definition
 from controlplane.core.run_engine.dispatcher import Dispatcher
 from controlplane.core.run_engine.executor import EngineSettings
+from controlplane.domains.windows import service as windows
 
 log = get(__name__)
 CONSUMER_STOP_SECONDS = 3.0
@@ -65,6 +66,7 @@ def serve(parts: WorkerParts) -> None:
         worker=worker_name(),
         slots=parts.run_slots,
         poll_seconds=parts.poll_seconds,
+        gate=windows.gate,
     )
     celery = make_celery(parts.redis_url)
     relay = Relay(db, make_send(celery))

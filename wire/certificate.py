@@ -66,9 +66,9 @@ class InstallCertificate(Message):
     blueprint: str
     blueprint_version: str
     blueprint_digest: str
-    outcome: Literal["succeeded", "unwound", "cancelled", "failed"]
-    """How the run ended; for anything but `succeeded` this is a record of failure and of the end of
-    access, and nothing of the install is left."""
+    outcome: Literal["succeeded", "kept", "unwound", "cancelled", "failed"]
+    """How the run ended. `kept`: cancelled half-way, what existed by then stays. For the last three
+    this is a record of failure and of the end of access, and nothing of the install is left."""
     plan_digest: str | None
     """Digest of the approved constraint; None when the run ended before there was one."""
     artifact_digests: dict[str, str]

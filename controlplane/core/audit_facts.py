@@ -100,8 +100,8 @@ FACTS: Final[dict[str, EventFacts]] = {
     "run.created": _facts(30, "success", "boundary", "kind install_id", 6003, 1),
     "run.approved": _facts(31, "success", "boundary", "digest", 6003, 3),
     "run.denied": _facts(32, "success", "boundary", "reason", 6003, 3),
-    "run.cancel-requested": _facts(33, "success", "boundary", "", 6003, 3),
-    "run.retried": _facts(34, "success", "boundary", "", 6003, 3),
+    "run.cancel-requested": _facts(33, "success", "boundary", "keep", 6003, 3),
+    "run.retried": _facts(34, "success", "boundary", "steps", 6003, 3),
     "run.state-changed": _facts(35, "either", "boundary", "state outcome at_fault fence", 6003, 3),
     "step.started": _facts(36, "success", "boundary", "step attempt undo fence", 6003, 3),
     "step.finished": _facts(37, "either", "boundary", "step outcome error_code fence", 6003, 3),
@@ -197,6 +197,7 @@ FACTS: Final[dict[str, EventFacts]] = {
     "waiver.denied": _facts(82, "success", "organization", f"{_WAIVER} reason", 3005, 99),
     "waiver.revoked": _facts(
         83, "success", "organization and boundary", f"{_WAIVER} reason tokens keys", 3005, 2
+    ),
     "sign-in.refusals-counted": _facts(
         84,
         "failure",
@@ -204,5 +205,15 @@ FACTS: Final[dict[str, EventFacts]] = {
         "address from until refused reasons",
         3002,
         1,
+    ),
+    "run.pause-requested": _facts(85, "success", "boundary", "reason", 6003, 3),
+    "run.resumed": _facts(86, "success", "boundary", "", 6003, 3),
+    "run.step-skipped": _facts(87, "success", "boundary", "step reason", 6003, 3),
+    "windows.changed": _facts(88, "success", "boundary", "windows", 6003, 3),
+    "window-override.requested": _facts(
+        89, "success", "boundary", "reason minutes ends_at", 6003, 1
+    ),
+    "window-override.approved": _facts(
+        90, "success", "boundary", "reason minutes ends_at", 6003, 3
     ),
 }

@@ -25,6 +25,7 @@ from controlplane.tables import (
     sign_in,
     usage,
     waivers,
+    windows,
 )
 
 LOADED = (
@@ -45,6 +46,7 @@ LOADED = (
     sign_in,
     usage,
     waivers,
+    windows,
 )
 """Modules that define tables; being imported here is what puts them into the metadata."""
 

@@ -20,8 +20,8 @@ class Install(BoundaryScoped, Base):
     __table_args__ = boundary_table(
         UniqueConstraint("boundary_id", "name"),
         CheckConstraint(
-            "lifecycle IN ('requested', 'installing', 'installed', 'updating', 'removing',"
-            " 'removed', 'failed')",
+            "lifecycle IN ('requested', 'installing', 'installed', 'partial', 'updating',"
+            " 'removing', 'removed', 'failed')",
             name="lifecycle",
         ),
         CheckConstraint("health IN ('unknown', 'healthy', 'degraded', 'down')", name="health"),

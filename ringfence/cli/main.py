@@ -31,6 +31,7 @@ from ringfence.cli import (
     tokens,
     usage,
     waivers,
+    windows,
 )
 from ringfence.cli.output import CommandError, Exit, code_for, describe, err, print_json
 from ringfence.client import ApiError
@@ -66,6 +67,7 @@ app.add_typer(access.connect_app, name="connect")
 app.add_typer(access.grant_app, name="grant")
 app.add_typer(installs.app, name="install")
 app.add_typer(runs.app, name="run")
+app.add_typer(windows.app, name="window")
 app.add_typer(certificates.app, name="certificate")
 app.add_typer(reports.app, name="report")
 app.add_typer(audit.app, name="audit")

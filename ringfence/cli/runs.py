@@ -1,4 +1,4 @@
-"""`ringfence run`: watch a run live, decide on its plan, cancel or retry it."""
+"""`ringfence run`: watch a run live, decide on its plan, pause, cancel or retry it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ RUN = typer.Argument(help="id of the run", metavar="RUN")
 REASON = typer.Option("", "--reason", help="why; kept with the decision")
 DENIAL = typer.Option(..., "--reason", help="why; the requester reads it")
 JSON_LINES = typer.Option(False, "--json", help="print one JSON document per event")
+PAUSE = typer.Option(..., "--reason", help="why; shown while it waits")
 FAILED = ("failed", "unwound", "cancelled")
 WAITING = ("awaiting-approval", "waiting-for-grant", "paused")
 NEEDS_A_PERSON = ("stuck", "needs-attention")
@@ -46,6 +47,10 @@ def show(run: str = RUN, person: str | None = PERSON, as_json: bool = JSON) -> N
             ("run", document["id"]),
             ("state", document["state"]),
             ("why", _why(document)),
+            ("resource", (document["failure"] or {}).get("resource")),
+            ("likely cause", (document["failure"] or {}).get("cause")),
+            ("next", (document["failure"] or {}).get("next_action")),
+            ("goes on", utc(document["resume_at"])),
             ("requested", f"{document['requested_by_name']}, {utc(document['created_at'])}"),
             ("finished", utc(document["finished_at"])),
             ("plan", (document["plan"] or {}).get("digest")),
@@ -140,7 +145,8 @@ def _end_watch(api: Api, run: str) -> None:
     why = document["error_message"] or document["parked_reason"] or ""
     message = f"run {run} is {state}" + (f": {why}" if why else "")
     if state in WAITING:
-        raise CommandError(message, Exit.BLOCKED, f"then: ringfence run retry {run}")
+        again = "resume" if state == "paused" else "retry"
+        raise CommandError(message, Exit.BLOCKED, f"then: ringfence run {again} {run}")
     if state in NEEDS_A_PERSON:
         raise CommandError(message, Exit.DEPLOYMENT_FAILED, f"see: ringfence run show {run}")
     if state in FAILED:
@@ -197,14 +203,57 @@ def deny(run: str = RUN, reason: str = DENIAL, person: str | None = PERSON) -> N
 
 
 @app.command()
-def cancel(run: str = RUN, person: str | None = PERSON) -> None:
-    """Ask a run to stop: it unwinds what it made, then closes its access."""
-    connect(person).post(f"{route('runs', run)}/cancel")
-    err.print(f"asked to cancel; watch it: ringfence run watch {run}")
+def cancel(
+    run: str = RUN,
+    keep: bool = typer.Option(
+        False, "--keep/--unwind", help="leave what exists by then, instead of taking it back"
+    ),
+    person: str | None = PERSON,
+) -> None:
+    """Ask a run to stop: it unwinds what it made unless --keep, then closes its access."""
+    connect(person).post(f"{route('runs', run)}/cancel", {"keep": keep})
+    what = "what exists stays" if keep else "what it made is taken back"
+    err.print(f"asked to cancel, {what}; watch it: ringfence run watch {run}")
 
 
 @app.command()
-def retry(run: str = RUN, person: str | None = PERSON) -> None:
+def unwind(run: str = RUN, person: str | None = PERSON) -> None:
+    """Take back what a run has made and close its access; as `cancel --unwind`."""
+    cancel(run, keep=False, person=person)
+
+
+@app.command()
+def pause(run: str = RUN, reason: str = PAUSE, person: str | None = PERSON) -> None:
+    """Let a run begin no further step; steps that are under way end first."""
+    connect(person).post(f"{route('runs', run)}/pause", {"reason": reason})
+    err.print(f"asked to pause; go on with: ringfence run resume {run}")
+
+
+@app.command()
+def resume(run: str = RUN, person: str | None = PERSON) -> None:
+    """Go on with a paused run."""
+    connect(person).post(f"{route('runs', run)}/resume")
+    err.print(f"resumed; watch it: ringfence run watch {run}")
+
+
+@app.command()
+def retry(
+    run: str = RUN,
+    step: str | None = typer.Option(None, "--step", help="only this failed step"),
+    person: str | None = PERSON,
+) -> None:
     """Go on with a run that stopped at a failed step."""
-    connect(person).post(f"{route('runs', run)}/retry")
+    connect(person).post(f"{route('runs', run)}/retry", {"step": step})
     err.print(f"retrying; watch it: ringfence run watch {run}")
+
+
+@app.command()
+def skip(
+    run: str = RUN,
+    step: str = typer.Option(..., "--step", help="the step to go on without"),
+    reason: str = typer.Option(..., "--reason", help="why; kept with the run"),
+    person: str | None = PERSON,
+) -> None:
+    """Decide, as a second person, that a waiting run goes on without a step."""
+    connect(person).post(f"{route('runs', run)}/skip", {"step": step, "reason": reason})
+    err.print(f"skipped {step}; go on with: ringfence run resume {run}, or retry")

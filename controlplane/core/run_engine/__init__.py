@@ -12,7 +12,24 @@ from controlplane.core.run_engine.service import (
     create_run,
     deny,
     request_cancel,
+)
+from controlplane.core.run_engine.steering import (
+    request_pause,
+    resume,
     retry,
+    skip_step,
+    wake_paused,
 )
 
-__all__ = ["ADVANCE", "approve", "create_run", "deny", "request_cancel", "retry"]
+__all__ = [
+    "ADVANCE",
+    "approve",
+    "create_run",
+    "deny",
+    "request_cancel",
+    "request_pause",
+    "resume",
+    "retry",
+    "skip_step",
+    "wake_paused",
+]

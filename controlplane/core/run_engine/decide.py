@@ -13,8 +13,9 @@ from typing import Literal
 from controlplane.core.run_engine.graph import STARTED, Phase, StepGraph
 from wire.run_event import RunState, StepState
 
-Outcome = Literal["failed", "cancelled", "denied"]
-"""Why a run turned around; a run without an outcome still goes forward."""
+Outcome = Literal["failed", "cancelled", "denied", "kept"]
+"""Why a run turned around; a run without an outcome still goes forward. `kept`: cancelled, and
+what it made stays as it is."""
 
 PARKED: frozenset[RunState] = frozenset(
     {"awaiting-approval", "waiting-for-grant", "paused", "needs-attention", "stuck"}
@@ -53,6 +54,8 @@ class Move:
     start: tuple[str, ...] = ()
     undo: tuple[str, ...] = ()
     not_attempted: tuple[str, ...] = ()
+    interrupted: tuple[str, ...] = ()
+    """Steps that were cut off and will be neither finished nor undone."""
     outcome: Outcome | None = None
     at_fault: str | None = None
 
@@ -103,11 +106,12 @@ def _exhausted(graph: StepGraph, run: Snapshot, phase: Phase) -> str | None:
 def _forward(graph: StepGraph, run: Snapshot) -> Move:
     if broken := _exhausted(graph, run, "work"):
         return _turn_around(graph, run, "failed", broken)
-    if broken := _exhausted(graph, run, "close"):
-        return Move("needs-attention", at_fault=broken)
     start = _startable(graph, run, _BOTH)
     if start:
         return Move(_shown_state(graph, start), start=start)
+    # Only now: what does not depend on the broken step goes on, the more of a close the better.
+    if broken := _exhausted(graph, run, "close"):
+        return Move("needs-attention", at_fault=broken)
     return Move("succeeded")
 
 
@@ -121,18 +125,22 @@ def _shown_state(graph: StepGraph, start: tuple[str, ...]) -> RunState:
 def _turn_around(
     graph: StepGraph, run: Snapshot, outcome: Outcome, at_fault: str | None = None
 ) -> Move:
-    undo = graph.undoable(run.states)
+    undo = () if outcome == "kept" else graph.undoable(run.states)
     if undo:
         stuck = [k for k in undo if _undo_exhausted(graph, run, k)]
         if stuck:
             return Move("stuck", outcome=outcome, at_fault=stuck[0])
         return Move("unwinding", undo=undo, outcome=outcome, at_fault=at_fault)
     never = tuple(k for k in graph.keys("work") if run.states[k] == "pending")
+    cut = tuple(k for k in graph.keys("work") if run.states[k] in ("running", "unwinding"))
+    if never or cut:
+        return Move(
+            "closing", not_attempted=never, interrupted=cut, outcome=outcome, at_fault=at_fault
+        )
+    if start := _startable(graph, run, _CLOSE):
+        return Move("closing", start=start, outcome=outcome, at_fault=at_fault)
     if broken := _exhausted(graph, run, "close"):
-        return Move("needs-attention", outcome=outcome, at_fault=broken, not_attempted=never)
-    start = _startable(graph, run, _CLOSE)
-    if start or never:
-        return Move("closing", start=start, not_attempted=never, outcome=outcome, at_fault=at_fault)
+        return Move("needs-attention", outcome=outcome, at_fault=broken)
     return Move(_final_state(run, outcome), outcome=outcome)
 
 
@@ -147,7 +155,7 @@ def _undo_exhausted(graph: StepGraph, run: Snapshot, key: str) -> bool:
 
 
 def _final_state(run: Snapshot, outcome: Outcome) -> RunState:
-    if outcome in ("cancelled", "denied"):
+    if outcome in ("cancelled", "denied", "kept"):
         return "cancelled"
     return "unwound" if "unwound" in run.states.values() else "failed"
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, Protocol, TypeVar
 from uuid import UUID
 
@@ -56,6 +56,26 @@ class Park:
 StepResult = Done | Skip | Park
 
 
+@dataclass(frozen=True)
+class Hold:
+    """The run must not begin a new effect now; it pauses, until `resume_at` or a person."""
+
+    reason: str
+    resume_at: datetime | None = None
+
+
+class Gate(Protocol):
+    """Says before each step with an effect whether it may begin, for example by a window."""
+
+    def __call__(self, session: Session, boundary_id: UUID) -> Hold | None:
+        """Return what forbids it now. Called in the run's own transaction scope."""
+
+
+def always_open(session: Session, boundary_id: UUID) -> Hold | None:
+    """Forbid nothing."""
+    return None
+
+
 class StepStop(Exception):  # noqa: N818 - a request to stop, not an error
     """Raised out of a step by `StepContext.check` when it must stop now; steps let it pass."""
 
@@ -91,11 +111,17 @@ class RunView:
     kind: str
     fence: int
     outcome: str | None
-    """None while the run goes forward; `failed`, `cancelled` or `denied` once it turned around."""
+    """None while the run goes forward; `failed`, `cancelled`, `denied` or `kept` once it turned
+    around."""
     at_fault: str | None
     plan_digest: str | None
     approved_digest: str | None
     requested_by: UUID
+
+    @property
+    def is_unwound(self) -> bool:
+        """Say whether the run took back what it made before its close."""
+        return self.outcome not in (None, "kept")
 
 
 class Journal(Protocol):
@@ -217,6 +243,14 @@ class Step:
     """What the step may take; beyond it the live view warns, beyond twice it the step fails."""
     estimate: Seconds = 1.0
     max_attempts: int = 3
+    skippable: bool = False
+    """A second person may say that the run goes on without it: later steps cope without its
+    output."""
+
+    @property
+    def has_effect(self) -> bool:
+        """Say whether it may change the install: such a step starts only inside a window."""
+        return self.phase == "work" and not self.planning
 
     def node(self) -> Node:
         """Return the step as the graph sees it."""
@@ -230,6 +264,8 @@ class Definition:
     kind: str
     params: type[BaseModel]
     steps: tuple[Step, ...]
+    lane: Literal["read", "write"] = "write"
+    """`read` for a saga that changes nothing: it gives way to every writing run."""
     complete: Callable[[Session, RunView, dict[str, Any], Any], BaseModel] | None = None
     """Called once, on the first claim, with the ports: turn what the request wrote (`run.params`,
     as it stands) into the full parameters, read from rows. They stay fixed for the run."""
@@ -256,6 +292,8 @@ __all__ = [
     "Definition",
     "Done",
     "Forward",
+    "Gate",
+    "Hold",
     "Journal",
     "LeaseLostError",
     "Park",
@@ -272,5 +310,6 @@ __all__ = [
     "StopFlag",
     "Undo",
     "WorkerDrainingError",
+    "always_open",
     "seconds",
 ]

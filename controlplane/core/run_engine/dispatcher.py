@@ -18,9 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from controlplane.core.db import Database
 from controlplane.core.logging import get
-from controlplane.core.run_engine.definition import Definition
+from controlplane.core.run_engine.definition import Definition, Gate, always_open
 from controlplane.core.run_engine.executor import EngineSettings, RunExecutor
-from controlplane.core.run_engine.fence import Claim, claim_run
+from controlplane.core.run_engine.fence import LANES, Claim, claim_run
 
 log = get(__name__)
 
@@ -37,6 +37,7 @@ class Dispatcher:
         *,
         worker: str,
         slots: int,
+        gate: Gate = always_open,
         poll_seconds: float = 2.0,
     ) -> None:
         self._db = db
@@ -45,11 +46,13 @@ class Dispatcher:
         self._settings = settings
         self._worker = worker
         self._slots = slots
+        self._gate = gate
         self._poll_seconds = poll_seconds
         self._wake = threading.Event()
         self._draining = threading.Event()
         self._lock = threading.Lock()
         self._running: dict[UUID, threading.Thread] = {}
+        self._reading: set[UUID] = set()
         self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
 
     def start(self) -> None:
@@ -87,7 +90,7 @@ class Dispatcher:
 
     def _claim_one(self) -> bool:
         claimed_at = time.monotonic()
-        claim = claim_run(self._db, self._worker, self._settings.lease_seconds)
+        claim = claim_run(self._db, self._worker, self._settings.lease_seconds, lanes=self._lanes())
         if claim is None:
             return False
         thread = threading.Thread(
@@ -95,8 +98,16 @@ class Dispatcher:
         )
         with self._lock:
             self._running[claim.run_id] = thread
+            if claim.lane == "read":
+                self._reading.add(claim.run_id)
         thread.start()
         return True
+
+    def _lanes(self) -> tuple[str, ...]:
+        """Return what to claim: reading runs never take the last slot from a writing one."""
+        with self._lock:
+            free_for_reading = max(self._slots - 1, 1) - len(self._reading)
+        return LANES if free_for_reading > 0 else ("write",)
 
     def _execute(self, claim: Claim, claimed_at: float) -> None:
         log.info("run.claimed", run_id=str(claim.run_id), kind=claim.kind, fence=claim.fence)
@@ -109,10 +120,12 @@ class Dispatcher:
                 self._settings,
                 self._draining,
                 claimed_at,
+                self._gate,
             ).run()
         except Exception as error:  # edge: a run; its lease runs out and the next claim goes on
             log.error("run.crashed", run_id=str(claim.run_id), exc_info=error)
         finally:
             with self._lock:
                 self._running.pop(claim.run_id, None)
+                self._reading.discard(claim.run_id)
             self._wake.set()

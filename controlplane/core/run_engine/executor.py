@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
@@ -24,22 +24,23 @@ from controlplane.core.run_engine.decide import FINAL, PARKED, Move, Snapshot, n
 from controlplane.core.run_engine.definition import (
     Definition,
     Done,
+    Gate,
+    Hold,
     LeaseLostError,
     Park,
-    ParkedError,
     RunStoppingError,
     Skip,
-    Step,
     StepContext,
-    StepResult,
     StepStop,
-    StopFlag,
     WorkerDrainingError,
+    always_open,
 )
+from controlplane.core.run_engine.facts import RunFacts
 from controlplane.core.run_engine.faults import StepBudgetExceededError, describe
 from controlplane.core.run_engine.fence import Claim, Lease
+from controlplane.core.run_engine.flights import Flight, Landing, fly
 from controlplane.core.run_engine.graph import StepGraph
-from controlplane.core.run_engine.store import RunFacts, RunStore
+from controlplane.core.run_engine.store import RunStore
 from proof.canonical import digest
 from wire.run_event import RunState
 
@@ -62,26 +63,6 @@ class EngineSettings:
     """How long steps may take to stop when the worker shuts down."""
 
 
-@dataclass
-class _Flight:
-    """A step that is being executed now."""
-
-    step: Step
-    is_undo: bool
-    attempt: int
-    deadline: float
-    stop: StopFlag = field(default_factory=StopFlag)
-
-
-@dataclass(frozen=True)
-class _Landing:
-    """How a step thread ended: a result of the forward action, None for an undo, or an error."""
-
-    key: str
-    result: StepResult | None
-    error: BaseException | None
-
-
 class RunExecutor(Generic[PortsT]):
     """Executes one claimed run."""
 
@@ -94,16 +75,18 @@ class RunExecutor(Generic[PortsT]):
         settings: EngineSettings,
         draining: threading.Event,
         claimed_at: float,
+        gate: Gate = always_open,
     ) -> None:
         self._definition = definition
         self._graph: StepGraph = definition.graph
         self._ports = ports
         self._settings = settings
         self._draining = draining
+        self._gate = gate
         self._store = RunStore(db, claim)
         self._lease = Lease(db, claim, settings.lease_seconds, self._wake, self._cancel, claimed_at)
-        self._landed: queue.Queue[_Landing | None] = queue.Queue()
-        self._flights: dict[str, _Flight] = {}
+        self._landed: queue.Queue[Landing | None] = queue.Queue()
+        self._flights: dict[str, Flight] = {}
         self._not_before: dict[str, float] = {}
         self._cancelled = threading.Event()
         self._park: tuple[str, Park] | None = None
@@ -153,7 +136,11 @@ class RunExecutor(Generic[PortsT]):
     def _advance(self, facts: RunFacts, params: BaseModel) -> bool:
         """Carry out one move; return whether the run is over or parked for this worker."""
         if self._cancelled.is_set() and facts.view.outcome is None and not self._closing(facts):
-            self._turn_around(facts, "cancelled", None, "cancelled", "a person cancelled the run")
+            keeps = facts.cancel_keeps
+            self._turn_around(
+                facts, "kept" if keeps else "cancelled", None, "cancelled",
+                "a person cancelled the run" + (" and keeps what exists" if keeps else ""),
+            )  # fmt: skip
             facts = self._store.load()
         if self._park is not None:
             return self._finish_park(facts)
@@ -176,11 +163,11 @@ class RunExecutor(Generic[PortsT]):
         return any(facts.steps[key].state != "pending" for key in self._graph.keys("close"))
 
     def _carry_out(self, move: Move, facts: RunFacts, params: BaseModel) -> bool:
-        if move.not_attempted:
-            self._store.not_attempted(move.not_attempted)
-            return False
         if facts.view.outcome is not None and self._flying_forward_work():
             return False  # they were told to stop; nothing is undone beside them
+        if move.not_attempted or move.interrupted:
+            self._store.give_up(move.not_attempted, move.interrupted)
+            return False
         if move.state in FINAL or move.state in PARKED:
             if self._flights:
                 return False
@@ -188,6 +175,14 @@ class RunExecutor(Generic[PortsT]):
                 run_id = str(self._store.claim.run_id)
                 log.error("run.needs-a-person", run_id=run_id, state=move.state, step=move.at_fault)
             self._store.set_state(facts.ctx, move.state, reason=self._why(move), step=move.at_fault)
+            return True
+        if hold := self._hold(move, facts):
+            if self._flights:
+                return False
+            self._store.set_state(
+                facts.ctx, "paused", reason=hold.reason,
+                resume_at=hold.resume_at.isoformat() if hold.resume_at else None,
+            )  # fmt: skip
             return True
         # An approved run that looks at its approval again does not go back to planning.
         if move.state != self._shown and (move.state, self._shown) != ("planning", "running"):
@@ -198,6 +193,21 @@ class RunExecutor(Generic[PortsT]):
         for key in move.undo:
             self._launch(key, facts, params, is_undo=True)
         return False
+
+    def _hold(self, move: Move, facts: RunFacts) -> Hold | None:
+        """Return why no further step may begin now: a person's wish, or the gate's.
+
+        The close is never held: it only ends our access. Nor is an unwind: what it takes away is
+        the run's own, and waiting with it would keep the way in open.
+        """
+        if facts.view.outcome is not None:
+            return None
+        begun = [self._definition.step(key) for key in move.start if key not in self._flights]
+        if facts.pause_reason is not None and any(step.phase == "work" for step in begun):
+            return Hold(facts.pause_reason)
+        if any(step.has_effect for step in begun):
+            return self._store.ask(self._gate)
+        return None
 
     @staticmethod
     def _why(move: Move) -> str | None:
@@ -243,7 +253,7 @@ class RunExecutor(Generic[PortsT]):
                 facts.ctx, key, self._input_hash(key, params, outputs)
             )
         budget = step.budget(params) if callable(step.budget) else step.budget
-        flight = _Flight(step, is_undo, attempt, time.monotonic() + 2 * budget)
+        flight = Flight(step, is_undo, attempt, time.monotonic() + 2 * budget)
         context = StepContext(
             ctx=facts.ctx,
             run=facts.view,
@@ -259,26 +269,10 @@ class RunExecutor(Generic[PortsT]):
         )
         self._flights[key] = flight
         threading.Thread(
-            target=self._fly, args=(flight, context), name=f"step-{key}", daemon=True
+            target=fly, args=(flight, context, self._landed.put), name=f"step-{key}", daemon=True
         ).start()
 
-    def _fly(self, flight: _Flight, context: StepContext[Any, Any]) -> None:
-        result: StepResult | None = None
-        error: BaseException | None = None
-        try:
-            if flight.is_undo and flight.step.undo is not None:
-                flight.step.undo(context)
-            else:
-                result = flight.step.forward(context)
-        except ParkedError as stop:
-            result = stop.park
-        except StepStop as stop:
-            error = stop
-        except Exception as fault:  # noqa: BLE001  # edge: a step; becomes its error
-            error = fault
-        self._landed.put(_Landing(flight.step.key, result, error))
-
-    def _land(self, landing: _Landing) -> None:
+    def _land(self, landing: Landing) -> None:
         flight = self._flights.pop(landing.key)
         if isinstance(landing.error, LeaseLostError):
             raise landing.error
@@ -302,7 +296,7 @@ class RunExecutor(Generic[PortsT]):
             output = landing.result.output if isinstance(landing.result, Done) else {}
             self._store.step_finished(facts.ctx, landing.key, "succeeded", output=output)
 
-    def _land_error(self, flight: _Flight, facts: RunFacts, error: BaseException) -> None:
+    def _land_error(self, flight: Flight, facts: RunFacts, error: BaseException) -> None:
         key = flight.step.key
         code, message, retryable = describe(error)
         if code == "internal":

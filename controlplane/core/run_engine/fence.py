@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from controlplane.core.run_engine.definition import LeaseLostError
 
 log = get(__name__)
 
+LANES = ("write", "read")
 FENCE_SQLSTATE = "RF001"
 """Raised by the triggers; see the migration."""
 
@@ -39,6 +40,7 @@ class Claim:
     boundary_id: UUID
     kind: str
     fence: int
+    lane: str = "write"
 
     @property
     def scope(self) -> Scope:
@@ -47,23 +49,37 @@ class Claim:
 
 
 def claim_run(
-    db: Database, worker: str, lease_seconds: float, run_id: UUID | None = None
+    db: Database,
+    worker: str,
+    lease_seconds: float,
+    run_id: UUID | None = None,
+    lanes: Collection[str] = LANES,
 ) -> Claim | None:
-    """Take `run_id`, or the run that has waited longest, or return None when there is none."""
+    """Take `run_id`, or the run that has waited longest, or return None when there is none.
+
+    A writing run comes before every reading one, however long that has waited.
+    """
     with db.transaction(Scope.platform()) as session:
         row = session.execute(
-            text("SELECT * FROM claim_run(:worker, :lease, :run)"),
-            {"worker": worker, "lease": lease_seconds, "run": run_id},
+            text("SELECT * FROM claim_run(:worker, :lease, :run, :lanes)"),
+            {"worker": worker, "lease": lease_seconds, "run": run_id, "lanes": list(lanes)},
         ).one_or_none()
     if row is None:
         return None
-    return Claim(row.run_id, row.organization_id, row.boundary_id, row.kind, row.fence)
+    return Claim(row.run_id, row.organization_id, row.boundary_id, row.kind, row.fence, row.lane)
 
 
 def reap_runs(db: Database) -> list[UUID]:
     """Put every run whose lease has run out back into the queue; return their ids."""
     with db.transaction(Scope.platform()) as session:
         rows = session.execute(text("SELECT run_id FROM reap_runs()")).scalars().all()
+    return list(rows)
+
+
+def resume_due_runs(db: Database) -> list[UUID]:
+    """Let every paused run go on whose time has come; return their ids."""
+    with db.transaction(Scope.platform()) as session:
+        rows = session.execute(text("SELECT run_id FROM resume_due_runs()")).scalars().all()
     return list(rows)
 
 

@@ -1,13 +1,14 @@
-"""What people and services ask of a run: create, approve, deny, cancel, retry.
+"""What people and services ask of a run: create, approve, deny, cancel.
 
 Called by `domains/runs` and `domains/installs` inside their own transactions; they authorize, this
 module keeps the rules of the run itself. Writers here hold no lease: they change a run only in the
-states in which no worker does, or leave a request that the worker reads.
+states in which no worker does, or leave a request that the worker reads. What is asked of a run
+that waits, or should wait, is in `steering`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import func, insert, select, update
@@ -19,8 +20,8 @@ from controlplane.core.errors import ConflictError, ForbiddenError, NotFoundErro
 from controlplane.core.ids import new_id
 from controlplane.core.run_engine import events
 from controlplane.core.run_engine.decide import FINAL, PARKED
-from controlplane.core.run_engine.store import context_of
-from controlplane.core.run_engine.tables import Run, StepRow
+from controlplane.core.run_engine.facts import context_of
+from controlplane.core.run_engine.tables import Run
 
 ADVANCE = "run.advance"
 """The task that hints a worker at a run; its only argument is `run_id`."""
@@ -34,11 +35,18 @@ def create_run(
     boundary_id: UUID,
     install_id: UUID | None,
     kind: str,
+    lane: Literal["read", "write"] = "write",
     params: dict[str, Any] | None = None,
 ) -> UUID:
-    """Write a run in `planning`, its first event, its audit record and the hint; return its id."""
+    """Write a run in `planning`, its first event, its audit record and the hint; return its id.
+
+    Raises: ForbiddenError without a person or service; ConflictError while another writing run of
+    the install has not ended.
+    """
     if ctx.actor.principal_id is None:
         raise ForbiddenError("a run needs a person or service who asks for it")
+    if lane == "write" and install_id is not None:
+        _require_no_writer(session, boundary_id, install_id)
     run_id = new_id()
     session.execute(
         insert(Run).values(
@@ -47,6 +55,7 @@ def create_run(
             id=run_id,
             install_id=install_id,
             kind=kind,
+            lane=lane,
             state="planning",
             params=params or {},
             requested_by=ctx.actor.principal_id,
@@ -63,12 +72,29 @@ def create_run(
         state="planning",
         detail={"kind": kind, "requested_by": ctx.actor.display},
     )
-    audit.append(
-        session, ctx, "run.created", target=f"run/{run_id}", boundary_id=boundary_id,
-        detail={"kind": kind, "install_id": str(install_id) if install_id else None},
-    )  # fmt: skip
+    detail = {"kind": kind, "install_id": str(install_id) if install_id else None}
+    target = f"run/{run_id}"
+    audit.append(session, ctx, "run.created", target=target, boundary_id=boundary_id, detail=detail)
     outbox.enqueue(session, ADVANCE, run_id=run_id)
     return run_id
+
+
+def _require_no_writer(session: Session, boundary_id: UUID, install_id: UUID) -> None:
+    other = session.execute(
+        select(Run.id, Run.state).where(
+            Run.boundary_id == boundary_id,
+            Run.install_id == install_id,
+            Run.lane == "write",
+            Run.state.not_in(FINAL),
+        )
+    ).first()
+    if other is not None:
+        raise ConflictError(
+            f"run {other.id} of this install is {other.state}; one run at a time may change it",
+            code="install-busy",
+            fix=f"wait for run {other.id} to end, or cancel it",
+            detail={"run_id": str(other.id)},
+        )
 
 
 def _actor_record(actor: Actor) -> dict[str, Any]:
@@ -86,26 +112,29 @@ def _actor_record(actor: Actor) -> dict[str, Any]:
 def approve(session: Session, ctx: OpContext, run_id: UUID, digest: str) -> None:
     """Approve the plan of that digest. Raises: ConflictError, ForbiddenError (four eyes)."""
     run = _decidable(session, ctx, run_id, digest)
-    _resume(session, run, {"approved_digest": digest, "approved_by": ctx.actor.principal_id,
+    resume_run(session, run, {"approved_digest": digest, "approved_by": ctx.actor.principal_id,
                            "approved_at": func.now()})  # fmt: skip
-    _state_event(session, run, "running", approved_by=ctx.actor.display, digest=digest)
-    _audit(session, ctx, run, "run.approved", digest=digest)
+    state_event(session, run, "running", approved_by=ctx.actor.display, digest=digest)
+    audit_run(session, ctx, run, "run.approved", digest=digest)
 
 
 def deny(session: Session, ctx: OpContext, run_id: UUID, reason: str) -> None:
     """Refuse the plan: the run turns around and access is closed."""
     run = _decidable(session, ctx, run_id, None)
     message = f"{ctx.actor.display} refused the plan: {reason}"
-    _resume(
+    resume_run(
         session, run, {"outcome": "denied", "error_code": "denied", "error_message": message},
         state="unwinding",
     )  # fmt: skip
-    _state_event(session, run, "unwinding", denied_by=ctx.actor.display, reason=reason)
-    _audit(session, ctx, run, "run.denied", reason=reason)
+    state_event(session, run, "unwinding", denied_by=ctx.actor.display, reason=reason)
+    audit_run(session, ctx, run, "run.denied", reason=reason)
 
 
-def request_cancel(session: Session, ctx: OpContext, run_id: UUID) -> None:
-    """Ask for a run to stop, undo and close. Raises: ConflictError once there is no way back."""
+def request_cancel(session: Session, ctx: OpContext, run_id: UUID, *, keep: bool = False) -> None:
+    """Ask for a run to stop, to undo what it made unless `keep`, and to close.
+
+    Raises: ConflictError once there is no way back.
+    """
     run = lock_run(session, run_id)
     if run.cancel_requested_at is not None:
         return
@@ -114,36 +143,18 @@ def request_cancel(session: Session, ctx: OpContext, run_id: UUID) -> None:
             f"the run is {run.state}: there is nothing left to cancel",
             fix="wait for it to end; it is already ending by itself",
         )
-    values: dict[str, Any] = {"cancel_requested_at": func.now()}
+    values: dict[str, Any] = {"cancel_requested_at": func.now(), "cancel_keeps": keep}
+    state = "closing" if keep else "unwinding"
     if run.state in PARKED:
-        _resume(session, run, values, state="unwinding")
-        _state_event(session, run, "unwinding", cancelled_by=ctx.actor.display)
+        resume_run(session, run, values, state=state)
+        state_event(session, run, state, cancelled_by=ctx.actor.display)
     else:
-        _update(session, run, values)
-        _log_event(session, run, f"{ctx.actor.display} asked to cancel")
+        update_run(session, run, values)
+        log_event(
+            session, run, f"{ctx.actor.display} asked to cancel" + (" and keep" if keep else "")
+        )
         outbox.enqueue(session, ADVANCE, run_id=run.id)
-    _audit(session, ctx, run, "run.cancel-requested")
-
-
-def retry(session: Session, ctx: OpContext, run_id: UUID) -> None:
-    """Let a parked run go on: failed steps and undos get all their attempts again."""
-    run = lock_run(session, run_id)
-    if run.state not in PARKED or run.state == "awaiting-approval":
-        raise ConflictError(
-            f"the run is {run.state}; only a parked run can be retried",
-            fix="approve or deny its plan"
-            if run.state == "awaiting-approval"
-            else "ask for a new install run" if run.state in FINAL else "watch it: it is going on",
-        )  # fmt: skip
-    session.execute(
-        update(StepRow)
-        .where(StepRow.boundary_id == run.boundary_id, StepRow.run_id == run.id)
-        .values(failures=0)
-    )
-    state = "running" if run.outcome is None else "unwinding"
-    _resume(session, run, {}, state=state)
-    _state_event(session, run, state, retried_by=ctx.actor.display)
-    _audit(session, ctx, run, "run.retried")
+    audit_run(session, ctx, run, "run.cancel-requested", keep=keep)
 
 
 def lock_run(session: Session, run_id: UUID) -> Run:
@@ -186,19 +197,26 @@ def _decidable(session: Session, ctx: OpContext, run_id: UUID, digest: str | Non
     return run
 
 
-def _resume(session: Session, run: Run, values: dict[str, Any], *, state: str = "running") -> None:
+def resume_run(
+    session: Session, run: Run, values: dict[str, Any], *, state: str = "running"
+) -> None:
+    """Give a parked run back to the workers in `state`."""
     released = {
         "state": state,
         "next_run_at": func.now(),
         "lease_until": None,
         "parked_at": None,
         "parked_reason": None,
+        "resume_at": None,
+        "pause_requested_at": None,
+        "pause_reason": None,
     }
-    _update(session, run, {**released, **values})
+    update_run(session, run, {**released, **values})
     outbox.enqueue(session, ADVANCE, run_id=run.id)
 
 
-def _update(session: Session, run: Run, values: dict[str, Any]) -> None:
+def update_run(session: Session, run: Run, values: dict[str, Any]) -> None:
+    """Write columns of a locked run."""
     session.execute(
         update(Run)
         .where(Run.boundary_id == run.boundary_id, Run.id == run.id)
@@ -207,21 +225,24 @@ def _update(session: Session, run: Run, values: dict[str, Any]) -> None:
     )
 
 
-def _state_event(session: Session, run: Run, state: str, **detail: Any) -> None:
+def state_event(session: Session, run: Run, state: str, **detail: Any) -> None:
+    """Tell that a person changed the run's state."""
     events.append(
         session, organization_id=run.organization_id, boundary_id=run.boundary_id,
         run_id=run.id, kind="run.state", state=state, detail=detail,
     )  # fmt: skip
 
 
-def _log_event(session: Session, run: Run, message: str) -> None:
+def log_event(session: Session, run: Run, message: str) -> None:
+    """Tell what a person asked for."""
     events.append(
         session, organization_id=run.organization_id, boundary_id=run.boundary_id,
         run_id=run.id, kind="log", detail={"message": message},
     )  # fmt: skip
 
 
-def _audit(session: Session, ctx: OpContext, run: Run, code: str, **detail: Any) -> None:
+def audit_run(session: Session, ctx: OpContext, run: Run, code: str, **detail: Any) -> None:
+    """Record it in the boundary's chain."""
     audit.append(
         session, ctx, code, target=f"run/{run.id}", boundary_id=run.boundary_id, detail=detail
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -20,36 +19,21 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from controlplane.core import audit
-from controlplane.core.actor import Actor, OpContext
+from controlplane.core.actor import OpContext
 from controlplane.core.db import Database
 from controlplane.core.run_engine import events
 from controlplane.core.run_engine.decide import FINAL, PARKED, Outcome
-from controlplane.core.run_engine.definition import Definition, LeaseLostError, RunView, seconds
+from controlplane.core.run_engine.definition import (
+    Definition,
+    Gate,
+    Hold,
+    LeaseLostError,
+    seconds,
+)
+from controlplane.core.run_engine.facts import RunFacts, read_facts
 from controlplane.core.run_engine.fence import Claim, hold, is_fence_refusal
 from controlplane.core.run_engine.tables import Run, StepRow
 from wire.run_event import RunState, StepState
-
-
-@dataclass(frozen=True)
-class StepFacts:
-    """A step's row, detached."""
-
-    state: StepState
-    attempt: int
-    failures: int
-    output: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """A run and its steps as read in one transaction."""
-
-    view: RunView
-    state: RunState
-    ctx: OpContext
-    params: dict[str, Any]
-    cancel_requested: bool
-    steps: dict[str, StepFacts]
 
 
 class RunStore:
@@ -76,24 +60,7 @@ class RunStore:
     def load(self) -> RunFacts:
         """Read the run and its steps."""
         with self.transaction() as session:
-            run = session.execute(select(Run).where(*self._is_run())).scalar_one()
-            rows = session.execute(
-                select(StepRow)
-                .where(StepRow.run_id == self.claim.run_id)
-                .order_by(StepRow.position)
-            ).scalars()
-            steps = {
-                row.key: StepFacts(row.state, row.attempt, row.failures, row.output)  # type: ignore[arg-type]  # a text column
-                for row in rows
-            }
-        return RunFacts(
-            view=_view(run, self.claim.fence),
-            state=run.state,  # type: ignore[arg-type]  # a text column
-            ctx=context_of(run),
-            params=run.params,
-            cancel_requested=run.cancel_requested_at is not None,
-            steps=steps,
-        )
+            return read_facts(session, self.claim)
 
     def add_steps(self, definition: Definition, facts: RunFacts, ports: Any) -> BaseModel:
         """Complete the parameters and write a row per step on the first claim; return them."""
@@ -112,6 +79,7 @@ class RunStore:
                         position=position,
                         title=step.title,
                         phase=step.phase,
+                        skippable=step.skippable,
                         after=list(step.after),
                         budget_seconds=seconds(step.budget, params),
                         estimate_seconds=seconds(step.estimate, params),
@@ -137,6 +105,8 @@ class RunStore:
             values |= {
                 "parked_at": func.clock_timestamp(),
                 "parked_reason": detail.get("reason"),
+                "resume_at": detail.get("resume_at"),
+                "pause_requested_at": None,
             }
         with self.transaction() as session:
             session.execute(update(Run).where(*self._is_run()).values(values))
@@ -290,14 +260,32 @@ class RunStore:
             self._event(session, "step.state", key, "unwinding", detail)
             self._audit(session, ctx, "step.undone", step=key, outcome="failed", error_code=code)
 
-    def not_attempted(self, keys: tuple[str, ...]) -> None:
-        """Mark steps that the run will never reach."""
+    def give_up(self, never: tuple[str, ...], interrupted: tuple[str, ...]) -> None:
+        """Mark steps that the run will never reach, and those that nobody will end any more."""
+        cut = {"code": "interrupted", "message": "cut off; what it had made by then stays"}
         with self.transaction() as session:
-            for key in keys:
+            for key in never:
                 session.execute(
                     update(StepRow).where(*self._is_step(key)).values(state="not-attempted")
                 )
                 self._event(session, "step.state", key, "not-attempted", {})
+            for key in interrupted:
+                session.execute(
+                    update(StepRow)
+                    .where(*self._is_step(key))
+                    .values(
+                        state="failed",
+                        error_code=cut["code"],
+                        error_message=cut["message"],
+                        finished_at=func.clock_timestamp(),
+                    )
+                )
+                self._event(session, "step.state", key, "failed", cut)
+
+    def ask(self, gate: Gate) -> Hold | None:
+        """Return what forbids a new effect now."""
+        with self.transaction() as session:
+            return gate(session, self.claim.boundary_id)
 
     # -- the journal of step contexts ---------------------------------------------------------
 
@@ -361,38 +349,3 @@ class RunStore:
             boundary_id=self.claim.boundary_id,
             detail={**detail, "fence": self.claim.fence},
         )
-
-
-def _view(run: Run, fence: int) -> RunView:
-    return RunView(
-        id=run.id,
-        organization_id=run.organization_id,
-        boundary_id=run.boundary_id,
-        install_id=run.install_id,
-        kind=run.kind,
-        fence=fence,
-        outcome=run.outcome,
-        at_fault=run.at_fault,
-        plan_digest=run.plan_digest,
-        approved_digest=run.approved_digest,
-        requested_by=run.requested_by,
-    )
-
-
-def context_of(run: Run) -> OpContext:
-    """Return the context of the person who asked for the run, narrowed to its boundary."""
-    actor = run.actor
-    organization = actor.get("organization_id")
-    return OpContext(
-        actor=Actor(
-            principal_id=run.requested_by,
-            issuer=actor["issuer"],
-            subject=actor["subject"],
-            kind=actor["kind"],
-            organization_id=UUID(organization) if organization else None,
-            display=actor["display"],
-            person_key=actor.get("person_key"),
-        ),
-        request_id=run.request_id,
-        scope=Claim(run.id, run.organization_id, run.boundary_id, run.kind, 0).scope,
-    )

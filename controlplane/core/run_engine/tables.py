@@ -39,11 +39,29 @@ class Run(BoundaryScoped, Base):
         ),
         # Four eyes in the database too: no code path can write a self-approval.
         CheckConstraint("approved_by IS NULL OR approved_by <> requested_by", name="four_eyes"),
+        CheckConstraint("lane IN ('read', 'write')", name="lane"),
         Index(
             "ix_run_claimable",
+            text("lane DESC"),
             "next_run_at",
             postgresql_where=text(
                 "state IN ('queued', 'planning', 'running', 'unwinding', 'closing')"
+            ),
+        ),
+        Index(
+            "ix_run_resume_at",
+            "resume_at",
+            postgresql_where=text("state = 'paused' AND resume_at IS NOT NULL"),
+        ),
+        # Two writers on one install would be two owners of its resources.
+        Index(
+            "uq_run_writing",
+            "boundary_id",
+            "install_id",
+            unique=True,
+            postgresql_where=text(
+                "lane = 'write' AND install_id IS NOT NULL"
+                " AND NOT state IN ('succeeded', 'failed', 'unwound', 'cancelled')"
             ),
         ),
     )
@@ -51,6 +69,8 @@ class Run(BoundaryScoped, Base):
     install_id: Mapped[UUID | None]
     kind: Mapped[str]
     """Which saga: a key of the worker's registry, e.g. `install.provision`."""
+    lane: Mapped[str] = mapped_column(server_default="write")
+    """`read` for runs that change nothing: they never delay a writing one."""
     state: Mapped[str]
     params: Mapped[dict[str, Any]]
     requested_by: Mapped[UUID]
@@ -67,13 +87,19 @@ class Run(BoundaryScoped, Base):
     last_seq: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
     outcome: Mapped[str | None]
-    """Why the run turned around: failed, cancelled, denied; NULL while it goes forward."""
+    """Why the run turned around: failed, cancelled, denied, kept; NULL while it goes forward."""
     at_fault: Mapped[str | None]
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]
     parked_reason: Mapped[str | None]
     parked_at: Mapped[datetime | None]
+    resume_at: Mapped[datetime | None]
+    """When a paused run goes on by itself; NULL when it waits for a person."""
+    pause_requested_at: Mapped[datetime | None]
+    pause_reason: Mapped[str | None]
     cancel_requested_at: Mapped[datetime | None]
+    cancel_keeps: Mapped[bool] = mapped_column(server_default="false")
+    """A cancelled run leaves what exists as it is, instead of undoing it."""
 
     plan: Mapped[dict[str, Any] | None]
     plan_digest: Mapped[str | None]
@@ -112,6 +138,7 @@ class StepRow(Base):
     title: Mapped[str]
     phase: Mapped[str]
     after: Mapped[list[Any]]
+    skippable: Mapped[bool] = mapped_column(server_default="false")
     state: Mapped[str] = mapped_column(server_default="pending")
     attempt: Mapped[int] = mapped_column(server_default="0")
     """How often it was started, also by workers that died."""

@@ -191,8 +191,13 @@ def find_home(session: Session, card: PrincipalCard) -> UUID | None:
         return session.scalars(
             select(ServiceIdentity.organization_id).where(ServiceIdentity.principal_id == card.id)
         ).one_or_none()
+    return find_home_of_issuer(session, card.issuer)
+
+
+def find_home_of_issuer(session: Session, issuer: str) -> UUID | None:
+    """Return the organization in scope whose own identity provider this is, or None."""
     return session.scalars(
-        select(IdentityProvider.organization_id).where(IdentityProvider.issuer == card.issuer)
+        select(IdentityProvider.organization_id).where(IdentityProvider.issuer == issuer)
     ).one_or_none()
 
 

@@ -142,6 +142,14 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/grants/{grant_id}/approve"): _at("boundary", R.APPROVER),
     ("POST", "/v1/grants/{grant_id}/deny"): _at("boundary", R.APPROVER),
     ("POST", "/v1/grants/{grant_id}/revoke"): _at("boundary", R.APPROVER, R.PLATFORM_ADMIN),
+    ("GET", "/v1/boundaries/{boundary}/windows"): _at("boundary", *STAFF),
+    ("PUT", "/v1/boundaries/{boundary}/windows"): _at("boundary", R.BOUNDARY_ADMIN),
+    ("POST", "/v1/boundaries/{boundary}/window-overrides"): _at(
+        "boundary", R.SOLUTION_ARCHITECT, R.BOUNDARY_ADMIN
+    ),
+    ("POST", "/v1/boundaries/{boundary}/window-overrides/{override_id}/approve"): _at(
+        "boundary", R.APPROVER
+    ),
     ("POST", "/v1/installs"): _at("boundary", R.SOLUTION_ARCHITECT),
     ("GET", "/v1/installs"): _at("boundary", *STAFF),
     ("GET", "/v1/installs/{install_id}"): _at("boundary", *STAFF),
@@ -153,6 +161,11 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/runs/{run_id}/deny"): _at("boundary", R.APPROVER),
     ("POST", "/v1/runs/{run_id}/cancel"): _at("boundary", R.SOLUTION_ARCHITECT, R.APPROVER),
     ("POST", "/v1/runs/{run_id}/retry"): _at("boundary", R.SOLUTION_ARCHITECT),
+    ("POST", "/v1/runs/{run_id}/pause"): _at(
+        "boundary", R.SOLUTION_ARCHITECT, R.APPROVER, R.BOUNDARY_ADMIN
+    ),
+    ("POST", "/v1/runs/{run_id}/resume"): _at("boundary", R.SOLUTION_ARCHITECT, R.APPROVER),
+    ("POST", "/v1/runs/{run_id}/skip"): _at("boundary", R.APPROVER),
     ("POST", "/v1/reports"): _at("boundary", *REPORT_READERS),
     ("GET", "/v1/reports"): _at("boundary", *REPORT_READERS),
     ("GET", "/v1/reports/{report_id}"): _at("boundary", *REPORT_READERS),

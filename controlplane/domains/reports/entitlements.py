@@ -277,13 +277,13 @@ def _holders(session: Session, subject: Subject, values: dict[str, Any]) -> set[
     ]
     # In one boundary a guest of the whole organization is listed only with a role, and so is among
     # those already.
-    here = (
-        "" if subject.boundary_id is None else " AND boundary_id = ANY (CAST(:boundaries AS uuid[]))"
-    )
-    queries.append(
+    waivers = (
         "SELECT principal_id FROM waiver WHERE requested_at <= :at AND ends_at > :at"
-        f" AND COALESCE(ended_at, 'infinity') > :at{here}"
+        " AND COALESCE(ended_at, 'infinity') > :at"
     )
+    if subject.boundary_id is not None:
+        waivers += " AND boundary_id = ANY (CAST(:boundaries AS uuid[]))"
+    queries.append(waivers)
     for query in queries:
         holders |= set(session.execute(text(query), values).scalars())
     return holders

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from controlplane.core.errors import NotFoundError
-from controlplane.core.run_engine.tables import Run, StepRow
+from controlplane.core.run_engine.tables import Run, RunEventRow, StepRow
 
 
 def get_run(session: Session, run_id: UUID) -> Run:
@@ -28,3 +28,18 @@ def list_steps(session: Session, run_id: UUID) -> list[tuple[StepRow, float | No
         .order_by(StepRow.position)
     ).all()
     return [(row[0], None if row[1] is None else float(row[1])) for row in rows]
+
+
+def last_failed_resource(session: Session, run_id: UUID, step: str) -> str | None:
+    """Return the URN of the resource of a step that failed last, or None."""
+    return session.execute(
+        select(RunEventRow.detail["urn"].astext)
+        .where(
+            RunEventRow.run_id == run_id,
+            RunEventRow.step == step,
+            RunEventRow.kind == "resource",
+            RunEventRow.state == "failed",
+        )
+        .order_by(RunEventRow.seq.desc())
+        .limit(1)
+    ).scalar_one_or_none()

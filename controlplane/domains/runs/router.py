@@ -23,7 +23,16 @@ from controlplane.core.http import (
     TransactionRoute,
 )
 from controlplane.domains.runs import service, streams
-from controlplane.domains.runs.schemas import ApproveIn, DenyIn, PlanOut, RunOut
+from controlplane.domains.runs.schemas import (
+    ApproveIn,
+    CancelIn,
+    DenyIn,
+    PauseIn,
+    PlanOut,
+    RetryIn,
+    RunOut,
+    SkipIn,
+)
 
 router = APIRouter(prefix="/v1", tags=["runs"], route_class=TransactionRoute)
 stream_router = APIRouter(prefix="/v1", tags=["runs"], route_class=StreamRoute)
@@ -59,16 +68,41 @@ def run_deny(session: Transaction, ctx: Context, run_id: RunId, body: DenyIn) ->
 
 
 @router.post("/runs/{run_id}/cancel", operation_id="run_cancel", status_code=202)
-def run_cancel(session: Transaction, ctx: Context, run_id: RunId) -> RunOut:
-    """Ask the run to stop, to undo what it did, and to close."""
-    run_engine.request_cancel(session, ctx, run_id)
+def run_cancel(
+    session: Transaction, ctx: Context, run_id: RunId, body: CancelIn | None = None
+) -> RunOut:
+    """Ask the run to stop, to undo what it did or keep it by choice, and to close."""
+    run_engine.request_cancel(session, ctx, run_id, keep=body is not None and body.keep)
+    return service.show_run(session, run_id)
+
+
+@router.post("/runs/{run_id}/pause", operation_id="run_pause", status_code=202)
+def run_pause(session: Transaction, ctx: Context, run_id: RunId, body: PauseIn) -> RunOut:
+    """Ask the run to begin no further step; steps that are under way end first."""
+    run_engine.request_pause(session, ctx, run_id, body.reason)
+    return service.show_run(session, run_id)
+
+
+@router.post("/runs/{run_id}/resume", operation_id="run_resume", status_code=202)
+def run_resume(session: Transaction, ctx: Context, run_id: RunId) -> RunOut:
+    """Let a paused run go on."""
+    run_engine.resume(session, ctx, run_id)
     return service.show_run(session, run_id)
 
 
 @router.post("/runs/{run_id}/retry", operation_id="run_retry", status_code=202)
-def run_retry(session: Transaction, ctx: Context, run_id: RunId) -> RunOut:
-    """Let a parked run go on from where it stands."""
-    run_engine.retry(session, ctx, run_id)
+def run_retry(
+    session: Transaction, ctx: Context, run_id: RunId, body: RetryIn | None = None
+) -> RunOut:
+    """Let a parked run go on from where it stands; only the step named is tried again."""
+    run_engine.retry(session, ctx, run_id, body.step if body is not None else None)
+    return service.show_run(session, run_id)
+
+
+@router.post("/runs/{run_id}/skip", operation_id="run_skip")
+def run_skip(session: Transaction, ctx: Context, run_id: RunId, body: SkipIn) -> RunOut:
+    """Decide that a waiting run goes on without a step; not by who asked for the run."""
+    service.skip_step(session, ctx, run_id, body.step, body.reason)
     return service.show_run(session, run_id)
 
 

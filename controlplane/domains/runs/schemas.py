@@ -30,6 +30,8 @@ class StepOut(_Model):
     estimate_seconds: float
     elapsed_seconds: float | None
     over_budget: bool
+    skippable: bool
+    """A second person may let the run go on without it."""
     on_critical_path: bool
     started_at: datetime | None
     finished_at: datetime | None
@@ -53,6 +55,19 @@ class CriticalPathOut(_Model):
     remaining_seconds: float
 
 
+class FailureOut(_Model):
+    """What stops a run, and what is safe to do about it."""
+
+    step: str | None
+    resource: str | None
+    """The last resource of the step that failed, by its URN."""
+    code: str | None
+    message: str
+    cause: str
+    """The likely cause; empty when none is known."""
+    next_action: str
+
+
 class RunOut(_Model):
     """A run with its steps."""
 
@@ -66,6 +81,11 @@ class RunOut(_Model):
     error_code: str | None
     error_message: str | None
     parked_reason: str | None
+    resume_at: datetime | None
+    """When a paused run goes on by itself."""
+    pause_requested: bool
+    """A pause was asked for and begins when the steps under way have ended."""
+    failure: FailureOut | None
     requested_by: UUID
     requested_by_name: str
     approved_by: UUID | None
@@ -77,7 +97,7 @@ class RunOut(_Model):
     critical_path: CriticalPathOut
     steps: list[StepOut]
     can: list[str]
-    """What may be asked of the run in this state: approve, deny, cancel, retry."""
+    """What may be asked of the run now: approve, deny, pause, resume, cancel, retry, skip."""
 
 
 class PlanOut(_Model):
@@ -100,4 +120,30 @@ class ApproveIn(_Model):
 class DenyIn(_Model):
     """Refuse the plan, with the reason that the requester reads."""
 
+    reason: str = Field(min_length=3, max_length=500)
+
+
+class CancelIn(_Model):
+    """What becomes of what the run has made."""
+
+    keep: bool = False
+    """Leave it as it is: the install is then partial, and a later run goes on from there."""
+
+
+class PauseIn(_Model):
+    """Why the run is to wait; shown while it does."""
+
+    reason: str = Field(min_length=3, max_length=500)
+
+
+class RetryIn(_Model):
+    """Which failed step is tried again; all of them without a name."""
+
+    step: str | None = Field(default=None, min_length=1, max_length=63)
+
+
+class SkipIn(_Model):
+    """Which step the run goes on without, and why; kept with the run and in its certificate."""
+
+    step: str = Field(min_length=1, max_length=63)
     reason: str = Field(min_length=3, max_length=500)

@@ -6,6 +6,7 @@ Called by the router, one transaction per request. The run's own rules are the e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import func
@@ -27,8 +28,10 @@ from controlplane.core.run_engine.graph import Node, StepGraph
 from controlplane.core.run_engine.tables import Run, StepRow
 from controlplane.domains.approvals import service as approvals
 from controlplane.domains.runs import repository
+from controlplane.domains.runs.remedies import remedy_for
 from controlplane.domains.runs.schemas import (
     CriticalPathOut,
+    FailureOut,
     PlanOut,
     PlanSummary,
     RunOut,
@@ -61,6 +64,9 @@ def show_run(session: Session, run_id: UUID) -> RunOut:
         error_code=run.error_code,
         error_message=run.error_message,
         parked_reason=run.parked_reason if run.state in PARKED else None,
+        resume_at=run.resume_at if run.state == "paused" else None,
+        pause_requested=run.pause_requested_at is not None,
+        failure=_failure(session, run, [row for row, _ in rows]),
         requested_by=run.requested_by,
         requested_by_name=run.actor["display"],
         approved_by=run.approved_by,
@@ -75,7 +81,7 @@ def show_run(session: Session, run_id: UUID) -> RunOut:
             remaining_seconds=round(remaining_seconds(graph, clocks), 3),
         ),
         steps=[_step(row, elapsed, row.key in path.keys, _counts(run)) for row, elapsed in rows],
-        can=_allowed(run),
+        can=_allowed(run, any(row.skippable and row.state == "pending" for row, _ in rows)),
     )
 
 
@@ -107,6 +113,12 @@ def deny(session: Session, ctx: OpContext, run_id: UUID, reason: str) -> None:
     _require_second_person(session, ctx, run_id)
     run_engine.deny(session, ctx, run_id, reason)
     _record(session, ctx, run_id, "denied", reason)
+
+
+def skip_step(session: Session, ctx: OpContext, run_id: UUID, step: str, reason: str) -> None:
+    """Let the run go on without a step. Raises: ConflictError, ForbiddenError (four eyes)."""
+    _require_second_person(session, ctx, run_id)
+    run_engine.skip_step(session, ctx, run_id, step, reason)
 
 
 def _require_second_person(session: Session, ctx: OpContext, run_id: UUID) -> None:
@@ -169,6 +181,7 @@ def _step(
         budget_seconds=row.budget_seconds,
         estimate_seconds=row.estimate_seconds,
         elapsed_seconds=shown,
+        skippable=row.skippable,
         over_budget=shown is not None and shown > row.budget_seconds,
         on_critical_path=on_path,
         started_at=row.started_at,
@@ -178,9 +191,38 @@ def _step(
     )
 
 
-def _allowed(run: Run) -> list[str]:
-    """Return what may be asked now; the engine's service enforces the same rules."""
+def _failure(session: Session, run: Run, steps: Sequence[StepRow]) -> FailureOut | None:
+    """Return what stops the run; None while it goes on or once it has succeeded."""
+    if run.state not in PARKED and run.state not in ("failed", "unwound"):
+        return None
+    # What has failed for good stops a run that waits; one that has ended was turned around.
+    failing = [row for row in steps if row.failures and row.state in ("failed", "unwinding")]
+    named = [row for row in steps if row.key == run.at_fault]
+    found = failing or named if run.state in PARKED else named
+    broken = found[-1] if found else None
+    code = broken.error_code if broken is not None else run.error_code
+    message = broken.error_message if broken is not None else None
+    shown = message or run.parked_reason or run.error_message or ""
+    remedy = remedy_for(run.state, code, shown)
+    step = broken.key if broken is not None else run.at_fault
+    return FailureOut(
+        step=step,
+        resource=repository.last_failed_resource(session, run.id, step) if step else None,
+        code=code,
+        message=shown,
+        cause=remedy.cause if remedy else "",
+        next_action=remedy.next_action.format(run=run.id) if remedy else "",
+    )
+
+
+def _allowed(run: Run, has_skippable: bool) -> list[str]:
+    """Return what may be asked now; the engine enforces the same rules."""
     allowed: list[str] = []
+    forward = run.outcome is None
+    if run.state in ("queued", "planning", "running") and forward:
+        allowed.append("pause" if run.pause_requested_at is None else "resume")
+    if run.state == "paused":
+        allowed.append("resume")
     if run.state == "awaiting-approval":
         allowed += ["approve", "deny"]
     under_way = run.state in ("queued", "planning", "running") or run.state in PARKED
@@ -188,4 +230,6 @@ def _allowed(run: Run) -> list[str]:
         allowed.append("cancel")
     if run.state in PARKED and run.state != "awaiting-approval":
         allowed.append("retry")
+    if run.state in PARKED and forward and has_skippable:
+        allowed.append("skip")
     return allowed

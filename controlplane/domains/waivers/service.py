@@ -52,7 +52,7 @@ def request(
     Raises: InvalidRequestError naming the field; ConflictError while the same is asked for already.
     """
     organization_id = _organization(ctx)
-    if identity.find_home(session, issuer) == organization_id:
+    if identity.find_home_of_issuer(session, issuer) == organization_id:
         raise InvalidRequestError(
             "this is the organization's own identity provider; its people cross no wall",
             field="issuer",

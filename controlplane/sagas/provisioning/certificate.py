@@ -28,12 +28,14 @@ from wire.certificate import AccessEnd, InstallCertificate, ResidueItem, StepTim
 from wire.envelope import Envelope
 
 _CERTIFICATES = UUID("0b3c8f3e-3b0e-5c55-8a3f-7d1c6a0c9e42")
-_OUTCOMES: dict[str | None, Literal["succeeded", "unwound", "cancelled", "failed"]] = {
+_OUTCOMES: dict[str | None, Literal["succeeded", "kept", "unwound", "cancelled", "failed"]] = {
     None: "succeeded",
     "failed": "unwound",
     "cancelled": "cancelled",
     "denied": "cancelled",
+    "kept": "kept",
 }
+_LIFECYCLES: dict[str | None, str] = {None: "installed", "kept": "partial"}
 
 
 def issue(context: Context) -> StepResult:
@@ -55,15 +57,15 @@ def issue(context: Context) -> StepResult:
                 run_id=context.run.id,
                 envelope=envelope,
             )
-    countersigned = context.run.outcome is None and boundary.has_agent(context)
+    countersigned = not context.run.is_unwound and boundary.has_agent(context)
     if countersigned:
         envelope = _countersign(context, envelope)
     with context.transaction() as session:
         set_axes(
             session,
             context,
-            lifecycle="installed" if context.run.outcome is None else "failed",
-            **({"health": "healthy"} if countersigned else {}),
+            lifecycle=_LIFECYCLES.get(context.run.outcome, "failed"),
+            **({"health": "healthy"} if context.run.outcome is None and countersigned else {}),
         )
     return Done(
         {"countersigned": countersigned, "signers": [item.keyid for item in envelope.signatures]}
@@ -169,7 +171,7 @@ def _times(
 
 
 def _image_digests(context: Context) -> dict[str, str]:
-    if context.run.outcome is not None:
+    if context.run.is_unwound:
         return {}
     return {
         name: reference.rsplit("@", 1)[1]

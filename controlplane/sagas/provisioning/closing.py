@@ -33,7 +33,7 @@ def take_census(context: Context) -> StepResult:
     """Count what of ours is left while we can still read it; each is expected or a finding."""
     foundation, cluster = output(context, "foundation"), output(context, "cluster")
     # An unwind destroyed them: only the roles are looked at, and anything of ours is a finding.
-    gone = context.run.outcome is not None
+    gone = context.run.is_unwound
     footprint = census.Footprint(
         cluster=None if gone else cluster.get("cluster_name"),
         bucket=None if gone else foundation.get("artifact_bucket"),
@@ -77,7 +77,7 @@ def remove_power(context: Context) -> StepResult:
 def delete_role(context: Context) -> StepResult:
     """Let the agent delete the role; without one, wait for the customer or for the end of time."""
     role = current_role(context)
-    if context.run.outcome is None and boundary.has_agent(context):
+    if not context.run.is_unwound and boundary.has_agent(context):
         result = boundary.ask(
             context, CloseVerb(grant_number=role.number, role_name=role.target.role_name)
         )

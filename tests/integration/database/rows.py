@@ -43,6 +43,8 @@ VALUES: dict[str, Any] = {
     "run.state": "planning",
     "step.state": "pending",
     "step.position": 1,
+    "maintenance_window.minutes": 60,
+    "window_override.minutes": 60,
     "role_assignment.principal_id": UUID(int=1),
     "vendor_session.purpose": "work",
     "vendor_session.outcome": "opened",

@@ -285,3 +285,63 @@ def test_a_run_of_a_boundary_that_is_not_ones_own_does_not_exist(
         assert run_id not in json.dumps(answer.json().get("error", {}).get("detail", {}))
     missing = acme("sam").get("/v1/runs/00000000-0000-7000-8000-000000000000/events")
     assert missing.status_code == 404
+
+
+def test_a_run_is_paused_resumed_and_kept_over_http(
+    acme: PersonOf, run_id: str, worker: Database
+) -> None:
+    execute(worker)
+    waiting = acme("sam").post(f"/v1/runs/{run_id}/pause", {"reason": "a freeze"})
+    assert (waiting.status_code, "it waits already" in waiting.text) == (409, True)
+    acme("ana").post(f"/v1/runs/{run_id}/approve", {"digest": DIGEST})
+    assert acme("sam").post(f"/v1/runs/{run_id}/pause", {"reason": ""}).status_code == 422
+    asked = acme("bea").post(f"/v1/runs/{run_id}/pause", {"reason": "a freeze"}).json()
+    assert (asked["state"], asked["pause_requested"]) == ("running", True)
+    execute(worker)
+    paused = acme("sam").get(f"/v1/runs/{run_id}").json()
+    assert (paused["state"], paused["can"]) == ("paused", ["resume", "cancel", "retry"])
+    assert paused["parked_reason"].endswith("a freeze")
+    assert acme("bea").post(f"/v1/runs/{run_id}/resume").status_code == 403
+    resumed = acme("sam").post(f"/v1/runs/{run_id}/resume").json()
+    assert (resumed["state"], resumed["pause_requested"]) == ("running", False)
+    kept = acme("sam").post(f"/v1/runs/{run_id}/cancel", {"keep": True})
+    assert kept.status_code == 202, kept.text
+    execute(worker)
+    run = acme("sam").get(f"/v1/runs/{run_id}").json()
+    assert (run["state"], run["outcome"]) == ("cancelled", "kept")
+    assert [step["state"] for step in run["steps"]] == [
+        "not-attempted",
+        "not-attempted",
+        "succeeded",
+    ]
+
+
+def test_steps_are_skipped_by_a_second_person_and_only_where_the_run_can_do_without(
+    acme: PersonOf, run_id: str, worker: Database
+) -> None:
+    execute(worker)
+    body = {"step": "base", "reason": "not needed"}
+    assert acme("sam").post(f"/v1/runs/{run_id}/skip", body).status_code == 403
+    refused = acme("ana").post(f"/v1/runs/{run_id}/skip", body)
+    assert (refused.status_code, refused.json()["error"]["field"]) == (400, "step")
+    assert "cannot do without" in refused.text
+
+
+def test_a_stopped_run_says_what_stops_it_and_what_to_do(
+    acme: PersonOf, run_id: str, worker: Database
+) -> None:
+    execute(worker)
+    waiting = acme("sam").get(f"/v1/runs/{run_id}").json()["failure"]
+    assert waiting["step"] is None
+    assert f"ringfence run plan {run_id}" in waiting["next_action"]
+    acme("ana").post(f"/v1/runs/{run_id}/approve", {"digest": DIGEST})
+    # The forward action fails once and is unwound; then the close fails at the same action.
+    execute(worker, Faults(base_fails=2))
+    run = acme("sam").get(f"/v1/runs/{run_id}").json()
+    assert (run["state"], run["failure"]["step"]) == ("needs-attention", "seal")
+    assert run["failure"]["message"] == "throttled"
+    assert run["failure"]["code"] == "unavailable"
+    acme("sam").post(f"/v1/runs/{run_id}/retry", {"step": "seal"})
+    execute(worker)
+    ended = acme("sam").get(f"/v1/runs/{run_id}").json()
+    assert (ended["state"], ended["failure"]["step"]) == ("unwound", "base")

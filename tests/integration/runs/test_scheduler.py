@@ -110,9 +110,9 @@ def test_a_failing_loop_does_not_stop_the_others(bench: Bench) -> None:
 def test_the_reaper_is_a_reconciler(bench: Bench) -> None:
     run_id = bench.start(SAGA, {"folder": "/nowhere"})
     bench.claim(run_id)
-    assert LeaseReaper(bench.scheduler).activate() == {"freed": []}
+    assert LeaseReaper(bench.scheduler).activate() == {"freed": [], "resumed": []}
     bench.change("UPDATE run SET lease_until = now() - interval '1 second'")
-    assert LeaseReaper(bench.scheduler).activate() == {"freed": [str(run_id)]}
+    assert LeaseReaper(bench.scheduler).activate() == {"freed": [str(run_id)], "resumed": []}
 
 
 def test_a_grant_whose_time_has_passed_expires_with_an_audit_record(granted: Bench) -> None:

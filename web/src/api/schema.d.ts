@@ -640,6 +640,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/boundaries/{boundary}/window-overrides": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Window Override Request
+         * @description Ask for a time outside the windows; it begins when a second person approves it.
+         */
+        post: operations["window_override_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/boundaries/{boundary}/window-overrides/{override_id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Window Override Approve
+         * @description Put an override in force that somebody else asked for.
+         */
+        post: operations["window_override_approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/boundaries/{boundary}/windows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Windows Show
+         * @description Show when runs may change the boundary, and whether they may now.
+         */
+        get: operations["windows_show"];
+        /**
+         * Windows Replace
+         * @description Set all windows of the boundary; none lets runs change it at any time.
+         */
+        put: operations["windows_replace"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/break-glass/close": {
         parameters: {
             query?: never;
@@ -1354,7 +1418,7 @@ export interface paths {
         put?: never;
         /**
          * Run Cancel
-         * @description Ask the run to stop, to undo what it did, and to close.
+         * @description Ask the run to stop, to undo what it did or keep it by choice, and to close.
          */
         post: operations["run_cancel"];
         delete?: never;
@@ -1407,6 +1471,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/runs/{run_id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Pause
+         * @description Ask the run to begin no further step; steps that are under way end first.
+         */
+        post: operations["run_pause"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runs/{run_id}/plan": {
         parameters: {
             query?: never;
@@ -1427,6 +1511,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/runs/{run_id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Resume
+         * @description Let a paused run go on.
+         */
+        post: operations["run_resume"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runs/{run_id}/retry": {
         parameters: {
             query?: never;
@@ -1438,9 +1542,29 @@ export interface paths {
         put?: never;
         /**
          * Run Retry
-         * @description Let a parked run go on from where it stands.
+         * @description Let a parked run go on from where it stands; only the step named is tried again.
          */
         post: operations["run_retry"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/{run_id}/skip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Skip
+         * @description Decide that a waiting run goes on without a step; not by who asked for the run.
+         */
+        post: operations["run_skip"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2052,6 +2176,17 @@ export interface components {
          */
         By: "none" | "day" | "group" | "model_version" | "feature" | "language";
         /**
+         * CancelIn
+         * @description What becomes of what the run has made.
+         */
+        CancelIn: {
+            /**
+             * Keep
+             * @default false
+             */
+            keep: boolean;
+        };
+        /**
          * CheckpointSummaryOut
          * @description How far a chain is signed or anchored.
          */
@@ -2445,6 +2580,24 @@ export interface components {
             /** Status */
             status: number;
             waiver: components["schemas"]["ExplainedWaiverOut"] | null;
+        };
+        /**
+         * FailureOut
+         * @description What stops a run, and what is safe to do about it.
+         */
+        FailureOut: {
+            /** Cause */
+            cause: string;
+            /** Code */
+            code: string | null;
+            /** Message */
+            message: string;
+            /** Next Action */
+            next_action: string;
+            /** Resource */
+            resource: string | null;
+            /** Step */
+            step: string | null;
         };
         /**
          * Figure
@@ -3036,6 +3189,47 @@ export interface components {
             type: "string" | "integer" | "boolean" | "string_list" | "string_map";
         };
         /**
+         * OverrideIn
+         * @description Why runs must change the boundary outside its windows, and for how long.
+         */
+        OverrideIn: {
+            /** Minutes */
+            minutes: number;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * OverrideOut
+         * @description A wish to go on outside the windows; in force from its approval to its end.
+         */
+        OverrideOut: {
+            /** Approved At */
+            approved_at: string | null;
+            /** Approved By */
+            approved_by: string | null;
+            /** Ends At */
+            ends_at: string | null;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Minutes */
+            minutes: number;
+            /** Reason */
+            reason: string;
+            /**
+             * Requested At
+             * Format: date-time
+             */
+            requested_at: string;
+            /**
+             * Requested By
+             * Format: uuid
+             */
+            requested_by: string;
+        };
+        /**
          * PartOut
          * @description A part of the template with its policies.
          */
@@ -3046,6 +3240,14 @@ export interface components {
             policies: components["schemas"]["controlplane__domains__permissions__schemas__PolicyOut"][];
             /** Title */
             title: string;
+        };
+        /**
+         * PauseIn
+         * @description Why the run is to wait; shown while it does.
+         */
+        PauseIn: {
+            /** Reason */
+            reason: string;
         };
         /**
          * PendingOut
@@ -3069,6 +3271,8 @@ export interface components {
             duration_seconds: number | null;
             /** Ends At */
             ends_at: string | null;
+            /** Grant Id */
+            grant_id: string | null;
             /** Grant Until */
             grant_until: string | null;
             /**
@@ -3317,6 +3521,14 @@ export interface components {
             reports: components["schemas"]["ReportOut"][];
         };
         /**
+         * RetryIn
+         * @description Which failed step is tried again; all of them without a name.
+         */
+        RetryIn: {
+            /** Step */
+            step?: string | null;
+        };
+        /**
          * RevisionOut
          * @description What one run was to bring the install to.
          */
@@ -3392,6 +3604,7 @@ export interface components {
             error_code: string | null;
             /** Error Message */
             error_message: string | null;
+            failure: components["schemas"]["FailureOut"] | null;
             /** Finished At */
             finished_at: string | null;
             /**
@@ -3409,6 +3622,8 @@ export interface components {
             outcome: string | null;
             /** Parked Reason */
             parked_reason: string | null;
+            /** Pause Requested */
+            pause_requested: boolean;
             plan: components["schemas"]["PlanSummary"] | null;
             /**
              * Requested By
@@ -3417,6 +3632,8 @@ export interface components {
             requested_by: string;
             /** Requested By Name */
             requested_by_name: string;
+            /** Resume At */
+            resume_at: string | null;
             /** Started At */
             started_at: string | null;
             /**
@@ -3562,6 +3779,16 @@ export interface components {
             end_session_url: string | null;
         };
         /**
+         * SkipIn
+         * @description Which step the run goes on without, and why; kept with the run and in its certificate.
+         */
+        SkipIn: {
+            /** Reason */
+            reason: string;
+            /** Step */
+            step: string;
+        };
+        /**
          * SplitRow
          * @description The metrics of one value of the split.
          */
@@ -3663,6 +3890,8 @@ export interface components {
             over_budget: boolean;
             /** Phase */
             phase: string;
+            /** Skippable */
+            skippable: boolean;
             /** Started At */
             started_at: string | null;
             /**
@@ -4191,6 +4420,43 @@ export interface components {
             name: string;
         };
         /**
+         * Window
+         * @description A span of every week. Units: minutes of real time from the opening.
+         */
+        Window: {
+            /** Days */
+            days: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            /** Minutes */
+            minutes: number;
+            /** Starts */
+            starts: string;
+            /** Zone */
+            zone: string;
+        };
+        /**
+         * WindowsIn
+         * @description All windows of the boundary; an empty list lets runs change it at any time.
+         */
+        WindowsIn: {
+            /** Windows */
+            windows: components["schemas"]["Window"][];
+        };
+        /**
+         * WindowsOut
+         * @description The windows and how they stand now.
+         */
+        WindowsOut: {
+            /** Is Open */
+            is_open: boolean;
+            override: components["schemas"]["OverrideOut"] | null;
+            /** Requested */
+            requested: components["schemas"]["OverrideOut"][];
+            /** Until */
+            until: string | null;
+            /** Windows */
+            windows: components["schemas"]["Window"][];
+        };
+        /**
          * ApproveIn
          * @description A yes; the digest, when sent, must be what the grant asks for.
          */
@@ -4270,6 +4536,7 @@ export type BreakGlassIn = components['schemas']['BreakGlassIn'];
 export type BreakGlassOut = components['schemas']['BreakGlassOut'];
 export type BreakGlassSessionOut = components['schemas']['BreakGlassSessionOut'];
 export type By = components['schemas']['By'];
+export type CancelIn = components['schemas']['CancelIn'];
 export type CheckpointSummaryOut = components['schemas']['CheckpointSummaryOut'];
 export type ComparedWithOut = components['schemas']['ComparedWithOut'];
 export type Component = components['schemas']['Component'];
@@ -4291,6 +4558,7 @@ export type ExchangeOut = components['schemas']['ExchangeOut'];
 export type ExplainIn = components['schemas']['ExplainIn'];
 export type ExplainedWaiverOut = components['schemas']['ExplainedWaiverOut'];
 export type ExplanationOut = components['schemas']['ExplanationOut'];
+export type FailureOut = components['schemas']['FailureOut'];
 export type Figure = components['schemas']['Figure'];
 export type GatewayKeyCreatedOut = components['schemas']['GatewayKeyCreatedOut'];
 export type GatewayKeyIn = components['schemas']['GatewayKeyIn'];
@@ -4320,7 +4588,10 @@ export type ModelOut = components['schemas']['ModelOut'];
 export type ModelsOut = components['schemas']['ModelsOut'];
 export type OrganizationOut = components['schemas']['OrganizationOut'];
 export type OutputSpec = components['schemas']['OutputSpec'];
+export type OverrideIn = components['schemas']['OverrideIn'];
+export type OverrideOut = components['schemas']['OverrideOut'];
 export type PartOut = components['schemas']['PartOut'];
+export type PauseIn = components['schemas']['PauseIn'];
 export type PendingOut = components['schemas']['PendingOut'];
 export type PeopleOut = components['schemas']['PeopleOut'];
 export type PermissionSummaryOut = components['schemas']['PermissionSummaryOut'];
@@ -4335,6 +4606,7 @@ export type ReportIn = components['schemas']['ReportIn'];
 export type ReportOut = components['schemas']['ReportOut'];
 export type ReportRowsOut = components['schemas']['ReportRowsOut'];
 export type ReportsOut = components['schemas']['ReportsOut'];
+export type RetryIn = components['schemas']['RetryIn'];
 export type RevisionOut = components['schemas']['RevisionOut'];
 export type RoleName = components['schemas']['RoleName'];
 export type RoleOut = components['schemas']['RoleOut'];
@@ -4347,6 +4619,7 @@ export type ServicesOut = components['schemas']['ServicesOut'];
 export type SessionOut = components['schemas']['SessionOut'];
 export type SettingOut = components['schemas']['SettingOut'];
 export type SignOutOut = components['schemas']['SignOutOut'];
+export type SkipIn = components['schemas']['SkipIn'];
 export type SplitRow = components['schemas']['SplitRow'];
 export type StackSpec = components['schemas']['StackSpec'];
 export type StandingOut = components['schemas']['StandingOut'];
@@ -4376,6 +4649,9 @@ export type WaiverIn = components['schemas']['WaiverIn'];
 export type WaiverOut = components['schemas']['WaiverOut'];
 export type WaiversOut = components['schemas']['WaiversOut'];
 export type WhereOut = components['schemas']['WhereOut'];
+export type Window = components['schemas']['Window'];
+export type WindowsIn = components['schemas']['WindowsIn'];
+export type WindowsOut = components['schemas']['WindowsOut'];
 export type ControlplaneDomainsGrantsSchemasApproveIn = components['schemas']['controlplane__domains__grants__schemas__ApproveIn'];
 export type ControlplaneDomainsIdentitySchemasPolicyOut = components['schemas']['controlplane__domains__identity__schemas__PolicyOut'];
 export type ControlplaneDomainsPermissionsSchemasPolicyOut = components['schemas']['controlplane__domains__permissions__schemas__PolicyOut'];
@@ -5517,6 +5793,139 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UsageSummaryOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    window_override_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                boundary: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OverrideIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WindowsOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    window_override_approve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                boundary: string;
+                override_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WindowsOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    windows_show: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                boundary: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WindowsOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    windows_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                boundary: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WindowsIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WindowsOut"];
                 };
             };
             /** @description An error */
@@ -6814,7 +7223,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CancelIn"] | null;
+            };
+        };
         responses: {
             /** @description Successful Response */
             202: {
@@ -6909,6 +7322,42 @@ export interface operations {
             };
         };
     };
+    run_pause: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The run's id */
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PauseIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
     run_plan_show: {
         parameters: {
             query?: never;
@@ -6941,7 +7390,7 @@ export interface operations {
             };
         };
     };
-    run_retry: {
+    run_resume: {
         parameters: {
             query?: never;
             header?: never;
@@ -6955,6 +7404,78 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    run_retry: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The run's id */
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RetryIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    run_skip: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The run's id */
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SkipIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
