@@ -50,6 +50,8 @@ def start_api(urls: DatabaseUrls, folder: Path, metadata_url: str) -> ApiProcess
         "RINGFENCE_CONTROL_PLANE_FINGERPRINT": fingerprint(key),
         "RINGFENCE_RELEASE_FINGERPRINT": fingerprint(Ed25519PrivateKey.generate()),
         "RINGFENCE_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        # All of these tests' people come from one address.
+        "RINGFENCE_SIGN_IN_PER_ADDRESS": "10000",
         "RINGFENCE_SIGN_IN_KEY_FILE": str(_private(folder / "sign-in.pem", _sign_in_key())),
         "RINGFENCE_SIGN_IN_PROVIDERS_FILE": str(_providers(folder, metadata_url)),
     }
