@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import aiohttp
+from pydantic import ValidationError
 
 from agent.control_plane import ControlPlane
 from agent.identity import Volume
@@ -40,7 +41,13 @@ class UsageCarrier:
         headers = {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
         async with self._session.get(url, headers=headers) as answer:
             answer.raise_for_status()
-            push = RollupPush.model_validate_json(await answer.read())
+            try:
+                push = RollupPush.model_validate_json(await answer.read())
+            except ValidationError:
+                # A gateway ahead of its agent: try again later, so that the other loops go on.
+                raise aiohttp.ClientPayloadError(
+                    "the gateway's page of roll-ups is not of a version that this agent knows"
+                ) from None
         if push.export is self._told and not push.hours and not push.days:
             return
         await self._control_plane.push_usage(push.to_wire())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -39,12 +40,15 @@ class World:
 
     def __init__(self) -> None:
         self.push = RollupPush(sequence=0)
+        self.unknown = False
         self.asked: list[int] = []
         self.came: list[RollupPush] = []
         self.away = False
 
     async def rollups(self, request: web.Request) -> web.Response:
         self.asked.append(int(request.query["after"]))
+        if self.unknown:
+            return web.json_response({"version": 99})
         return web.json_response(self.push.to_wire())
 
     async def usage(self, request: web.Request) -> web.Response:
@@ -132,3 +136,19 @@ def test_the_word_none_is_told_once_and_moves_nothing(tmp_path: Path) -> None:
     asyncio.run(world.run(tmp_path, steps))
     assert [push.export for push in world.came] == [Export.NONE, Export.AGGREGATE]
     assert world.asked == [0, 0, 0, 0]
+
+
+def test_a_page_of_an_unknown_version_ends_no_loop_and_is_asked_for_again(tmp_path: Path) -> None:
+    world = World()
+
+    async def steps(carrier: UsageCarrier) -> None:
+        world.unknown = True
+        with pytest.raises(aiohttp.ClientError, match="not of a version"):
+            await carrier.run_once()
+        world.unknown = False
+        world.push = RollupPush(days=(bucket(5),), sequence=5)
+        await carrier.run_once()
+
+    asyncio.run(world.run(tmp_path, steps))
+    assert world.asked == [0, 0]
+    assert [day.sequence for push in world.came for day in push.days] == [5]
