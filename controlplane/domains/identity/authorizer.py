@@ -12,11 +12,12 @@ from starlette.requests import Request
 from controlplane.core import audit
 from controlplane.core.actor import Actor, OpContext
 from controlplane.core.db import Database, Scope
-from controlplane.core.errors import ForbiddenError, NotFoundError
+from controlplane.core.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from controlplane.core.http import ORGANIZATION_QUERY
 from controlplane.domains.identity import service
 from controlplane.domains.identity.browser_gate import BrowserGate
 from controlplane.domains.identity.browser_secrets import SESSION_COOKIE
-from controlplane.domains.identity.route_table import find_rule
+from controlplane.domains.identity.route_table import DOWNLOADS, find_rule
 from controlplane.domains.identity.service import ORGANIZATION_HEADER, Caller
 
 _ANYONE = Actor(None, "ringfence", "anyone", "anonymous", None, "anyone")
@@ -44,7 +45,7 @@ class PeopleAuthorizer:
             if rule is None or rule.layer == "agent":
                 raise NotFoundError("there is no such route for people")
             named = request.path_params.get("name") if "/organizations/" in path else None
-            named = named or request.headers.get(ORGANIZATION_HEADER)
+            named = named or _named_organization(request, (method, path))
             try:
                 return service.decide(session, caller, rule, named, identifier)
             except ForbiddenError as error:
@@ -78,3 +79,16 @@ class PeopleAuthorizer:
                 target=f"route/{method} {path}",
                 detail={"code": denial.stable_code, **denial.decided},
             )
+
+
+def _named_organization(request: Request, route: tuple[str, str]) -> str | None:
+    """Return the organization that a request names. Raises: InvalidRequestError for two of them."""
+    header = request.headers.get(ORGANIZATION_HEADER)
+    query = request.query_params.get(ORGANIZATION_QUERY) if route in DOWNLOADS else None
+    if header is not None and query is not None and header != query:
+        raise InvalidRequestError(
+            "the request names two organizations",
+            field=ORGANIZATION_QUERY,
+            fix=f"name one, in the query or in the header {ORGANIZATION_HEADER}",
+        )
+    return header if query is None else query

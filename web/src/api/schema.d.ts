@@ -4262,6 +4262,8 @@ export interface operations {
             query: {
                 /** @description `platform`, `organization/<name>` or `boundary/<name>` */
                 chain: string;
+                /** @description The organization, where no header can name it: in a link */
+                organization?: string | null;
             };
             header?: never;
             path?: never;
@@ -4809,6 +4811,8 @@ export interface operations {
                 /** @description last day, UTC, included */
                 to?: string | null;
                 format?: "csv" | "ndjson";
+                /** @description The organization, where no header can name it: in a link */
+                organization?: string | null;
             };
             header?: never;
             path: {
@@ -5750,7 +5754,10 @@ export interface operations {
     };
     report_file: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The organization, where no header can name it: in a link */
+                organization?: string | null;
+            };
             header?: never;
             path: {
                 report_id: string;
