@@ -105,12 +105,19 @@ def test_a_session_that_ends_during_work_leads_back_to_the_same_page(
         path = "/reports"
     expect(page).to_have_url(f"{world.api.url}{path}")
     expect(page.locator(".rf-waiting")).to_have_count(0)
+    if what == "a form":
+        expect(page.get_by_role("button", name="Ask for the report")).to_be_enabled()
     end_session(world, who)
     leave(page, what)
     expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible(timeout=20_000)
     expect(
         page.get_by_text("Your session has ended. Sign in to go on where you were.")
     ).to_be_visible()
+    # Back to where the person was going, not only to where they were.
+    path = {
+        "a page": f"{path}&code=grant.approved",
+        "a live page": path.replace("events", "plan"),
+    }.get(what, path)
     page.get_by_role("button", name="Continue to your identity provider").click()
     page.get_by_role("link", name=who).click()
     expect(page).to_have_url(f"{world.api.url}{path}")
