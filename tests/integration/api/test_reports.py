@@ -192,6 +192,7 @@ def test_a_waiver_is_a_row_with_both_approvers_reason_ticket_and_end(
     assert {(r["source"], r["in_force"]) for r in research} == {
         ("guest", "no: a waiver that is not in force"),
         ("role", "no: a guest for whom no waiver is in force"),
+        ("API token", "no: a guest for whom no waiver is in force"),
     }
     waiving.decide("max", waiver, "revoke")
     assert {r["in_force"] for r in snapshot() if r["role"] == "approver"} == {
