@@ -93,10 +93,10 @@ def changed(world: World, opened_before: None) -> Iterator[UUID]:
 
 @pytest.fixture
 def first(world: World) -> UUID:
-    """The first request for labs, which may be another test's."""
-    found = world.call("sam", "GET", "/v1/boundaries/labs")["standing"]["live_grant"]
+    """The first request for a boundary that no other test asks for."""
+    found = world.call("sam", "GET", "/v1/boundaries/quant")["standing"]["live_grant"]
     found = found or world.call(
-        "sam", "POST", "/v1/boundaries/labs/grants", {"purpose": "first install of labs"}
+        "sam", "POST", "/v1/boundaries/quant/grants", {"purpose": "first install of quant"}
     )
     return UUID(found["id"])
 
@@ -186,8 +186,9 @@ def test_the_diff_can_be_read_on_any_screen_by_anybody(
     for dark, narrow in ((False, False), (True, False), (False, True), (True, True)):
         opened = open_as("ana", f"/approvals/grant/{changed}", dark=dark, narrow=narrow)
         row(opened.page, "iam:CreateServiceLinkedRole").locator("summary").click()
-        opened.picture(f"diff-{'dark' if dark else 'light'}-{400 if narrow else 1280}")
-        check_accessibility(opened)
+        look = f"{'dark' if dark else 'light'}-{400 if narrow else 1280}"
+        opened.picture(f"diff-{look}")
+        check_accessibility(opened, look)
         wide = opened.page.evaluate(
             "['html', '#main'].map((s) => document.querySelector(s)).filter(Boolean)"
             ".map((e) => e.scrollWidth - e.clientWidth)"

@@ -51,7 +51,7 @@ NEWCOMERS = ("gus@globex.test", "gia@globex.test", "gil@globex.test", "noa@acme.
 """An administrator and an architect of the empty globex, and somebody whom no file names."""
 JOB_SECONDS = 60.0
 CIDRS = {"treasury": "10.40.0.0/16", "markets": "10.50.0.0/16", "labs": "10.60.0.0/16",
-         "opened": "10.70.0.0/16"}  # fmt: skip
+         "opened": "10.70.0.0/16", "quant": "10.80.0.0/16"}  # fmt: skip
 SECONDS = {
     "preflight": 0.9, "plan": 6.1, "approval": 14.0, "foundation": 5.2, "cluster": 31.5,
     "weights": 1.1, "reach_open": 4.0, "stack": 3.2, "agent": 2.0, "desired": 0.4, "ready": 9.8,
