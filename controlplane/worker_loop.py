@@ -22,7 +22,7 @@ from celery.worker import WorkController, state
 from controlplane.core.broker import Job, make_celery, make_send, register_jobs
 from controlplane.core.db import Database
 from controlplane.core.logging import get
-from controlplane.core.outbox_relay import Relay
+from controlplane.core.outbox_relay import Relay, RelaySettings
 from controlplane.core.run_engine import ADVANCE
 from controlplane.core.run_engine.definition import Definition
 from controlplane.core.run_engine.dispatcher import Dispatcher
@@ -43,6 +43,7 @@ class WorkerParts:
     jobs: Callable[[Database], Mapping[str, Job]] = field(default=lambda _: {})
     """Makes the short jobs on the worker's database."""
     engine: EngineSettings = field(default_factory=EngineSettings)
+    relay: RelaySettings = field(default_factory=RelaySettings)
     run_slots: int = 4
     task_threads: int = 4
     poll_seconds: float = 2.0
@@ -56,7 +57,12 @@ def worker_name() -> str:
 def serve(parts: WorkerParts) -> None:
     """Work until a signal says stop."""
     # Every run needs a few connections: the executor's, the heartbeat's, its steps'.
-    db = Database.connect(parts.database_url, pool_size=4 + 4 * parts.run_slots)
+    db = Database.connect(
+        parts.database_url,
+        pool_size=4 + 4 * parts.run_slots,
+        # Shorter than a lease, or the locks of a frozen worker would outlast it.
+        stalled_seconds=parts.engine.lease_seconds / 2,
+    )
     dispatcher = Dispatcher(
         db,
         parts.definitions,
@@ -67,7 +73,7 @@ def serve(parts: WorkerParts) -> None:
         poll_seconds=parts.poll_seconds,
     )
     celery = make_celery(parts.redis_url)
-    relay = Relay(db, make_send(celery))
+    relay = Relay(db, make_send(celery), parts.relay)
     # The hint says which run; the dispatcher claims whatever has waited longest, which is fairer.
     jobs: dict[str, Job] = {**parts.jobs(db), ADVANCE: lambda run_id: dispatcher.nudge()}
     register_jobs(celery, db, jobs)
