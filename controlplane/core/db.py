@@ -80,6 +80,14 @@ class Scope:
         }
 
 
+_DEAD_PEER = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""Without these a statement waits up to two hours for a server that a network cut took away.
+Units: seconds, but `tcp_user_timeout` in milliseconds. Source: libpq, "Connection Strings"."""
 STALLED_SECONDS = 30.0
 """How long a transaction may stand still between two statements, unless a process says less."""
 
@@ -103,7 +111,8 @@ def make_engine(
         hide_parameters=True,
         connect_args={
             "options": "-c statement_timeout=15000 -c lock_timeout=8000"
-            f" -c idle_in_transaction_session_timeout={stalled_seconds * 1000:.0f}"
+            f" -c idle_in_transaction_session_timeout={stalled_seconds * 1000:.0f}",
+            **_DEAD_PEER,
         },
     )
     event.listen(engine, "checkin", _note_use)
