@@ -30,6 +30,8 @@ from controlplane.core.run_engine.executor import EngineSettings
 
 log = get(__name__)
 CONSUMER_STOP_SECONDS = 3.0
+CONSUMER_CHECK_SECONDS = 1.0
+"""How long a consumer that gave up goes unnoticed; also the pause between two of them."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +92,27 @@ def serve(parts: WorkerParts) -> None:
 
 
 def _consume(celery: Celery, threads: int) -> None:
-    """Run Celery's consumer in a thread until a signal says stop.
+    """Run Celery's consumer in a thread until a signal says stop; a new one when it gave up.
 
     The library's controller and not its command: that installs signal handlers of its own and waits
-    for a broker that may be down. A task it is doing is sent again, since its row stays open.
+    for a broker that may be down. A task it is doing is sent again, since its row stays open. One
+    message that is no JSON ends the controller ("Unrecoverable error"), and with it every job of a
+    worker that goes on living; the message itself is off the queue by then.
     """
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     celery.finalize()
+    thread = _start_consumer(celery, threads)
+    while not stopping.wait(CONSUMER_CHECK_SECONDS):
+        if not thread.is_alive():
+            log.error("worker.consumer-gave-up")
+            thread = _start_consumer(celery, threads)
+    state.should_stop = 0
+    thread.join(timeout=CONSUMER_STOP_SECONDS)
+
+
+def _start_consumer(celery: Celery, threads: int) -> threading.Thread:
     consumer = WorkController(
         app=celery,
         pool="threads",
@@ -110,6 +124,4 @@ def _consume(celery: Celery, threads: int) -> None:
     )
     thread = threading.Thread(target=consumer.start, name="celery", daemon=True)
     thread.start()
-    stopping.wait()
-    state.should_stop = 0
-    thread.join(timeout=CONSUMER_STOP_SECONDS)
+    return thread

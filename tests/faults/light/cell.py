@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ SELDOM_SECONDS = 30.0
 """How often a worker polls in a world in which only messages bring it to work."""
 WORKERS = 2
 SLOTS = 4
+MIGRATING = threading.Lock()
+"""Alembic keeps its context in globals: one migration at a time in a process."""
 STATE_SQL = """
 CREATE TABLE light_state (
   boundary_id uuid NOT NULL, run_id uuid NOT NULL, key text NOT NULL, phase text NOT NULL,
@@ -109,7 +112,11 @@ class Cell:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.postgres = ServerProcess(crash_safe=True)
-        self.urls = migrated(self.postgres.start())
+        # PostgreSQL is told to end when the thread that started it does; this one stays.
+        self._keeper = ThreadPoolExecutor(1)
+        server = self._keeper.submit(self.postgres.start).result()
+        with MIGRATING:
+            self.urls = migrated(server)
         with psycopg.connect(self.urls.admin) as connection:
             connection.execute(STATE_SQL)
         self.redis = RedisServer()
@@ -219,6 +226,11 @@ class Cell:
         """Return what the workers wrote."""
         return "\n".join(p.read_text() for p in sorted(self.folder.glob("worker-*.log")))
 
+    def restart_postgres(self) -> None:
+        """Let PostgreSQL crash and recover."""
+        self.postgres.crash()
+        self._keeper.submit(self.postgres.restart).result()
+
     # -- reading ------------------------------------------------------------------------------
 
     def rows(self, query: str, *args: Any) -> list[dict[str, Any]]:
@@ -257,6 +269,7 @@ class Cell:
         self.scheduler.close()
         self.redis.stop()
         self.postgres.stop()
+        self._keeper.shutdown()
 
     def _reap(self) -> None:
         while not self._closing.wait(0.3):

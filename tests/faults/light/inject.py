@@ -64,17 +64,20 @@ class Disturbance:
         return self._going_on == 0
 
 
-def inject(cell: Cell, kind: str, point: Point, disturbance: Disturbance) -> None:
-    """Let the fault happen to the worker that stands at `point`, or to what it talks to."""
+def inject(cell: Cell, kind: str, point: Point, disturbance: Disturbance) -> bool:
+    """Let the fault happen to the worker that stands at `point`, or to what it talks to.
+
+    Returns whether it did: of two kills of one worker only the first one hits.
+    """
     disturbance.touch()
-    ACTIONS[kind](cell, point, disturbance)
+    return ACTIONS[kind](cell, point, disturbance) is not False
 
 
 # -- processes ------------------------------------------------------------------------------------
 
 
-def _kill(cell: Cell, point: Point, _: Disturbance) -> None:
-    cell.signal(point.pid, signal.SIGKILL)
+def _kill(cell: Cell, point: Point, _: Disturbance) -> bool:
+    return cell.signal(point.pid, signal.SIGKILL)
 
 
 def _kill_all(cell: Cell, point: Point, _: Disturbance) -> None:
@@ -82,24 +85,30 @@ def _kill_all(cell: Cell, point: Point, _: Disturbance) -> None:
         cell.signal(pid, signal.SIGKILL)
 
 
-def _drain(cell: Cell, point: Point, _: Disturbance) -> None:
-    cell.signal(point.pid, signal.SIGTERM)
+def _drain(cell: Cell, point: Point, _: Disturbance) -> bool:
+    return cell.signal(point.pid, signal.SIGTERM)
 
 
-def _freeze(cell: Cell, point: Point, disturbance: Disturbance) -> None:
-    if cell.signal(point.pid, signal.SIGSTOP):
-        disturbance.lasting(lambda: _thaw(cell, point.pid, is_asleep=False))
+def _freeze(cell: Cell, point: Point, disturbance: Disturbance) -> bool:
+    if not cell.signal(point.pid, signal.SIGSTOP):
+        return False
+    disturbance.lasting(lambda: _thaw(cell, point.pid, is_asleep=False))
+    return True
 
 
-def _freeze_for_good(cell: Cell, point: Point, _: Disturbance) -> None:
+def _freeze_for_good(cell: Cell, point: Point, _: Disturbance) -> bool:
     """Freeze one worker until the runs are over; the other one must carry them on."""
-    if not cell.lost and cell.signal(point.pid, signal.SIGSTOP):
-        cell.lost.append(point.pid)
+    if cell.lost or not cell.signal(point.pid, signal.SIGSTOP):
+        return False
+    cell.lost.append(point.pid)
+    return True
 
 
-def _sleep(cell: Cell, point: Point, disturbance: Disturbance) -> None:
-    if cell.signal(point.pid, signal.SIGSTOP):
-        disturbance.lasting(lambda: _thaw(cell, point.pid, is_asleep=True))
+def _sleep(cell: Cell, point: Point, disturbance: Disturbance) -> bool:
+    if not cell.signal(point.pid, signal.SIGSTOP):
+        return False
+    disturbance.lasting(lambda: _thaw(cell, point.pid, is_asleep=True))
+    return True
 
 
 def _thaw(cell: Cell, pid: int, *, is_asleep: bool) -> None:
@@ -118,8 +127,7 @@ def _thaw(cell: Cell, pid: int, *, is_asleep: bool) -> None:
 def _restart_postgres(cell: Cell, point: Point, disturbance: Disturbance) -> None:
     def restart() -> None:
         with cell.repairing:
-            cell.postgres.crash()
-            cell.postgres.restart()
+            cell.restart_postgres()
 
     disturbance.lasting(restart)
 
@@ -150,10 +158,13 @@ def _hole(direction: Direction) -> Callable[[Cell, Point, Disturbance], None]:
     return hole
 
 
-def _hole_for_good(cell: Cell, point: Point, _: Disturbance) -> None:
-    if not cell.lost:
-        cell.lost.append(point.pid)
-        cell.proxies[cell.slot_of(point.pid) or 0][0].swallow("both")
+def _hole_for_good(cell: Cell, point: Point, _: Disturbance) -> bool:
+    slot = cell.slot_of(point.pid)
+    if cell.lost or slot is None:
+        return False
+    cell.lost.append(point.pid)
+    cell.proxies[slot][0].swallow("both")
+    return True
 
 
 # -- Redis ----------------------------------------------------------------------------------------
@@ -241,7 +252,7 @@ def _poison(cell: Cell, point: Point, _: Disturbance) -> None:
     app.close()
 
 
-ACTIONS: dict[str, Callable[[Cell, Point, Disturbance], None]] = {
+ACTIONS: dict[str, Callable[[Cell, Point, Disturbance], bool | None]] = {
     "F1.kill": _kill,
     "F1.kill-all": _kill_all,
     "F1.drain": _drain,

@@ -134,12 +134,12 @@ class Play:
             self._fire(kind, point, run)
 
     def _fire(self, kind: str, point: Point, run: LightRun) -> None:
-        self.fired.append(kind)
         if kind == "F15.cancel":
             # Not in this thread: the worker that stands here may hold the run's row.
             self.disturbance.lasting(lambda: self._cancel(run))
-        else:
-            inject(self.cell, kind, point, self.disturbance)
+            self.fired.append(kind)
+        elif inject(self.cell, kind, point, self.disturbance):
+            self.fired.append(kind)
 
     def _start_all(self) -> None:
         at_start = [f for f in self._waiting if f.point == "start"]

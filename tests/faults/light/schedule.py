@@ -180,6 +180,19 @@ def boundary_schedules(points: dict[str, list[str]], runs: int = 4) -> Iterator[
             )
 
 
+def soak_schedule(seed: int, kills: int = 3, runs: int = 16) -> Schedule:
+    """Return a schedule of many runs in which workers are killed at random moments."""
+    rng = random.Random(f"soak-{seed}")
+    flavours = ("plain", "plain", "plain", "failing", "gated")
+    kinds = tuple(f"light.{rng.choice(flavours)}.soak-{seed}-{n}" for n in range(runs))
+    hit = rng.sample(range(runs), kills)
+    faults = tuple(
+        Fault("F1.kill", run, "*", rng.randint(1, 5 * len(program(kinds[run]).steps)))
+        for run in hit
+    )
+    return Schedule(f"soak-{seed}", kinds, faults)
+
+
 def drop_one(schedule: Schedule) -> Iterator[Schedule]:
     """Yield the schedules with one fault less, then those with one run less."""
     for number in range(len(schedule.faults)):

@@ -25,8 +25,8 @@ def aimed(name: str, kind: str, point: str, world: str, flavour: str = "plain") 
 def holds(cell: Cell, schedule: Schedule) -> None:
     """Play it; the fault must have hit, and nothing may be wrong."""
     result = play(cell, schedule)
-    assert {fault.kind for fault in schedule.faults} <= set(result.fired)
     assert not result.violations, [str(violation) for violation in result.violations]
+    assert {fault.kind for fault in schedule.faults} <= set(result.fired)
 
 
 def test_a_worker_whose_machine_slept_knows_that_its_lease_is_over(cell: Cell) -> None:
@@ -47,3 +47,11 @@ def test_a_run_that_was_given_back_stays_given_back(cell: Cell) -> None:
     # A heartbeat that waited for the row's lock renewed the lease after the run's end.
     kinds = tuple(f"light.plain.given-back-{number}" for number in range(8))
     holds(cell, Schedule("given-back", kinds, ()))
+
+
+def test_a_message_that_is_no_json_does_not_end_the_jobs_of_a_worker(cell: Cell) -> None:
+    # Celery's consumer gave up at the first one, for good, in a worker that went on living.
+    kinds = tuple(f"light.hinted.poison-{number}" for number in range(4))
+    poison = tuple(Fault("F13.poison", run, "after:set_state", 1) for run in range(4))
+    holds(cell, Schedule("poison", kinds, poison, WORLDS["queue"]))
+    holds(cell, Schedule("after-poison", kinds, (Fault("F13.shuffle", 0),), WORLDS["queue"]))
