@@ -6,6 +6,7 @@ schedules, 200 kills in 5,000 operations). Writes `build/faults/report.md` and `
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -83,9 +84,11 @@ def test_random_schedules_of_faults_break_no_invariant(programme: Programme) -> 
 
 
 def test_many_kills_in_many_operations_lose_and_repeat_nothing(programme: Programme) -> None:
-    # 16 runs are about 110 operations.
-    per_schedule = max(2, round(KILLS / OPERATIONS * 110 + 1))
-    schedules = [soak_schedule(n, per_schedule) for n in range(OPERATIONS // 80)]
+    # 16 runs are about 150 operations, undos and repetitions included.
+    count = OPERATIONS // 130 + 1
+    # One more than needed, as a kill aimed at a moment that a run never reaches is none.
+    per_schedule = math.ceil(KILLS / count) + 1
+    schedules = [soak_schedule(number, per_schedule) for number in range(count)]
     assert_none(programme.play("soak", schedules))
     played = programme.report.sections["soak"]
     assert sum(result.kills for result in played) >= KILLS
