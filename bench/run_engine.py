@@ -110,7 +110,7 @@ def wait_for(urls: DatabaseUrls, query: str, wanted: int, seconds: float) -> Non
     deadline = time.monotonic() + seconds
     with psycopg.connect(urls.admin, autocommit=True) as connection:
         while True:
-            row = connection.execute(query).fetchone()  # type: ignore[arg-type]  # built here
+            row = connection.execute(query).fetchone()
             if row is not None and row[0] >= wanted:
                 return
             if time.monotonic() > deadline:

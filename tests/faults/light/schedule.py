@@ -165,6 +165,22 @@ def _random_fault(rng: random.Random, kind: str, kinds: tuple[str, ...]) -> Faul
     return Fault(kind, run, "*", rng.randint(1, 8 * len(steps)))
 
 
+def one_of_each() -> Iterator[Schedule]:
+    """Yield, for every world and every fault of it, a schedule in which that fault surely hits."""
+    for world, kinds in FAULTS_OF.items():
+        flavour = "hinted" if world == "queue" else "plain"
+        for kind in dict.fromkeys(kinds):
+            programs = tuple(f"light.{flavour}.each-{kind.replace('.', '-')}-{n}" for n in range(3))
+            is_at_start = kind == "F3.flush-sent"
+            # Every program passes so many points: three steps of five and more.
+            faults = (
+                (Fault(kind, 0, "start"),)
+                if is_at_start
+                else (Fault(kind, 0, "*", 7), Fault(kind, 1, "*", 11))
+            )
+            yield Schedule(f"each-{world}-{kind}", programs, faults, WORLDS[world])
+
+
 def boundary_schedules(points: dict[str, list[str]], runs: int = 4) -> Iterator[Schedule]:
     """Yield schedules that kill once at every point that the programs of `points` pass.
 

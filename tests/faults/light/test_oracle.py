@@ -10,10 +10,19 @@ from uuid import UUID
 import pytest
 
 from proof.audit_chain import GENESIS, event_hash
+from tests.faults.light.inject import ACTIONS
 from tests.faults.light.ledger import CloudObject, Entry
 from tests.faults.light.oracle import Evidence, judge, judge_chain
 from tests.faults.light.program import Program, StepSpec, program
-from tests.faults.light.schedule import FAULTS, Fault, Schedule, drop_one, random_schedule
+from tests.faults.light.schedule import (
+    FAULTS,
+    IN_PROGRAMS,
+    Fault,
+    Schedule,
+    drop_one,
+    one_of_each,
+    random_schedule,
+)
 
 PROGRAM = Program(
     "light.plain.told",
@@ -171,6 +180,12 @@ def test_a_seed_makes_the_same_schedule_again_and_a_schedule_survives_its_text()
     assert schedules == [random_schedule(seed) for seed in range(60)]
     assert schedules == [Schedule.from_json(s.to_json()) for s in schedules]
     assert {f.kind for s in schedules for f in s.faults} <= set(FAULTS)
+
+
+def test_every_fault_has_a_schedule_of_its_own() -> None:
+    aimed = {f.kind for s in one_of_each() for f in s.faults}
+    assert aimed | IN_PROGRAMS == set(FAULTS)
+    assert set(ACTIONS) | {"F15.cancel", "F3.flush-sent"} | IN_PROGRAMS == set(FAULTS)
 
 
 def test_a_smaller_schedule_has_one_fault_or_one_run_less() -> None:
