@@ -30,13 +30,19 @@ down:  ## stop the sandbox; its data stays
 ##@ Develop
 
 test: prepare browser  ## run all tests
-	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e and not console"
+	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e and not console and not faults"
+	$(PY) -m pytest tests/faults/light -m "faults"
 	$(PY) -m pytest tests -m "console"
 	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests -m "cluster and not e2e"
 	$(PY) -m pytest tests -m "e2e"
 
 test-fast: prepare  ## run the tests that need no cluster
-	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e and not console and not slow"
+	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e and not console and not faults and not slow"
+
+FAULT_MINUTES ?= 30
+faults: environment  ## the long fault programme of the run engine; writes build/faults/report.md
+	FAULT_MINUTES=$(FAULT_MINUTES) $(PY) -m pytest tests/faults/light -m "faults"
+	@cat build/faults/report.md
 
 check: prepare  ## formatter, linter, types, import contract, budgets, generated files
 	$(VENV)/bin/ruff format --check .
@@ -71,6 +77,7 @@ lock: environment  ## resolve requirements/*.lock anew, one per process, with ha
 	for name in $(PROCESSES); do \
 	  $(COMPILE) --extra $$name pyproject.toml -o requirements/$$name.lock; done
 	echo 'uv' | $(COMPILE) - -o requirements/uv.lock
+	echo 'dbos' | $(COMPILE) - -o requirements/bench.lock
 
 clean:  ## remove what was built here (the caches outside the repository stay)
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache
@@ -125,4 +132,4 @@ help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*##/ {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo up down test test-fast check format generate lock clean prepare environment toolchain go host browser identity web models help
+.PHONY: demo up down test test-fast faults check format generate lock clean prepare environment toolchain go host browser identity web models help

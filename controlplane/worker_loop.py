@@ -22,7 +22,7 @@ from celery.worker import WorkController, state
 from controlplane.core.broker import Job, make_celery, make_send, register_jobs
 from controlplane.core.db import Database
 from controlplane.core.logging import get
-from controlplane.core.outbox_relay import Relay
+from controlplane.core.outbox_relay import Relay, RelaySettings
 from controlplane.core.run_engine import ADVANCE
 from controlplane.core.run_engine.definition import Definition
 from controlplane.core.run_engine.dispatcher import Dispatcher
@@ -31,6 +31,8 @@ from controlplane.domains.windows import service as windows
 
 log = get(__name__)
 CONSUMER_STOP_SECONDS = 3.0
+CONSUMER_CHECK_SECONDS = 1.0
+"""How long a consumer that gave up goes unnoticed; also the pause between two of them."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class WorkerParts:
     jobs: Callable[[Database], Mapping[str, Job]] = field(default=lambda _: {})
     """Makes the short jobs on the worker's database."""
     engine: EngineSettings = field(default_factory=EngineSettings)
+    relay: RelaySettings = field(default_factory=RelaySettings)
     run_slots: int = 4
     task_threads: int = 4
     poll_seconds: float = 2.0
@@ -57,7 +60,12 @@ def worker_name() -> str:
 def serve(parts: WorkerParts) -> None:
     """Work until a signal says stop."""
     # Every run needs a few connections: the executor's, the heartbeat's, its steps'.
-    db = Database.connect(parts.database_url, pool_size=4 + 4 * parts.run_slots)
+    db = Database.connect(
+        parts.database_url,
+        pool_size=4 + 4 * parts.run_slots,
+        # Shorter than a lease, or the locks of a frozen worker would outlast it.
+        stalled_seconds=parts.engine.lease_seconds / 2,
+    )
     dispatcher = Dispatcher(
         db,
         parts.definitions,
@@ -69,7 +77,7 @@ def serve(parts: WorkerParts) -> None:
         gate=windows.gate,
     )
     celery = make_celery(parts.redis_url)
-    relay = Relay(db, make_send(celery))
+    relay = Relay(db, make_send(celery), parts.relay)
     # The hint says which run; the dispatcher claims whatever has waited longest, which is fairer.
     jobs: dict[str, Job] = {**parts.jobs(db), ADVANCE: lambda run_id: dispatcher.nudge()}
     register_jobs(celery, db, jobs)
@@ -86,15 +94,27 @@ def serve(parts: WorkerParts) -> None:
 
 
 def _consume(celery: Celery, threads: int) -> None:
-    """Run Celery's consumer in a thread until a signal says stop.
+    """Run Celery's consumer in a thread until a signal says stop; a new one when it gave up.
 
     The library's controller and not its command: that installs signal handlers of its own and waits
-    for a broker that may be down. A task it is doing is sent again, since its row stays open.
+    for a broker that may be down. A task it is doing is sent again, since its row stays open. One
+    message that is no JSON ends the controller ("Unrecoverable error"), and with it every job of a
+    worker that goes on living; the message itself is off the queue by then.
     """
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     celery.finalize()
+    thread = _start_consumer(celery, threads)
+    while not stopping.wait(CONSUMER_CHECK_SECONDS):
+        if not thread.is_alive():
+            log.error("worker.consumer-gave-up")
+            thread = _start_consumer(celery, threads)
+    state.should_stop = 0
+    thread.join(timeout=CONSUMER_STOP_SECONDS)
+
+
+def _start_consumer(celery: Celery, threads: int) -> threading.Thread:
     consumer = WorkController(
         app=celery,
         pool="threads",
@@ -106,6 +126,4 @@ def _consume(celery: Celery, threads: int) -> None:
     )
     thread = threading.Thread(target=consumer.start, name="celery", daemon=True)
     thread.start()
-    stopping.wait()
-    state.should_stop = 0
-    thread.join(timeout=CONSUMER_STOP_SECONDS)
+    return thread

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -79,9 +80,13 @@ class DatabaseUrls:
 class ServerProcess:
     """Starts and stops the server; keeps its files in a short folder of its own."""
 
-    def __init__(self, *, durable: bool = False) -> None:
-        """`durable` keeps what survives a power cut, as production does; for benchmarks."""
+    def __init__(self, *, durable: bool = False, crash_safe: bool = False) -> None:
+        """`durable` keeps what survives a power cut, as production does; for benchmarks.
+
+        `crash_safe` keeps what survives `crash`, the end of the server but not of the machine.
+        """
         self._durable = durable
+        self._crash_safe = crash_safe or durable
         self.folder = Path(tempfile.mkdtemp(prefix="rf-pg-"))
         self.password = secrets.token_urlsafe(16)
         self.port = free_port()
@@ -89,28 +94,10 @@ class ServerProcess:
 
     def start(self) -> PostgresServer:
         """Initialise and start; return once it answers."""
-        data = self.folder / "data"
-        embedded.initialise(data, self.password)
-        argv = embedded.server_argv(data, self.port, self.folder)
-        if not self._durable:
-            argv += [
-                "-c",
-                "fsync=off",
-                "-c",
-                "synchronous_commit=off",
-                "-c",
-                "full_page_writes=off",
-            ]
-        with (self.folder / "server.log").open("wb") as log:
-            self._process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        embedded.initialise(self.folder / "data", self.password)
+        self._spawn()
         server = PostgresServer(self.port, self.password)
-        deadline = time.monotonic() + START_SECONDS
-        while not embedded.accepts(server.url()):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                log_text = (self.folder / "server.log").read_text()[-2000:]
-                self.stop()
-                raise RuntimeError(f"the test PostgreSQL did not start:\n{log_text}")
-            time.sleep(0.05)
+        self._wait_until_it_answers(server)
         roles = (
             embedded.OWNER,
             *embedded.PROCESS_ROLES,
@@ -119,6 +106,41 @@ class ServerProcess:
         )
         embedded.ensure_roles(server.url(), dict.fromkeys(roles, self.password))
         return server
+
+    def _spawn(self) -> None:
+        argv = embedded.server_argv(self.folder / "data", self.port, self.folder)
+        if not self._durable:
+            argv += [
+                "-c",
+                "fsync=off",
+                "-c",
+                "full_page_writes=off",
+            ]
+        if not self._crash_safe:
+            argv += ["-c", "synchronous_commit=off"]
+        with (self.folder / "server.log").open("wb") as log:
+            self._process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def _wait_until_it_answers(self, server: PostgresServer) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not embedded.accepts(server.url()):
+            is_over = self._process is None or self._process.poll() is not None
+            if is_over or time.monotonic() > deadline:
+                log_text = (self.folder / "server.log").read_text()[-2000:]
+                self.stop()
+                raise RuntimeError(f"the test PostgreSQL did not start:\n{log_text}")
+            time.sleep(0.05)
+
+    def crash(self) -> None:
+        """End the server at once, without a checkpoint; `restart` makes it recover."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(timeout=10)
+
+    def restart(self) -> None:
+        """Start the server again on its files and port; return once it answers."""
+        self._spawn()
+        self._wait_until_it_answers(PostgresServer(self.port, self.password))
 
     def stop(self) -> None:
         """Stop the server and remove its files."""

@@ -80,11 +80,27 @@ class Scope:
         }
 
 
-def make_engine(url: str, *, pool_size: int = 10) -> Engine:
+_DEAD_PEER = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""Without these a statement waits up to two hours for a server that a network cut took away.
+Units: seconds, but `tcp_user_timeout` in milliseconds. Source: libpq, "Connection Strings"."""
+STALLED_SECONDS = 30.0
+"""How long a transaction may stand still between two statements, unless a process says less."""
+
+
+def make_engine(
+    url: str, *, pool_size: int = 10, stalled_seconds: float = STALLED_SECONDS
+) -> Engine:
     """Return an engine for a `postgresql://` URL; a connection that lay idle is tried before use.
 
     One that was used a moment ago is not: the try is a round trip in every transaction, and a
     server that went away since then ends the transaction either way.
+    Units: `stalled_seconds`. A process that was frozen or cut off in the middle of a transaction
+    holds its locks, on a run and on an audit chain among others; the server ends it after so long.
     """
     driver_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
     engine = create_engine(
@@ -93,7 +109,11 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
         max_overflow=pool_size,
         # Parameters may hold hashes and tokens: never in an error's text.
         hide_parameters=True,
-        connect_args={"options": "-c statement_timeout=15000 -c lock_timeout=8000"},
+        connect_args={
+            "options": "-c statement_timeout=15000 -c lock_timeout=8000"
+            f" -c idle_in_transaction_session_timeout={stalled_seconds * 1000:.0f}",
+            **_DEAD_PEER,
+        },
     )
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", partial(_try_idle, engine))
@@ -143,9 +163,11 @@ class Database:
         self._sessions = sessionmaker(engine, expire_on_commit=False)
 
     @classmethod
-    def connect(cls, url: str, *, pool_size: int = 10) -> Database:
-        """Return a database for a URL."""
-        return cls(make_engine(url, pool_size=pool_size))
+    def connect(
+        cls, url: str, *, pool_size: int = 10, stalled_seconds: float = STALLED_SECONDS
+    ) -> Database:
+        """Return a database for a URL; the rest is as in `make_engine`."""
+        return cls(make_engine(url, pool_size=pool_size, stalled_seconds=stalled_seconds))
 
     @contextmanager
     def transaction(self, scope: Scope) -> Iterator[Session]:
@@ -158,13 +180,15 @@ class Database:
     def snapshot(self, scope: Scope, *, statement_seconds: int) -> Iterator[Session]:
         """Open one read-only transaction that sees one moment throughout; nothing is kept.
 
-        Units: `statement_seconds` replaces the usual limit, since whoever needs a snapshot reads
-        much. Source: PostgreSQL, "Repeatable Read Isolation Level".
+        Units: `statement_seconds` replaces the usual limits, also of the time between statements,
+        since whoever needs a snapshot reads much.
+        Source: PostgreSQL, "Repeatable Read Isolation Level".
         """
         with self._sessions() as session, session.begin():
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             session.execute(text("SET TRANSACTION READ ONLY"))
-            session.execute(text(f"SET LOCAL statement_timeout = {statement_seconds * 1000:d}"))
+            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                session.execute(text(f"SET LOCAL {limit} = {statement_seconds * 1000:d}"))
             apply_scope(session, scope)
             yield session
 

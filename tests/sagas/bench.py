@@ -15,6 +15,7 @@ from uuid import UUID
 
 import psycopg
 
+from controlplane.core import clock
 from controlplane.core.actor import Actor, OpContext
 from controlplane.core.db import Database, Scope
 from controlplane.core.ids import new_id
@@ -132,7 +133,7 @@ class Bench:
     ) -> str:
         """Claim a run, carry it as far as it goes, and return its state."""
         claim = self.claim_soon(run_id)
-        claimed_at = time.monotonic()
+        claimed_at = clock.elapsed()
         RunExecutor(
             self.worker, definition, claim, ports, self.settings, self.draining, claimed_at, gate
         ).run()

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from controlplane.core import clock
 from controlplane.core.db import Database
 from controlplane.core.logging import get
 from controlplane.core.run_engine.definition import Definition, Gate, always_open
@@ -89,7 +90,7 @@ class Dispatcher:
                 self._wake.clear()
 
     def _claim_one(self) -> bool:
-        claimed_at = time.monotonic()
+        claimed_at = clock.elapsed()
         claim = claim_run(self._db, self._worker, self._settings.lease_seconds, lanes=self._lanes())
         if claim is None:
             return False

@@ -11,7 +11,6 @@ Source: install-engine.md 1.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
@@ -20,6 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from controlplane.core import clock
 from controlplane.core.db import Database, Scope
 from controlplane.core.logging import get
 from controlplane.core.run_engine.definition import LeaseLostError
@@ -115,9 +115,9 @@ def is_fence_refusal(error: DBAPIError) -> bool:
 class Lease:
     """Keeps one claim alive from a thread of its own, and knows when it may be lost.
 
-    `held()` is true only while less than the lease's length has passed on this process's
-    monotonic clock since the *start* of the last renewal that succeeded: a process that was
-    frozen or cut off stops before the database would give its run away.
+    `held()` is true only while less than the lease's length has passed on this machine's
+    sleepless clock since the *start* of the last renewal that succeeded: a process that was
+    frozen, cut off or asleep stops before the database would give its run away.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Lease:
 
     def held(self) -> bool:
         """Say whether this worker may still act for the run."""
-        return not self._lost and time.monotonic() < self._good_until
+        return not self._lost and clock.elapsed() < self._good_until
 
     def start(self) -> None:
         """Begin to renew."""
@@ -156,7 +156,7 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._closed.wait(self._seconds / 3):
-            started = time.monotonic()
+            started = clock.elapsed()
             try:
                 cancelled = self._renew()
             except LeaseLostError:
@@ -172,18 +172,25 @@ class Lease:
                     self._lose()
                     return
                 continue
+            if cancelled is None:
+                return
             self._good_until = started + self._seconds
             if cancelled:
                 self._on_cancel()
 
-    def _renew(self) -> bool:
-        """Extend the lease; return whether a person asked to cancel. Raises: LeaseLostError."""
+    def _renew(self) -> bool | None:
+        """Extend the lease; return whether a person asked to cancel. Raises: LeaseLostError.
+
+        Returns None for a lease that was given back or reaped: a beat may come after the end of
+        its run, and must not hold what is free.
+        """
         with self._db.transaction(self._claim.scope) as session:
             announce(session, self._claim.fence)
             row = session.execute(
                 text(
                     "UPDATE run SET lease_until = now() + make_interval(secs => :seconds)"
                     " WHERE boundary_id = :b AND id = :id AND fence = :fence"
+                    " AND lease_until IS NOT NULL"
                     " RETURNING cancel_requested_at IS NOT NULL AND outcome IS NULL AS cancelled"
                 ),
                 {
@@ -193,8 +200,9 @@ class Lease:
                     "fence": self._claim.fence,
                 },
             ).one_or_none()
-        if row is None:
-            raise LeaseLostError(f"run {self._claim.run_id}: fence {self._claim.fence} is over")
+            if row is None:
+                hold(session, self._claim)
+                return None
         return bool(row.cancelled)
 
     def _lose(self) -> None:

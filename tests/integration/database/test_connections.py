@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 
 from controlplane.core import db
 from controlplane.core.db import Database, Scope
@@ -59,3 +61,31 @@ def test_a_busy_connection_is_not_tried_and_one_that_died_fails_once(
         process_id(opened)
     assert process_id(opened) != first
     assert tried == []
+
+
+def test_a_transaction_that_stands_still_is_ended_by_the_server_and_its_locks_are_free(
+    database: DatabaseUrls,
+) -> None:
+    stalled = Database.connect(database.scheduler, pool_size=1, stalled_seconds=0.2)
+    lock = "SELECT pg_advisory_xact_lock(4711)"
+    session = stalled.begin(Scope.platform())
+    session.execute(text(lock))
+    with psycopg.connect(database.admin) as other:
+        # Waits for the lock of a transaction that does nothing any more.
+        other.execute("SET lock_timeout = '10s'")
+        other.execute(lock)
+    with pytest.raises(InternalError, match="idle-in-transaction"):
+        session.execute(text(lock))
+    session.close()
+    assert process_id(stalled) > 0
+    stalled.close()
+
+
+def test_a_server_that_a_network_cut_took_away_is_noticed_in_seconds(opened: Database) -> None:
+    with opened.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        with socket.socket(fileno=os.dup(driver.fileno())) as wire:
+            assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
+            assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10

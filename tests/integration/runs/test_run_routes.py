@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 from starlette.testclient import TestClient
 
+from controlplane.core import clock
 from controlplane.core.db import Database
 from controlplane.core.errors import UnavailableError
 from controlplane.core.run_engine.definition import (
@@ -98,7 +98,7 @@ def run_id(acme: PersonOf, active: dict[str, Any]) -> str:
 def execute(worker: Database, faults: Faults | None = None) -> None:
     """Carry the one claimable run as far as it goes."""
     settings = EngineSettings(lease_seconds=5, retry_base_seconds=0.01)
-    claimed_at = time.monotonic()
+    claimed_at = clock.elapsed()
     claim = claim_run(worker, "test", 5)
     assert claim is not None
     never = threading.Event()

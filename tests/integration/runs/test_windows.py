@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
+from controlplane.core import clock
 from controlplane.core.db import Database
 from controlplane.core.run_engine.executor import EngineSettings, RunExecutor
 from controlplane.core.run_engine.fence import claim_run, resume_due_runs
@@ -36,7 +36,7 @@ def execute(worker: Database) -> None:
     assert claim is not None
     RunExecutor(
         worker, SAGA, claim, Faults(), EngineSettings(lease_seconds=5), threading.Event(),
-        time.monotonic(), windows.gate,
+        clock.elapsed(), windows.gate,
     ).run()  # fmt: skip
 
 
