@@ -68,28 +68,27 @@ def test_axe_finds_nothing_wide_and_narrow_light_and_dark(
     name: str, open_as: OpenAs, world: World
 ) -> None:
     who, path = PAGES[name]
-    watched = open_as(who, at(world, path))
+    check_every_look(open_as(who, at(world, path)), name)
+
+
+def check_every_look(watched: Watched, name: str) -> None:
+    """Look at the page as it stands, wide and narrow, light and dark: axe, and nothing sideways."""
     watched.page.evaluate(AXE.read_text())
     for look in ("light", "dark-400", "dark", "light-400"):
         watched.show(look)
         watched.picture(f"{name}-{look}")
-        check_accessibility(watched, look)
+        found = watched.page.evaluate(
+            "axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations.map((v) =>"
+            " `${v.id}: ${v.help}:"
+            " ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join(' | ')}`))"
+        )
+        assert found == [], look
         watched.show(look)  # the picture needed another height
         wide = watched.page.evaluate(
             "['html', '#main'].map((s) => document.querySelector(s)).filter(Boolean)"
             ".map((e) => e.scrollWidth - e.clientWidth)"
         )
         assert max(wide) <= 0, f"{name} scrolls sideways by {max(wide)} px ({look})"
-
-
-def check_accessibility(watched: Watched, look: str) -> None:
-    """Run axe, which the page has loaded, on the page as it stands."""
-    found = watched.page.evaluate(
-        "axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations.map((v) =>"
-        " `${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join(' | ')}`"
-        "))"
-    )
-    assert found == [], look
 
 
 def test_an_architect_sees_the_next_step_of_each_boundary_and_asks_for_access(

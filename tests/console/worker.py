@@ -59,7 +59,11 @@ def start_worker(
     (folder / "work").mkdir(parents=True)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     vendor = (gate.root / "secrets/aws/vendor.json").read_bytes()
-    secrets = {"database-url": urls.worker.encode(), "control-plane-key.pem": pem}
+    secrets = {
+        "database-url": urls.worker.encode(),
+        "auditor-database-url": urls.auditor.encode(),
+        "control-plane-key.pem": pem,
+    }
     for name, content in {**secrets, "aws.json": vendor}.items():
         path = folder / name
         path.touch(mode=0o600)

@@ -32,13 +32,14 @@ def main() -> None:
     sys.executable = str(folder / CHILD)
     url = (folder / "database-url").read_text()
     keeper = Database.connect(url, pool_size=2)
+    reading = Database.connect((folder / "auditor-database-url").read_text(), pool_size=1)
     sessions = RecordedSessions(StsSessions(folder / "aws.json", aws_url), keeper)
     signer = ControlPlaneKey(folder / "control-plane-key.pem")
     maker = Maker(signer, TypstTypesetter(), folder / "work", VENDOR)
 
     def jobs(db: Database) -> dict[str, Job]:
         return {
-            GENERATE: lambda **ids: generate_report(db, maker, **ids),
+            GENERATE: lambda **ids: generate_report(db, reading, maker, **ids),
             VERIFY: lambda **ids: verify_connection(db, sessions, **ids),
         }
 
