@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Protocol
 
 import structlog
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -38,6 +38,7 @@ from controlplane.core.ids import new_id
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 REQUEST_ID_HEADER = "Ringfence-Request"
+ORGANIZATION_QUERY = "organization"
 LARGEST_BODY = 8_000_000
 """Bytes; the largest message is an agent's status of some thousand resources."""
 LARGEST_SEQUENCE = 2**63 - 1
@@ -163,6 +164,14 @@ async def current_database(request: Request) -> Database:
     """Return the database, for streams that open their own transactions."""
     database: Database = request.app.state.database
     return database
+
+
+async def organization_query(
+    organization: Annotated[
+        str | None, Query(description="The organization, where no header can name it: in a link")
+    ] = None,
+) -> None:
+    """Declare the query by which a download names its organization; the authorizer reads it."""
 
 
 Context = Annotated[OpContext, Depends(current_context)]

@@ -6,10 +6,11 @@ host, or an error in the page fails the test that caused it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx2
@@ -20,12 +21,16 @@ from controlplane.console import STATIC
 from tests.browser import SWITCHES, find
 from tests.console.provider import LoginServer
 from tests.console.server import ApiProcess, start_api
-from tests.console.world import World, build_world
+from tests.console.worker import WorkerProcess, start_worker
+from tests.console.world import GLOBEX_ISSUER, IN_BOTH, NEWCOMERS, PENDING, World, build_world
 from tests.integration.api.people import ADMINS, PEOPLE, register
-from tests.integration.sign_in.issuer import Issuer
+from tests.integration.sign_in.issuer import ISSUER, Issuer
 from tests.postgres import DatabaseUrls, PostgresServer, migrated
+from tests.redis_server import RedisServer
+from tests.sandbox_aws.conftest import GateProcess
+from tests.sandbox_aws.conftest import gate as gate  # the rehearsal account
 
-SUBJECTS = list(dict.fromkeys([*PEOPLE, *ADMINS]))
+SUBJECTS = list(dict.fromkeys([*PEOPLE, *ADMINS, *IN_BOTH, *NEWCOMERS, PENDING]))
 PICTURES = Path(__file__).parents[2] / "build" / "console"
 TIMEOUT_MS = 8_000
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 850}
@@ -59,6 +64,23 @@ class Watched:
         # Not `wait_for_function`: it evaluates text, which the page's policy rightly refuses.
         expect(self.page.locator(".rf-waiting")).to_have_count(0)
 
+    def show(self, look: str) -> None:
+        """Show the page as `light` or `dark`, with `-400` on a phone's width."""
+        theme, _, width = look.partition("-")
+        self.page.emulate_media(color_scheme=cast(Any, theme), reduced_motion="reduce")
+        self.page.set_viewport_size(cast(Any, NARROW if width else WIDE))
+        has = re.compile("pf-v6-theme-dark")
+        html = self.page.locator("html")
+        if theme == "dark":
+            expect(html).to_have_class(has)
+        else:
+            expect(html).not_to_have_class(has)
+        # Colours change over a moment, and half-way they have any contrast.
+        self.page.evaluate(
+            "Promise.allSettled(document.getAnimations().filter((a) =>"
+            " a.effect.getComputedTiming().iterations !== Infinity).map((a) => a.finished))"
+        )
+
     def picture(self, name: str) -> None:
         """Keep a picture of the whole page, which scrolls inside its frame."""
         PICTURES.mkdir(parents=True, exist_ok=True)
@@ -87,26 +109,28 @@ def console_database(postgres: PostgresServer) -> DatabaseUrls:
 
 
 @pytest.fixture(scope="session")
-def issuer() -> Iterator[Issuer]:
-    """The identity provider, with a page on which one says who one is."""
-    made = Issuer(client_keys=lambda: {"keys": []})
-    server = LoginServer(made, SUBJECTS)
+def issuers() -> Iterator[list[Issuer]]:
+    """Each organization's identity provider, with a page on which one says who one is."""
+    made = [Issuer(client_keys=lambda: {"keys": []}, issuer=i) for i in (ISSUER, GLOBEX_ISSUER)]
+    servers = [LoginServer(issuer, SUBJECTS) for issuer in made]
     yield made
-    server.close()
+    for server in servers:
+        server.close()
 
 
 @pytest.fixture(scope="session")
 def api(
-    console_database: DatabaseUrls, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
+    console_database: DatabaseUrls, issuers: list[Issuer], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiProcess]:
     """The API's process, with the demo's people."""
     if not (STATIC / "index.html").is_file():
         pytest.fail("the console is not built; run: make web")
     folder = tmp_path_factory.mktemp("console")
     register(console_database, folder)
-    started = start_api(console_database, folder, issuer.metadata_url)
+    started = start_api(console_database, folder, issuers)
     keys = f"{started.url}/v1/sign-in/keys"
-    issuer.client_keys = lambda: httpx2.get(keys, trust_env=False).json()
+    for issuer in issuers:
+        issuer.client_keys = lambda: httpx2.get(keys, trust_env=False).json()
     yield started
     started.stop()
 
@@ -118,6 +142,23 @@ def world(api: ApiProcess, console_database: DatabaseUrls) -> World:
 
 
 @pytest.fixture(scope="session")
+def worker(
+    world: World,
+    console_database: DatabaseUrls,
+    gate: GateProcess,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[WorkerProcess]:
+    """The worker's process, with its broker and the rehearsal account."""
+    server = RedisServer()
+    server.start()
+    folder = tmp_path_factory.mktemp("worker")
+    started = start_worker(console_database, folder, world.api.key, server, gate)
+    yield started
+    started.stop()
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium."""
     with sync_playwright() as playwright:
@@ -126,13 +167,20 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+def panel(page: Page, title: str) -> Any:
+    """Return a titled part of the page."""
+    return page.get_by_role("region", name=title)
+
+
 def sign_in(page: Page, origin: str, name: str, path: str = "/") -> None:
     """Sign in as people do: organization, the provider's page, and back."""
     page.goto(f"{origin}{path}")
-    page.get_by_role("textbox", name="Organization").fill("acme")
+    who = next(s for s in SUBJECTS if s.partition("@")[0] == name)
+    organization = "globex" if who.endswith("@globex.test") else "acme"
+    page.get_by_role("textbox", name="Organization").fill(organization)
     page.get_by_role("button", name="Continue to your identity provider").click()
-    page.get_by_role("link", name=f"{name}@acme.test").click()
-    page.get_by_role("button", name=f"Signed in as {name.title()}").wait_for()
+    page.get_by_role("link", name=who).click()
+    page.get_by_role("button", name=re.compile(f"Signed in as {name}", re.IGNORECASE)).wait_for()
 
 
 @pytest.fixture(scope="session")
@@ -154,7 +202,7 @@ def signed_in(browser: Browser, world: World) -> Callable[[str], Any]:
 
 @pytest.fixture
 def open_as(
-    browser: Browser, world: World, issuer: Issuer, signed_in: Callable[[str], Any]
+    browser: Browser, world: World, issuers: list[Issuer], signed_in: Callable[[str], Any]
 ) -> Iterator[OpenAs]:
     """Open a watched page as a persona (None: nobody); at the end it must have behaved."""
     opened: list[tuple[BrowserContext, Watched]] = []
@@ -170,7 +218,9 @@ def open_as(
         )
         context.set_default_timeout(TIMEOUT_MS)
         context.add_init_script(REPORTS)
-        watched = Watched(context.new_page(), world.api.url, {urlsplit(issuer.url).netloc})
+        watched = Watched(
+            context.new_page(), world.api.url, {urlsplit(i.url).netloc for i in issuers}
+        )
         context.route("**/*", lambda route: _pass(route, watched))
         watched.page.on("pageerror", lambda error: watched.errors.append(str(error)))
         opened.append((context, watched))

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from proof.keys import encode_public, fingerprint
 from sandbox.home import free_port
-from tests.integration.sign_in.issuer import CLIENT, ISSUER
+from tests.integration.sign_in.issuer import CLIENT, Issuer
 from tests.postgres import DatabaseUrls
 
 START_SECONDS = 30.0
@@ -30,15 +30,21 @@ class ApiProcess:
     url: str
     key: Ed25519PrivateKey
     log: Path
+    environment: dict[str, str]
     process: subprocess.Popen[bytes]
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process as whoever upgrades it does."""
         self.process.terminate()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=20)
+
+    def start_again(self) -> None:
+        """Start it anew at the same address and return once it is ready."""
+        self.process = _spawn(self.url, self.environment, self.log)
+        _wait_until_ready(self)
 
 
-def start_api(urls: DatabaseUrls, folder: Path, metadata_url: str) -> ApiProcess:
+def start_api(urls: DatabaseUrls, folder: Path, issuers: list[Issuer]) -> ApiProcess:
     """Start uvicorn with the API and return once it is ready."""
     port = free_port()
     key = Ed25519PrivateKey.generate()
@@ -53,15 +59,21 @@ def start_api(urls: DatabaseUrls, folder: Path, metadata_url: str) -> ApiProcess
         # All of these tests' people come from one address.
         "RINGFENCE_SIGN_IN_PER_ADDRESS": "10000",
         "RINGFENCE_SIGN_IN_KEY_FILE": str(_private(folder / "sign-in.pem", _sign_in_key())),
-        "RINGFENCE_SIGN_IN_PROVIDERS_FILE": str(_providers(folder, metadata_url)),
+        "RINGFENCE_SIGN_IN_PROVIDERS_FILE": str(_providers(folder, issuers)),
     }
-    argv = [sys.executable, "-m", "uvicorn", "controlplane.app:create_app", "--factory"]
-    argv += ["--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(argv, env=environment, stdout=output, stderr=output)
-    started = ApiProcess(f"http://127.0.0.1:{port}", key, log, process)
+    url = f"http://127.0.0.1:{port}"
+    started = ApiProcess(url, key, log, environment, _spawn(url, environment, log))
     _wait_until_ready(started)
     return started
+
+
+def _spawn(url: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-m", "uvicorn", "controlplane.app:create_app", "--factory"]
+    argv += ["--host", "127.0.0.1", "--port", url.rpartition(":")[2], "--no-access-log"]
+    # Event streams stay open as long as their runs do, so an end has to cut them.
+    argv += ["--timeout-graceful-shutdown", "1"]
+    with log.open("ab") as output:
+        return subprocess.Popen(argv, env=environment, stdout=output, stderr=output)
 
 
 def _wait_until_ready(api: ApiProcess) -> None:
@@ -96,8 +108,10 @@ def _sign_in_key() -> str:
     )
 
 
-def _providers(folder: Path, metadata_url: str) -> Path:
+def _providers(folder: Path, issuers: list[Issuer]) -> Path:
     path = folder / "providers.json"
-    entry = {"issuer": ISSUER, "metadata_url": metadata_url, "client_id": CLIENT}
-    path.write_text(json.dumps([entry]))
+    entries = [
+        {"issuer": i.issuer, "metadata_url": i.metadata_url, "client_id": CLIENT} for i in issuers
+    ]
+    path.write_text(json.dumps(entries))
     return path

@@ -1,15 +1,18 @@
-"""What the console's tests look at: five boundaries, each at another point of the main job.
+"""What the console's tests look at: six boundaries, each at another point of the main job.
 
 payments is installed and used; research is being installed; treasury waits for access, markets for
-the approval of its plan; labs is new. People and boundaries come through the API, grants too; what
-only a worker writes (runs, steps, events, a certificate) is written as its rows.
+the approval of its plan; labs and opened are new; globex is a second organization. What only a
+worker writes (runs, steps, events, a certificate) is written as its rows, all else by the API.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
@@ -20,12 +23,14 @@ from psycopg.types.json import Jsonb
 from controlplane.core.db import Database
 from controlplane.core.ids import new_id
 from controlplane.domains.grants.tasks import verify_connection
+from controlplane.domains.identity.tokens import token_hash
 from controlplane.sagas.install_provision import DEFINITION
 from proof.canonical import digest
 from proof.dsse import countersign, seal
 from tests.console.server import ApiProcess
 from tests.integration.api.agents import AgentClient, Boundary, Customer, Signer
-from tests.integration.api.people import organization, token_of
+from tests.integration.api.people import ISSUER, organization, token_of
+from tests.integration.api.reporting import Reporting, make_maker
 from tests.integration.api.test_grants import RoleStub
 from tests.postgres import DatabaseUrls
 from wire.agent import AgentStatus, DeniedAttempt, ResourceReport, SmokeReport
@@ -37,7 +42,16 @@ from wire.certificate import (
     StepTime,
 )
 
-CIDRS = {"treasury": "10.40.0.0/16", "markets": "10.50.0.0/16", "labs": "10.60.0.0/16"}
+IN_BOTH = ("kim@acme.test", "lee@acme.test")
+"""Auditors of acme; in globex, as guests, kim audits too and lee is an engineer of its boundary."""
+PENDING = "mia@acme.test"
+"""Named by globex as a guest whom nobody has let in."""
+GLOBEX_ISSUER = "https://idp.globex.test"
+NEWCOMERS = ("gus@globex.test", "gia@globex.test", "gil@globex.test", "noa@acme.test")
+"""An administrator and an architect of the empty globex, and somebody whom no file names."""
+JOB_SECONDS = 60.0
+CIDRS = {"treasury": "10.40.0.0/16", "markets": "10.50.0.0/16", "labs": "10.60.0.0/16",
+         "opened": "10.70.0.0/16"}  # fmt: skip
 SECONDS = {
     "preflight": 0.9, "plan": 6.1, "approval": 14.0, "foundation": 5.2, "cluster": 31.5,
     "weights": 1.1, "reach_open": 4.0, "stack": 3.2, "agent": 2.0, "desired": 0.4, "ready": 9.8,
@@ -67,25 +81,52 @@ class World:
     installs: dict[str, UUID] = field(default_factory=dict)
     runs: dict[str, UUID] = field(default_factory=dict)
     grants: dict[str, UUID] = field(default_factory=dict)
+    reports: dict[str, UUID] = field(default_factory=dict)
     organization_id: UUID = field(default_factory=new_id)
 
     def call(self, name: str, method: str, path: str, body: Any = None) -> Any:
-        """Call the API as a person, with a bearer token."""
+        """Call the API as a person, with a bearer token; a bare name is one of acme's people."""
+        subject = name if "@" in name else f"{name}@acme.test"
         answer = httpx2.request(
             method,
             f"{self.api.url}{path}",
             json=body,
-            headers={"Authorization": f"Bearer {token_of(f'{name}@acme.test')}"},
+            headers={"Authorization": f"Bearer {token_of(subject)}"},
             trust_env=False,
         )
         assert answer.is_success, f"{method} {path}: {answer.text}"
         return answer.json() if answer.content else None
+
+    def probe_closed(self, boundary: str) -> None:
+        """Have the worker try a closed role, as an architect does after the end of an install."""
+        connection = self.call("sam", "GET", f"/v1/boundaries/{boundary}/connection")
+        asked = self.call(
+            "sam", "POST", f"/v1/connections/{connection['id']}/verifications", {"expect": "closed"}
+        )
+        deadline = time.monotonic() + JOB_SECONDS
+        while asked["finished_at"] is None:
+            assert time.monotonic() < deadline, f"the probe is still {asked['state']}"
+            time.sleep(0.1)
+            asked = self.call("sam", "GET", f"/v1/verifications/{asked['id']}")
+        assert asked["passed"], asked
 
     def write(self, statement: str, *values: Any) -> None:
         """Write rows past fences and walls, as the worker's own code would have."""
         with psycopg.connect(self.urls.admin) as connection:
             connection.execute("SET session_replication_role = replica")
             connection.execute(statement, values)
+
+    def read(self, statement: str, *values: Any) -> Any:
+        """Return one value of the database."""
+        with psycopg.connect(self.urls.admin) as connection:
+            row = connection.execute(statement, values).fetchone()
+        assert row is not None, statement
+        return row[0]
+
+    def adopt(self, boundary: str, install: str) -> None:
+        """Know an install that was started in the browser."""
+        run = self.call("sam", "GET", f"/v1/installs/{install}")["run_ids"][0]
+        self.installs[boundary], self.runs[boundary] = UUID(install), UUID(run)
 
     def event(
         self, boundary: str, what: str, at: str | None, state: str | None, **detail: Any
@@ -113,6 +154,7 @@ def build_world(api: ApiProcess, urls: DatabaseUrls) -> World:
     """Seed everything and return it."""
     world = World(api, urls)
     world.call("sam", "PUT", "/v1/organizations/acme", _document())
+    _second_organization(world)
     for boundary in world.call("max", "GET", "/v1/boundaries")["boundaries"]:
         world.boundaries[boundary["name"]] = UUID(boundary["id"])
         world.organization_id = UUID(boundary["organization_id"])
@@ -127,7 +169,23 @@ def build_world(api: ApiProcess, urls: DatabaseUrls) -> World:
         "ticket": "CHG-4211", "duration_seconds": 7200,
     })  # fmt: skip
     world.grants["treasury"] = UUID(asked["id"])
+    _make_reports(world)
     return world
+
+
+def _make_reports(world: World) -> None:
+    """Have one report made by the job itself, and let another have failed."""
+    for name in ("ready", "failed"):
+        asked = world.call("omar", "POST", "/v1/reports", {"kind": "R1", "boundary": "payments"})
+        world.reports[name] = UUID(asked["id"])
+    world.write(
+        "UPDATE report SET state = 'failed', finished_at = now(),"
+        " error = 'the report''s printed form could not be made' WHERE id = %s",
+        world.reports["failed"],
+    )
+    with TemporaryDirectory() as folder:
+        maker = make_maker(world.api.key, Path(folder))
+        Reporting(world.urls, maker).work(str(world.reports["ready"]))
 
 
 def _document() -> dict[str, Any]:
@@ -137,6 +195,44 @@ def _document() -> dict[str, Any]:
         copy |= {"name": name, "display_name": name.title()}
         copy["inputs"]["cidr"] = cidr
         document["boundaries"].append(copy)
+    document["people"]["auditor"] += [*IN_BOTH]
+    return document
+
+
+def _second_organization(world: World) -> None:
+    """Describe globex, whose own approver lets kim and lee in as guests."""
+    world.call("sam", "PUT", "/v1/organizations/globex", _second_document())
+    world.write(
+        "INSERT INTO api_token (id, principal_id, token_hash, expires_at) SELECT %s, id, %s,"
+        " now() + interval '1 hour' FROM principal WHERE subject = 'gil@globex.test'",
+        new_id(), token_hash(token_of("gil@globex.test")),
+    )  # fmt: skip
+    path = "/v1/organizations/globex/guests"
+    for guest in world.call("gil@globex.test", "GET", path)["guests"]:
+        if guest["person"]["subject"] in IN_BOTH:
+            world.call("gil@globex.test", "POST", f"{path}/{guest['id']}/approve")
+
+
+def _second_document() -> dict[str, Any]:
+    """Return the file of an organization that is described and in which nothing is installed."""
+    document = organization()
+    document |= {"organization": "globex", "display_name": "Globex", "groups": []}
+    document["identity_provider"] = GLOBEX_ISSUER
+    document["guests"] = dict.fromkeys((*IN_BOTH, PENDING), ISSUER)
+    del document["role_mappings"]
+    document["people"] = {
+        "platform-admin": ["gus@globex.test"],
+        "solution-architect": ["gia@globex.test"],
+        "approver": ["gil@globex.test"],
+        "auditor": ["kim@acme.test", PENDING],
+    }
+    first = document["boundaries"][0]
+    first |= {
+        "display_name": "Globex payments",
+        "groups": [],
+        "people": {"engineer": ["lee@acme.test"]},
+    }
+    document["boundaries"] = [first]
     return document
 
 

@@ -1,4 +1,4 @@
-import { QueryCache, QueryClient } from "@tanstack/react-query";
+import { MutationCache, QueryCache, QueryClient } from "@tanstack/react-query";
 import { ApiError } from "./api/client";
 import { isSignedOut } from "./api/errors";
 
@@ -9,18 +9,27 @@ export function whenSignedOut(handler: () => void) {
   onSignedOut = handler;
 }
 
+/** Go to the sign-in, and back to this page from there. */
+export function signedOut() {
+  onSignedOut();
+}
+
+const onError = (error: unknown) => {
+  if (isSignedOut(error)) signedOut();
+};
+
 export const queryClient = new QueryClient({
-  queryCache: new QueryCache({
-    onError: (error) => {
-      if (isSignedOut(error)) onSignedOut();
-    },
-  }),
+  queryCache: new QueryCache({ onError }),
+  mutationCache: new MutationCache({ onError }),
   defaultOptions: {
     queries: {
       staleTime: 5_000,
+      // Offline, a request shall fail and say so; by default it would wait without a word.
+      networkMode: "always",
       // What the server understood and refused is not asked twice.
       retry: (count, error) =>
         count < 2 && (!(error instanceof ApiError) || error.status === 0 || error.status >= 500),
     },
+    mutations: { networkMode: "always" },
   },
 });

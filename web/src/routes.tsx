@@ -8,13 +8,14 @@ import {
   Outlet,
   redirect,
 } from "@tanstack/react-router";
-import { firstPage } from "./api/can";
+import { can, firstPage } from "./api/can";
 import {
   approvalsQuery,
   boundariesQuery,
   boundaryQuery,
   installQuery,
   meQuery,
+  reportQuery,
   runQuery,
   sessionQuery,
 } from "./api/queries";
@@ -35,6 +36,7 @@ interface SignInSearch {
 }
 
 const text = (value: unknown) => (typeof value === "string" && value ? value : undefined);
+const count = (value: unknown) => (Number.isInteger(Number(value)) && Number(value) > 0 ? Number(value) : undefined);
 
 const rootRoute = createRootRouteWithContext<Context>()({
   component: Outlet,
@@ -73,7 +75,10 @@ const shellRoute = createRoute({
 const homeRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/",
-  loader: ({ context }) => context.queryClient.ensureQueryData(boundariesQuery),
+  loader: async ({ context }) => {
+    const me = await context.queryClient.ensureQueryData(meQuery);
+    if (can.enter(me)) await context.queryClient.ensureQueryData(boundariesQuery);
+  },
   component: lazyRouteComponent(() => import("./pages/Home"), "Home"),
 });
 
@@ -144,7 +149,7 @@ const modelsRoute = createRoute({
 const usageRoute = createRoute({
   getParentRoute: () => boundaryRoute,
   path: "/usage",
-  validateSearch: (search): { days?: string; by?: string } => ({ days: text(search.days), by: text(search.by) }),
+  validateSearch: (search): { days?: number; by?: string } => ({ days: count(search.days), by: text(search.by) }),
   component: lazyRouteComponent(() => import("./pages/Usage"), "Usage"),
 });
 
@@ -165,6 +170,13 @@ const reportsRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/reports",
   component: lazyRouteComponent(() => import("./pages/Reports"), "Reports"),
+});
+
+const reportRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/reports/$reportId",
+  loader: ({ context, params }) => context.queryClient.ensureQueryData(reportQuery(params.reportId)),
+  component: lazyRouteComponent(() => import("./pages/Report"), "Report"),
 });
 
 const peopleRoute = createRoute({
@@ -192,6 +204,7 @@ export const router = createRouter({
       boundaryRoute.addChildren([overviewRoute, modelsRoute, usageRoute, gatewayRoute]),
       auditRoute,
       reportsRoute,
+      reportRoute,
       peopleRoute,
       tokensRoute,
     ]),

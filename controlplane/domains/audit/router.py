@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
 from controlplane.core.actor import OpContext
 from controlplane.core.db import Database
-from controlplane.core.http import Context, CurrentDatabase, StreamRoute, Transaction
+from controlplane.core.http import (
+    Context,
+    CurrentDatabase,
+    StreamRoute,
+    Transaction,
+    organization_query,
+)
 from controlplane.core.messages import parse_message
 from controlplane.domains.audit import export, repository, service
 from controlplane.domains.audit.chains import Chain
@@ -85,6 +91,7 @@ def audit_checkpoints(
 @router.get(
     "/export",
     operation_id="audit_export",
+    dependencies=[Depends(organization_query)],
     response_class=StreamingResponse,
     responses={200: {"content": {"application/x-ndjson": {}}}},
 )

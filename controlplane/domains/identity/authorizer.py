@@ -12,11 +12,12 @@ from starlette.requests import Request
 from controlplane.core import audit
 from controlplane.core.actor import Actor, OpContext
 from controlplane.core.db import Database, Scope
-from controlplane.core.errors import ForbiddenError, NotFoundError
+from controlplane.core.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from controlplane.core.http import ORGANIZATION_QUERY
 from controlplane.domains.identity import service
 from controlplane.domains.identity.browser_gate import BrowserGate
 from controlplane.domains.identity.browser_secrets import SESSION_COOKIE
-from controlplane.domains.identity.route_table import find_rule
+from controlplane.domains.identity.route_table import DOWNLOADS, find_rule
 from controlplane.domains.identity.service import ORGANIZATION_HEADER, Caller
 
 _ANYONE = Actor(None, "ringfence", "anyone", "anonymous", None, "anyone")
@@ -43,7 +44,7 @@ class PeopleAuthorizer:
             caller = by_cookie or service.authenticate(session, bearer)
             if rule is None or rule.layer == "agent":
                 raise NotFoundError("there is no such route for people")
-            named = _named(request, path)
+            named = _named(request, (method, path))
             try:
                 return service.decide(session, caller, rule, named, identifier)
             except ForbiddenError as error:
@@ -66,7 +67,7 @@ class PeopleAuthorizer:
             else:
                 caller = service.authenticate(session, bearer)
             return service.decide(
-                session, caller, rule, _named(request, path), request.state.request_id
+                session, caller, rule, _named(request, (method, path)), request.state.request_id
             )
 
     def _record(
@@ -97,7 +98,19 @@ class PeopleAuthorizer:
             )
 
 
-def _named(request: Request, path: str) -> str | None:
-    """Return the organization that a request names, in its path or in its header."""
-    named = request.path_params.get("name") if "/organizations/" in path else None
-    return named or request.headers.get(ORGANIZATION_HEADER)
+def _named(request: Request, route: tuple[str, str]) -> str | None:
+    """Return the organization that a request names, in its path, its header or a download's query.
+
+    Raises: InvalidRequestError for two of them.
+    """
+    if "/organizations/" in route[1] and (named := request.path_params.get("name")):
+        return str(named)
+    header = request.headers.get(ORGANIZATION_HEADER)
+    query = request.query_params.get(ORGANIZATION_QUERY) if route in DOWNLOADS else None
+    if header is not None and query is not None and header != query:
+        raise InvalidRequestError(
+            "the request names two organizations",
+            field=ORGANIZATION_QUERY,
+            fix=f"name one, in the query or in the header {ORGANIZATION_HEADER}",
+        )
+    return header if query is None else query

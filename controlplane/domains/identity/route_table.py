@@ -203,6 +203,17 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
 }
 
 
+DOWNLOADS: Final[frozenset[tuple[str, str]]] = frozenset(
+    {
+        ("GET", "/v1/audit/export"),
+        ("GET", "/v1/reports/{report_id}/files/{format}"),
+        ("GET", "/v1/boundaries/{boundary}/usage/export"),
+    }
+)
+"""What a browser saves straight to disk: a link carries no header, so these name the organization
+in their query as well."""
+
+
 def find_rule(method: str, path: str) -> Rule | None:
     """Return the rule of a route; None means that nobody may call it."""
     rule = ROUTES.get((method, path))

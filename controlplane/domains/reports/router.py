@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Depends, Query
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
@@ -17,6 +17,7 @@ from controlplane.core.http import (
     StreamRoute,
     Transaction,
     TransactionRoute,
+    organization_query,
 )
 from controlplane.domains.boundaries.repository import get_boundary, list_boundaries
 from controlplane.domains.identity import repository as identity
@@ -105,6 +106,7 @@ def trail_list(boundary: str, session: Transaction, ctx: Context) -> TrailFilesO
 @file_router.get(
     "/reports/{report_id}/files/{format}",
     operation_id="report_file",
+    dependencies=[Depends(organization_query)],
     response_class=StreamingResponse,
 )
 def report_file(

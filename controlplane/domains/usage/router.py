@@ -5,9 +5,15 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Response
 
-from controlplane.core.http import LARGEST_SEQUENCE, Context, Transaction, TransactionRoute
+from controlplane.core.http import (
+    LARGEST_SEQUENCE,
+    Context,
+    Transaction,
+    TransactionRoute,
+    organization_query,
+)
 from controlplane.core.messages import parse_message
 from controlplane.domains.boundaries.repository import get_boundary
 from controlplane.domains.identity.agent_edge import AgentRoute, CallingAgent
@@ -85,6 +91,7 @@ def usage_summary(
 @router.get(
     "/boundaries/{boundary}/usage/export",
     operation_id="usage_export",
+    dependencies=[Depends(organization_query)],
     response_class=Response,
     responses={200: {"content": {"text/csv": {}, "application/x-ndjson": {}}}},
 )

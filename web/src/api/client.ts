@@ -38,6 +38,11 @@ export function carryOrganization(name: string | null) {
   carried.organization = name;
 }
 
+/** For links, which carry no header. */
+export function carriedOrganization(): string | null {
+  return carried.organization;
+}
+
 /** Headers of every request; also used by the event stream, which is no JSON request. */
 export function carriedHeaders(method: string): Record<string, string> {
   const headers: Record<string, string> = {};

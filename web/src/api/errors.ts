@@ -11,6 +11,15 @@ export interface Explained {
 }
 
 export function explain(error: unknown): Explained {
+  if (isMissingPart(error)) {
+    return {
+      title: navigator.onLine ? "This part of the console could not be loaded" : TITLES[0]!,
+      message: navigator.onLine ? "The server may have been upgraded since you opened the page." : "This part of the console was not loaded before the connection was lost.",
+      fix: navigator.onLine ? "Load the page again." : "Check your connection, then try again.",
+      requestId: null,
+      problems: [],
+    };
+  }
   if (!(error instanceof ApiError)) {
     return {
       title: "Something went wrong in this page",
@@ -38,6 +47,11 @@ export function explain(error: unknown): Explained {
  */
 export function isMissingRoute(error: unknown): boolean {
   return error instanceof ApiError && error.status === 404 && error.body.message === "Not Found";
+}
+
+/** Tell whether a page's own script did not come: browsers word it differently. */
+export function isMissingPart(error: unknown): boolean {
+  return error instanceof TypeError && /dynamically imported module|module script failed|loading.*module/i.test(error.message);
 }
 
 export function isSignedOut(error: unknown): boolean {

@@ -1,10 +1,12 @@
 /** What pages read, as query options: a loader awaits them, a page reads them from the cache. */
 import { queryOptions } from "@tanstack/react-query";
 import { api, carryCsrf, carryOrganization, unwrap } from "./client";
-import type { By } from "./schema";
+import type { By, MeOut } from "./schema";
 
 const LIVE_MS = 10_000;
 /** How often lists of what changes by itself are asked for again while a page shows them. */
+const MAKING_MS = 1_500;
+/** How often a report is asked for that is being made. */
 
 export const sessionQuery = queryOptions({
   queryKey: ["session"],
@@ -16,13 +18,26 @@ export const sessionQuery = queryOptions({
   },
 });
 
+/** Who is signed in, as they stand in the chosen organization. */
+export interface Me extends MeOut {
+  /** The chosen one; null for somebody without any. */
+  organization: string | null;
+  /** All in which they have a role, by name. */
+  organizations: string[];
+  /** Those that count here: in the chosen organization, or at the platform. */
+  roles: MeOut["roles"];
+}
+
 export const meQuery = queryOptions({
   queryKey: ["me"],
   staleTime: 300_000,
-  queryFn: async () => {
+  queryFn: async (): Promise<Me> => {
     const me = await unwrap(api.GET("/v1/me"));
-    carryOrganization(chosenOrganization(organizationsOf(me)));
-    return me;
+    const organizations = organizationsOf(me);
+    const organization = chosenOrganization(organizations);
+    carryOrganization(organization);
+    const roles = me.roles.filter((r) => r.organization === null || r.organization === organization);
+    return { ...me, organization, organizations, roles };
   },
 });
 
@@ -184,13 +199,29 @@ export const reportsQuery = queryOptions({
   queryKey: ["reports"],
   refetchInterval: (query) =>
     query.state.data?.some((report) => report.finished_at === null)
-      ? 2_000
+      ? MAKING_MS
       : false,
   queryFn: async () => (await unwrap(api.GET("/v1/reports"))).reports,
 });
 
+export const reportQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["reports", id],
+    refetchInterval: (query) => (query.state.data?.finished_at === null ? MAKING_MS : false),
+    queryFn: () => unwrap(api.GET("/v1/reports/{report_id}", { params: { path: { report_id: id } } })),
+  });
+
+export const readReportRows = (id: string, after: number, limit: number) =>
+  unwrap(
+    api.GET("/v1/reports/{report_id}/rows", {
+      params: { path: { report_id: id }, query: { after, limit } },
+    }),
+  );
+
 export const tokensQuery = queryOptions({
   queryKey: ["tokens"],
+  // Whoever comes back to look whether a token was used shall not read what was before.
+  staleTime: 0,
   queryFn: async () => (await unwrap(api.GET("/v1/tokens"))).tokens,
 });
 
@@ -219,13 +250,15 @@ export function organizationsOf(me: { roles: { organization: string | null }[] }
 
 const ORGANIZATION = "ringfence.organization";
 
-/** The organization that requests name: the one chosen in this tab, else the first. */
+/** The organization that requests name: the one chosen in this tab, else last chosen, else the first. */
 export function chosenOrganization(known: string[]): string | null {
-  const chosen = sessionStorage.getItem(ORGANIZATION);
-  return chosen !== null && known.includes(chosen) ? chosen : (known[0] ?? null);
+  const chosen = [sessionStorage, localStorage].map((kept) => kept.getItem(ORGANIZATION));
+  return chosen.find((name) => name !== null && known.includes(name)) ?? known[0] ?? null;
 }
 
+/** Begin anew in another organization: a whole load, so that nothing of the last one stays. */
 export function chooseOrganization(name: string) {
   sessionStorage.setItem(ORGANIZATION, name);
-  carryOrganization(name);
+  localStorage.setItem(ORGANIZATION, name);
+  window.location.assign("/welcome");
 }

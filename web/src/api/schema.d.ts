@@ -5280,6 +5280,8 @@ export interface operations {
             query: {
                 /** @description `platform`, `organization/<name>` or `boundary/<name>` */
                 chain: string;
+                /** @description The organization, where no header can name it: in a link */
+                organization?: string | null;
             };
             header?: never;
             path?: never;
@@ -5862,6 +5864,8 @@ export interface operations {
                 /** @description last day, UTC, included */
                 to?: string | null;
                 format?: "csv" | "ndjson";
+                /** @description The organization, where no header can name it: in a link */
+                organization?: string | null;
             };
             header?: never;
             path: {
@@ -7206,7 +7210,10 @@ export interface operations {
     };
     report_file: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The organization, where no header can name it: in a link */
+                organization?: string | null;
+            };
             header?: never;
             path: {
                 report_id: string;

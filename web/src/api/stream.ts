@@ -25,44 +25,95 @@ interface Follow {
   onConnection: (state: Connection) => void;
 }
 
+/** controlplane/core/run_engine/decide.py `FINAL` */
+const FINAL = ["succeeded", "failed", "unwound", "cancelled"];
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
+const SILENCE_MS = 40_000;
+
+/**
+ * One connection. It is given up when the network goes, and when nothing came for a while: the
+ * server says something every 15 s, so silence means that the other end is gone without a word.
+ */
+class Attempt {
+  private readonly controller = new AbortController();
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private readonly giveUp = () => this.controller.abort();
+  readonly signal: AbortSignal;
+
+  constructor(follower: AbortSignal) {
+    this.signal = AbortSignal.any([follower, this.controller.signal]);
+    window.addEventListener("offline", this.giveUp);
+    this.heard();
+  }
+
+  heard() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(this.giveUp, SILENCE_MS);
+  }
+
+  end() {
+    clearTimeout(this.timer);
+    window.removeEventListener("offline", this.giveUp);
+    this.controller.abort();
+  }
+}
+
+/** Wait, but not longer than until the network is said to be back. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      window.removeEventListener("online", done);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    window.addEventListener("online", done);
+    signal.addEventListener("abort", done);
+  });
+}
 
 /** Follow a run until it has ended or the signal aborts. Throws ApiError when the server refuses. */
 export async function followRun({ runId, after, signal, onEvents, onConnection }: Follow) {
   let seen = after;
+  let state: string | null = null;
   let wait = FIRST_WAIT_MS;
   while (!signal.aborted) {
+    const attempt = new Attempt(signal);
     try {
       onConnection("connecting");
-      for await (const events of read(runId, seen, signal, () => onConnection("live"))) {
+      for await (const events of read(runId, seen, attempt, () => onConnection("live"))) {
         wait = FIRST_WAIT_MS;
         const fresh = events.filter((event) => event.seq > seen);
         if (fresh.length === 0) continue;
         seen = fresh[fresh.length - 1]!.seq;
+        state = fresh.findLast((event) => event.kind === "run.state")?.state ?? state;
         onEvents(fresh);
       }
-      onConnection("over");
-      return;
+      // An end without an error is not the run's end: a proxy or a stopping server closes just so.
+      if (state !== null && FINAL.includes(state)) return onConnection("over");
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof ApiError && error.status < 500) throw error;
-      onConnection("waiting");
-      await pause(wait, signal);
-      wait = Math.min(wait * 2, LONGEST_WAIT_MS);
+    } finally {
+      attempt.end();
     }
+    onConnection("waiting");
+    await pause(wait, signal);
+    wait = Math.min(wait * 2, LONGEST_WAIT_MS);
   }
 }
 
 async function* read(
   runId: string,
   seen: number,
-  signal: AbortSignal,
+  attempt: Attempt,
   onOpen: () => void,
 ): AsyncGenerator<RunEvent[]> {
   const response = await fetch(`/v1/runs/${encodeURIComponent(runId)}/events`, {
     credentials: "same-origin",
-    signal,
+    signal: attempt.signal,
     headers: {
       ...carriedHeaders("GET"),
       Accept: "text/event-stream",
@@ -78,6 +129,7 @@ async function* read(
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
+    attempt.heard();
     const blocks = (rest + value.replaceAll("\r\n", "\n")).split("\n\n");
     rest = blocks.pop() ?? "";
     const events = blocks.map(parse).filter((event) => event !== null);
@@ -93,14 +145,4 @@ function parse(block: string): RunEvent | null {
     .map((line) => line.slice(5).trimStart())
     .join("\n");
   return data ? (JSON.parse(data) as RunEvent) : null;
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }

@@ -16,21 +16,34 @@ export function Digest({ value, label = "digest" }: { value: string; label?: str
 
 export function CopyButton({ text, label }: { text: string; label: string }) {
   const id = useId();
-  const [copied, setCopied] = useState(false);
+  const [said, setSaid] = useState<string | null>(null);
   return (
-    <ClipboardCopyButton
-      id={`copy-${id}`}
-      textId={`text-${id}`}
-      aria-label={label}
-      variant="plain"
-      hasNoPadding
-      exitDelay={copied ? 1500 : 300}
-      onTooltipHidden={() => setCopied(false)}
-      onClick={() => {
-        void navigator.clipboard.writeText(text).then(() => setCopied(true));
-      }}
-    >
-      {copied ? "Copied" : label}
-    </ClipboardCopyButton>
+    <>
+      <ClipboardCopyButton
+        id={`copy-${id}`}
+        textId={`text-${id}`}
+        aria-label={label}
+        variant="plain"
+        hasNoPadding
+        exitDelay={said ? 1500 : 300}
+        onTooltipHidden={() => setSaid(null)}
+        onClick={() => void copy(text).then(setSaid)}
+      >
+        {said ?? label}
+      </ClipboardCopyButton>
+      <span role="status" className="pf-v6-screen-reader">
+        {said}
+      </span>
+    </>
   );
+}
+
+/** Say what came of it: a browser may forbid it, and there is no clipboard without a secure origin. */
+async function copy(text: string): Promise<string> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return "Copied";
+  } catch {
+    return "Not copied: select the text and copy it yourself";
+  }
 }

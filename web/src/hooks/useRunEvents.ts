@@ -1,7 +1,9 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
+import { isSignedOut } from "../api/errors";
 import { runQuery } from "../api/queries";
 import { followRun, type Connection, type RunEvent } from "../api/stream";
+import { signedOut } from "../queryClient";
 
 const REFRESH_MS = 400;
 /** Events come in bursts; the run itself is asked for at most this often. */
@@ -32,7 +34,10 @@ export function useRunEvents(runId: string) {
         setEvents((known) => [...known, ...fresh]);
         refresh();
       },
-    }).catch(setError);
+    }).catch((cause: unknown) => {
+      if (isSignedOut(cause)) signedOut();
+      setError(cause);
+    });
     return () => {
       abort.abort();
       clearTimeout(timer);

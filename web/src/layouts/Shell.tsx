@@ -22,6 +22,7 @@ import { useEffect, useRef, useState } from "react";
 import { can } from "../api/can";
 import { approvalsQuery, boundariesQuery, meQuery } from "../api/queries";
 import { Brand } from "../components/Brand";
+import { Offline } from "../components/Offline";
 import { OrganizationChoice } from "../components/OrganizationChoice";
 import { PersonMenu } from "../components/PersonMenu";
 import { ThemeSwitch } from "../components/ThemeSwitch";
@@ -53,6 +54,7 @@ export function Shell() {
       mainTabIndex={-1}
       isContentFilled
     >
+      <Offline />
       <Outlet />
     </Page>
   );
@@ -101,7 +103,7 @@ function Top({ isOpen, onToggle }: { isOpen: boolean; onToggle: () => void }) {
 
 function Navigation({ path }: { path: string }) {
   const { data: me } = useSuspenseQuery(meQuery);
-  const { data: boundaries } = useQuery(boundariesQuery);
+  const { data: boundaries } = useQuery({ ...boundariesQuery, enabled: can.enter(me) });
   const operations = can.seeOperations(me);
   return (
     <Nav aria-label="Main">

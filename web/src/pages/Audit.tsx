@@ -8,6 +8,7 @@ import { auditExport } from "../api/addresses";
 import { chainsQuery, readEvents } from "../api/queries";
 import type { AuditChainOut, AuditEventOut } from "../api/schema";
 import { Digest } from "../components/Digest";
+import { Download } from "../components/Download";
 import { EmptyHint } from "../components/EmptyHint";
 import { ErrorState } from "../components/ErrorState";
 import { PageHead } from "../components/PageHead";
@@ -60,9 +61,9 @@ function ChainList({ chains, chosen }: { chains: AuditChainOut[]; chosen: string
             </Link>
             <span className="rf-grow" />
             <span className="rf-muted rf-figures">{c.size} events</span>
-            <a href={auditExport(c.name)} download>
-              Export
-            </a>
+            <Download href={auditExport(c.name)}>
+              Export<span className="pf-v6-screen-reader"> {c.name}</span>
+            </Download>
           </div>
           <p className="rf-muted">
             {c.checkpoint ? (

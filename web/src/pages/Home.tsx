@@ -4,7 +4,7 @@ import { useQuery, useSuspenseQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { can } from "../api/can";
 import { nextStep } from "../api/nextStep";
-import { approvalsQuery, boundariesQuery, meQuery } from "../api/queries";
+import { approvalsQuery, boundariesQuery, meQuery, type Me } from "../api/queries";
 import type { BoundaryOut } from "../api/schema";
 import { BoundaryTable } from "../components/BoundaryTable";
 import { EmptyHint } from "../components/EmptyHint";
@@ -17,11 +17,16 @@ import { PendingList } from "../components/PendingList";
 import { Countdown } from "../components/Time";
 import { StateLabel } from "../components/States";
 import { WaitingPart } from "../components/Waiting";
+import { Describe, NoRole } from "./NoRole";
 
 export function Home() {
   const { data: me } = useSuspenseQuery(meQuery);
+  return can.enter(me) ? <Boundaries me={me} /> : <NoRole me={me} />;
+}
+
+function Boundaries({ me }: { me: Me }) {
   const { data: boundaries } = useSuspenseQuery(boundariesQuery);
-  if (boundaries.length === 0) return <NoBoundary />;
+  if (boundaries.length === 0) return <NoBoundary me={me} />;
   const run = boundaries.filter(can.seeStanding);
   const used = boundaries.filter((b) => !can.seeStanding(b));
   return (
@@ -112,16 +117,20 @@ function WaitingPanel() {
   );
 }
 
-function NoBoundary() {
+function NoBoundary({ me }: { me: Me }) {
   return (
     <>
-      <PageHead title="Home" />
+      <PageHead title="Home" about={`${me.organization} has no boundary that you have a role in.`} />
       <PageSection isWidthLimited>
-        <EmptyHint title="There is no boundary that you have a role in.">
-          If you are an architect, describe the organization and apply its file:{" "}
-          <code>ringfence organization apply organization.yaml</code>. Otherwise ask a platform
-          administrator to name you in it.
-        </EmptyHint>
+        {can.describe(me) ? (
+          <Describe />
+        ) : (
+          <Panel title="Nothing here yet">
+            <EmptyHint title="Boundaries come from the organization's file.">
+              Ask an architect or administrator of {me.organization} to describe one, and to name you in it.
+            </EmptyHint>
+          </Panel>
+        )}
       </PageSection>
     </>
   );

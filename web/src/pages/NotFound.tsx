@@ -2,8 +2,11 @@ import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page
 import { Link } from "@tanstack/react-router";
 import { EmptyHint } from "../components/EmptyHint";
 import { PageHead } from "../components/PageHead";
+import { useTheme } from "../hooks/useTheme";
 
 export function NotFound() {
+  // Outside the frame nothing else follows the theme.
+  useTheme();
   return (
     <>
       <PageHead title="There is no such page" />

@@ -4,7 +4,7 @@ import { useQuery, useSuspenseQuery } from "@tanstack/react-query";
 import { createColumnHelper } from "@tanstack/react-table";
 import { ROLE_LABELS, type Role } from "../api/can";
 import type { DirectoryPersonOut } from "../api/schema";
-import { chosenOrganization, meQuery, organizationsOf, peopleQuery } from "../api/queries";
+import { meQuery, peopleQuery } from "../api/queries";
 import { DataTable } from "../components/DataTable";
 import { EmptyHint } from "../components/EmptyHint";
 import { ErrorState } from "../components/ErrorState";
@@ -51,7 +51,7 @@ const COLUMNS = [
 
 export function People() {
   const { data: me } = useSuspenseQuery(meQuery);
-  const organization = chosenOrganization(organizationsOf(me)) ?? "";
+  const organization = me.organization ?? "";
   const people = useQuery(peopleQuery(organization));
   return (
     <>

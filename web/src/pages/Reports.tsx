@@ -4,19 +4,21 @@ import { Form, FormGroup } from "@patternfly/react-core/dist/dynamic/components/
 import { FormSelect, FormSelectOption } from "@patternfly/react-core/dist/dynamic/components/FormSelect";
 import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page";
 import { TextInput } from "@patternfly/react-core/dist/dynamic/components/TextInput";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { reportFile } from "../api/addresses";
 import { api, unwrap } from "../api/client";
 import type { ReportIn, ReportOut } from "../api/schema";
-import { boundariesQuery, reportsQuery } from "../api/queries";
-import { Digest } from "../components/Digest";
+import { can } from "../api/can";
+import { boundariesQuery, meQuery, reportsQuery } from "../api/queries";
+import { Download } from "../components/Download";
 import { EmptyHint } from "../components/EmptyHint";
 import { ErrorAlert, ErrorState } from "../components/ErrorState";
 import { PageHead } from "../components/PageHead";
 import { Panel } from "../components/Panel";
 import { StateLabel } from "../components/States";
-import { Ago } from "../components/Time";
+import { Ago, utc } from "../components/Time";
 import { WaitingPart } from "../components/Waiting";
 
 type Kind = ReportIn["kind"];
@@ -58,47 +60,48 @@ export function Reports() {
 }
 
 function ReportLine({ report }: { report: ReportOut }) {
-  const asked = Object.entries(report.parameters)
-    .map(([name, value]) => `${name} ${value}`)
-    .join(", ");
+  const asked = Object.values(report.parameters).map(utc).join(" to ");
   return (
     <li>
       <div className="rf-list-line">
-        <span className="rf-strong">{report.kind}</span> {report.boundary ?? "the whole organization"}
+        <Link to="/reports/$reportId" params={{ reportId: report.id }} className="rf-strong">
+          {report.kind} of {report.boundary ?? "the whole organization"}
+        </Link>
         <StateLabel state={report.state} />
         <span className="rf-grow" />
         {report.files.map(({ format }) => (
-          <a key={format} href={reportFile(report.id, format)} download>
-            {format.toUpperCase()}
-          </a>
+          <Download key={format} href={reportFile(report.id, format)}>
+            {format === "manifest" ? "Manifest" : format.toUpperCase()}
+            <span className="pf-v6-screen-reader"> of {report.kind}, asked for at {utc(report.requested_at)}</span>
+          </Download>
         ))}
       </div>
       <p className="rf-muted">
-        {asked && `${asked} · `}
-        asked by {report.requested_by.display} <Ago at={report.requested_at} />
+        {report.kind === "R1" ? `at ${utc(report.parameters.at ?? report.requested_at)}` : asked} · asked by {report.requested_by.display}{" "}
+        <Ago at={report.requested_at} />
         {report.row_count !== null && ` · ${report.row_count} rows`}
         {report.findings !== null && ` · ${report.findings} findings`}
-        {report.root && (
-          <>
-            {" "}
-            · root <Digest value={report.root} label="root" />
-          </>
-        )}
       </p>
       {report.error && <p className="rf-step-error">{report.error}</p>}
     </li>
   );
 }
 
+/** No name of a boundary. */
+const ALL = "*";
+/** A field's value as the API takes it; an empty one means now. */
+const moment = (value: string) => (value ? `${value}:00Z` : undefined);
 const minute = (date: Date) => date.toISOString().slice(0, 16);
 
 function RequestReport() {
   const boundaries = useQuery(boundariesQuery);
   const client = useQueryClient();
   const [kind, setKind] = useState<Kind>("R1");
+  const navigate = useNavigate();
+  const { data: me } = useSuspenseQuery(meQuery);
   const [boundary, setBoundary] = useState("");
   const [from, setFrom] = useState(() => minute(new Date(Date.now() - 30 * 86_400_000)));
-  const [to, setTo] = useState(() => minute(new Date()));
+  const [to, setTo] = useState("");
   const chosen = boundary || boundaries.data?.[0]?.name || "";
   const spec = KINDS[kind];
   const request = useMutation({
@@ -107,12 +110,15 @@ function RequestReport() {
         api.POST("/v1/reports", {
           body: {
             kind,
-            boundary: chosen,
-            ...(spec.isSpan ? { from: `${from}:00Z`, to: `${to}:00Z` } : { at: `${to}:00Z` }),
+            boundary: chosen === ALL ? undefined : chosen,
+            ...(spec.isSpan ? { from: moment(from), to: moment(to) } : { at: moment(to) }),
           },
         }),
       ),
-    onSuccess: () => client.invalidateQueries({ queryKey: reportsQuery.queryKey }),
+    onSuccess: async ({ id }) => {
+      await client.invalidateQueries({ queryKey: reportsQuery.queryKey });
+      await navigate({ to: "/reports/$reportId", params: { reportId: id } });
+    },
   });
   return (
     <Form
@@ -131,6 +137,7 @@ function RequestReport() {
       </FormGroup>
       <FormGroup label="Boundary" fieldId="boundary">
         <FormSelect id="boundary" value={chosen} onChange={(_, v) => setBoundary(v)}>
+          {can.reportOnAll(me) && <FormSelectOption value={ALL} label="All, the whole organization" />}
           {(boundaries.data ?? []).map((b) => (
             <FormSelectOption key={b.id} value={b.name} label={b.display_name} />
           ))}
@@ -142,11 +149,11 @@ function RequestReport() {
         </FormGroup>
       )}
       <FormGroup label={spec.isSpan ? "To (UTC)" : "At (UTC)"} fieldId="to">
-        <TextInput id="to" type="datetime-local" value={to} onChange={(_, v) => setTo(v)} />
+        <TextInput id="to" type="datetime-local" value={to} aria-describedby="to-hint" onChange={(_, v) => setTo(v)} />
+        <p id="to-hint" className="rf-muted">Empty means now.</p>
       </FormGroup>
       {request.error && <ErrorAlert error={request.error} />}
-      {request.isSuccess && <p role="status" className="rf-good">Asked for: it appears in the list when it is made.</p>}
-      <Button type="submit" isLoading={request.isPending} isDisabled={request.isPending || !chosen || !to}>
+      <Button type="submit" isLoading={request.isPending} isDisabled={request.isPending || !chosen || (spec.isSpan && !from)}>
         Ask for the report
       </Button>
     </Form>

@@ -31,14 +31,15 @@ const DIMENSIONS: [by: By, label: string][] = [
 
 export function Usage() {
   const { boundary } = useParams({ strict: false }) as { boundary: string };
-  const search = useSearch({ strict: false }) as { days?: string; by?: string };
-  const days = search.days ?? "7";
+  const search = useSearch({ strict: false }) as { days?: number; by?: string };
+  const days = search.days ?? 7;
   const by = DIMENSIONS.find(([key]) => key === search.by)?.[0] ?? "model_version";
-  const [from, to] = useMemo(() => spanOf(Number(days)), [days]);
+  const [from, to] = useMemo(() => spanOf(days), [days]);
   const total = useQuery(usageQuery(boundary, from, to, "day"));
   const rows = useQuery(usageQuery(boundary, from, to, by));
+  const isEmpty = total.data !== undefined && (total.data.metrics.length === 0 || total.data.as_of === null);
   const navigate = useNavigate();
-  const choose = (next: { days?: string; by?: string }) =>
+  const choose = (next: { days?: number; by?: string }) =>
     void navigate({
       to: "/boundaries/$boundary/usage",
       params: { boundary },
@@ -49,7 +50,7 @@ export function Usage() {
   return (
     <>
       <div className="rf-row rf-toolbar">
-        <Choice label="Span" value={days} options={SPANS} onChange={(value) => choose({ days: value })} />
+        <Choice label="Span" value={String(days)} options={SPANS} onChange={(value) => choose({ days: Number(value) })} />
         <span className="rf-grow" />
         {total.data && <Fresh summary={total.data} />}
       </div>
@@ -59,7 +60,7 @@ export function Usage() {
         </Panel>
       ) : !total.data ? (
         <WaitingPart lines={4} />
-      ) : total.data.metrics.length === 0 ? (
+      ) : isEmpty ? (
         <Panel title="Usage">
           <EmptyHint title="Nothing was used in this span.">The gateway counts requests; editors report what became of suggestions.</EmptyHint>
         </Panel>
@@ -77,7 +78,7 @@ export function Usage() {
           </Panel>
         </>
       )}
-      {!total.error && (
+      {!total.error && !isEmpty && (
         <Panel title="By dimension" aside={<Choice label="Dimension" value={by} options={DIMENSIONS} onChange={(value) => choose({ by: value })} />}>
           {rows.error ? (
             <ErrorState error={rows.error} what="Usage" onRetry={() => void rows.refetch()} />
