@@ -14,7 +14,7 @@ from controlplane.domains.runs.list_prices import HOURS_A_MONTH
 from controlplane.domains.runs.plan_view import PlannedOut, PlanViewOut, plain, view
 
 MANIFEST = load("eks-model-stack")
-NODES = {
+NODES: dict[str, Any] = {
     "instanceTypes": ["m7i.4xlarge"],
     "scalingConfig": {"desiredSize": 2.0, "minSize": 2.0, "maxSize": 2.0},
     "capacityType": "ON_DEMAND",
@@ -66,7 +66,8 @@ def test_every_type_of_the_blueprint_has_a_reason_and_plain_words() -> None:
         if not kind.startswith("pulumi:")
     }
     for stack, kind in types:
-        found = only(shown(**{stack: [planned(kind, "x")]}))
+        one = [planned(kind, "x")]
+        found = only(shown(one) if stack == "foundation" else shown(cluster=one))
         assert found.why, kind
         assert " " in found.what or found.what.islower(), found.what
         assert ":" not in found.what

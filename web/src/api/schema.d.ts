@@ -3263,6 +3263,8 @@ export interface components {
             approved_at: string | null;
             /** Approved By */
             approved_by: string | null;
+            /** Approved By Name */
+            approved_by_name: string | null;
             /** Ends At */
             ends_at: string | null;
             /**
@@ -3284,6 +3286,8 @@ export interface components {
              * Format: uuid
              */
             requested_by: string;
+            /** Requested By Name */
+            requested_by_name: string;
         };
         /**
          * PartOut
@@ -3340,7 +3344,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "grant" | "plan" | "guest";
+            kind: "grant" | "plan" | "guest" | "override";
             /** May Decide */
             may_decide: boolean;
             permissions: components["schemas"]["PermissionSummaryOut"] | null;
