@@ -200,17 +200,21 @@ def _document() -> dict[str, Any]:
 
 
 def _second_organization(world: World) -> None:
-    """Describe globex, whose own approver lets kim and lee in as guests."""
+    """Describe globex, two of whose own people let kim and lee in as guests."""
     world.call("sam", "PUT", "/v1/organizations/globex", _second_document())
-    world.write(
-        "INSERT INTO api_token (id, principal_id, token_hash, expires_at) SELECT %s, id, %s,"
-        " now() + interval '1 hour' FROM principal WHERE subject = 'gil@globex.test'",
-        new_id(), token_hash(token_of("gil@globex.test")),
-    )  # fmt: skip
-    path = "/v1/organizations/globex/guests"
-    for guest in world.call("gil@globex.test", "GET", path)["guests"]:
-        if guest["person"]["subject"] in IN_BOTH:
-            world.call("gil@globex.test", "POST", f"{path}/{guest['id']}/approve")
+    deciders = ("gil@globex.test", "gus@globex.test")
+    for decider in deciders:
+        world.write(
+            "INSERT INTO api_token (id, principal_id, token_hash, expires_at) SELECT %s, id, %s,"
+            " now() + interval '1 hour' FROM principal WHERE subject = %s",
+            new_id(), token_hash(token_of(decider)), decider,
+        )  # fmt: skip
+    path = "/v1/organizations/globex/waivers"
+    for waiver in world.call(deciders[0], "GET", path)["waivers"]:
+        if waiver["person"]["subject"] in IN_BOTH:
+            decision = {"digest": waiver["digest"], "reason": "works for both"}
+            for decider in deciders:
+                world.call(decider, "POST", f"{path}/{waiver['id']}/approve", decision)
 
 
 def _second_document() -> dict[str, Any]:

@@ -107,6 +107,7 @@ def _require_few_failures(database: Database, address: str) -> None:
             "too many wrong secrets from this address",
             code="too-many-attempts",
             fix=f"wait {int(WINDOW.total_seconds() // 60)} minutes, or try from another place",
+            retry_after=int(WINDOW.total_seconds()),
         )
 
 

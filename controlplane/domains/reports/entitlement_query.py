@@ -204,14 +204,16 @@ SELECT
     AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), '') AS last_used,
   CASE WHEN l.in_force NOT LIKE 'yes%' THEN l.in_force
        WHEN p.disabled_at <= :at THEN 'no: the identity was disabled'
-       WHEN p.id IS NOT NULL AND l.source IN ('role', 'group role') AND NOT p.is_own
+       WHEN p.id IS NOT NULL AND NOT p.is_own AND (l.source IN ('role', 'group role')
+           OR l.source = 'API token' AND NOT p.is_vendor)
          AND NOT EXISTS (SELECT 1 FROM guests t
                          WHERE t.principal_id = p.id AND t.is_in_force
                            AND (t.boundary_id IS NULL
                                 OR COALESCE(l.boundary_id, :boundary) IS NULL
                                 OR t.boundary_id = COALESCE(l.boundary_id, :boundary)))
          THEN 'no: a guest for whom no waiver is in force'
-       WHEN p.id IS NOT NULL AND l.source IN ('role', 'group role') AND NOT p.is_own
+       WHEN p.id IS NOT NULL AND NOT p.is_own AND (l.source IN ('role', 'group role')
+           OR l.source = 'API token' AND NOT p.is_vendor)
          AND l.boundary_id IS NULL
          AND NOT EXISTS (SELECT 1 FROM guests t
                          WHERE t.principal_id = p.id AND t.is_in_force AND t.boundary_id IS NULL)

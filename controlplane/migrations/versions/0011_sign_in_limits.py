@@ -135,7 +135,9 @@ def _keep_methods() -> None:
           SELECT m.principal_id FROM group_member m WHERE m.organization_id = wanted
           UNION SELECT a.principal_id FROM role_assignment a WHERE a.organization_id = wanted
           UNION SELECT a.granted_by FROM role_assignment a WHERE a.organization_id = wanted
-          UNION SELECT g.principal_id FROM guest_assignment g WHERE g.organization_id = wanted
+          UNION SELECT unnest(ARRAY[w.principal_id, w.requested_by, w.first_approver,
+                                    w.second_approver, w.ended_by])
+                FROM waiver w WHERE w.organization_id = wanted
           UNION SELECT g.requested_by FROM access_grant g WHERE g.organization_id = wanted
           UNION SELECT g.decided_by FROM access_grant g WHERE g.organization_id = wanted
         ),

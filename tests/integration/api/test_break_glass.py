@@ -135,6 +135,7 @@ def test_a_wrong_secret_is_refused_recorded_and_soon_not_even_compared(
         assert open_with(client, (WRONG, WRONG)).status_code == 401
     refused = open_with(client, secret)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too-many-attempts")
+    assert refused.headers["Retry-After"] == "900"
     found = events(database, "break-glass.refused")
     assert len(found) == 5
     assert "x" * 20 not in str(found)

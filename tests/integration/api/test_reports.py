@@ -185,13 +185,14 @@ def test_a_waiver_is_a_row_with_both_approvers_reason_ticket_and_end(
         "ana@acme.test",
         "no: a waiver that is not in force",
     )
-    (role,) = [row for row in snapshot() if row["role"] == "approver"]
+    (role,) = [row for row in snapshot() if (row["source"], row["role"]) == ("role", "approver")]
     assert role["in_force"] == "yes: only in the boundary of the guest's waiver"
     # A report on research knows nothing of the waiver for payments.
     research = snapshot(boundary="research")
     assert {(r["source"], r["in_force"]) for r in research} == {
         ("guest", "no: a waiver that is not in force"),
         ("role", "no: a guest for whom no waiver is in force"),
+        ("API token", "no: a guest for whom no waiver is in force"),
     }
     waiving.decide("max", waiver, "revoke")
     assert {r["in_force"] for r in snapshot() if r["role"] == "approver"} == {

@@ -20,8 +20,9 @@ export function NoRole({ me }: { me: Me }) {
         {guestOf.length > 0 ? (
           <Panel title="You are not let in yet">
             <p>
-              {me.organization} names you as a guest from another identity provider. One of its approvers or
-              administrators lets you in, under Approvals. This page goes on by itself once that is done.
+              {me.organization} names you as a guest from another identity provider. Two of its approvers or
+              administrators let you in by approving a waiver, under Approvals. This page goes on by itself once that is
+              done.
             </p>
           </Panel>
         ) : (
