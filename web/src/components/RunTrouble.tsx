@@ -12,6 +12,7 @@ export function RunTrouble({ run, boundary }: { run: RunOut; boundary: BoundaryO
       <Alert
         variant="warning"
         isInline
+        component="p"
         title="The plan waits for a second person"
         actionLinks={
           <Link to="/approvals/$kind/$id" params={{ kind: "plan", id: run.id }}>
@@ -27,7 +28,7 @@ export function RunTrouble({ run, boundary }: { run: RunOut; boundary: BoundaryO
   return (
     <>
       {run.pause_requested && (
-        <Alert variant="info" isInline title="A pause was asked for">
+        <Alert variant="info" isInline component="p" title="A pause was asked for">
           It begins when the steps that are under way have ended.
         </Alert>
       )}
@@ -38,7 +39,7 @@ export function RunTrouble({ run, boundary }: { run: RunOut; boundary: BoundaryO
 
 function Paused({ run, boundary }: { run: RunOut; boundary: BoundaryOut }) {
   return (
-    <Alert variant="warning" isInline title="Paused">
+    <Alert variant="warning" isInline component="p" title="Paused">
       <p>{run.parked_reason}</p>
       {run.resume_at ? (
         <HeldByWindow boundary={boundary} until={run.resume_at} />
@@ -64,6 +65,7 @@ function Failure({ run, failure }: { run: RunOut; failure: FailureOut }) {
     <Alert
       variant={run.state === "waiting-for-grant" ? "warning" : "danger"}
       isInline
+      component="p"
       title={TITLES[run.state] ?? "The run has stopped"}
       className="rf-failure"
     >
@@ -96,7 +98,7 @@ export function commandIn(text: string): string | null {
 function Ended({ run }: { run: RunOut }) {
   if (!run.error_message) return null;
   return (
-    <Alert variant="danger" isInline title={run.at_fault ? `Step ${run.at_fault} failed` : "The run failed"}>
+    <Alert variant="danger" isInline component="p" title={run.at_fault ? `Step ${run.at_fault} failed` : "The run failed"}>
       <p>{run.error_message}</p>
     </Alert>
   );

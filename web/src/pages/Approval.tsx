@@ -78,7 +78,7 @@ function facts(item: PendingOut): [string, React.ReactNode][] {
     ["Asked", <Ago key="asked" at={item.requested_at} />],
     ["Reason", item.reason],
     ["Ticket", item.ticket],
-    ["Until then at the latest", item.kind === "override" && item.ends_at && <Moment key="late" at={item.ends_at} />],
+    ["Can be approved until", item.kind === "override" && item.ends_at && <Moment key="late" at={item.ends_at} />],
     ["Lasts", item.duration_seconds && `${duration(item.duration_seconds)} from the approval on`],
     [
       "If approved now",
@@ -145,7 +145,7 @@ function FourEyes({ item }: { item: PendingOut }) {
   if (item.may_decide) return null;
   if (item.why_not === "four-eyes" && item.kind === "guest") {
     return (
-      <Alert variant="info" isInline title="Others decide on this">
+      <Alert variant="info" isInline component="p" title="Others decide on this">
         Two people of the organization approve a guest. You asked for it, are the guest, or have
         approved it already; send another approver this page's address.
       </Alert>
@@ -153,7 +153,7 @@ function FourEyes({ item }: { item: PendingOut }) {
   }
   if (item.why_not === "four-eyes") {
     return (
-      <Alert variant="info" isInline title="This is your own request">
+      <Alert variant="info" isInline component="p" title="This is your own request">
         Another person decides on it: what one asks for, a second one approves (four eyes). Any
         approver of {item.boundary?.display_name ?? "the organization"} can; send them this page's
         address.
@@ -161,7 +161,7 @@ function FourEyes({ item }: { item: PendingOut }) {
     );
   }
   return (
-    <Alert variant="info" isInline title="You can read this, but not decide on it">
+    <Alert variant="info" isInline component="p" title="You can read this, but not decide on it">
       Deciding needs the role approver
       {item.boundary ? ` in ${item.boundary.display_name}` : " in the organization"}.
     </Alert>
