@@ -46,6 +46,14 @@ class Component(Model):
     stack: Name
     description: str
     resource_types: tuple[ResourceType, ...]
+    purposes: dict[ResourceType, str] = Field(default_factory=dict)
+    """Why the component needs a type, for who approves a plan; the description says the rest."""
+
+    @model_validator(mode="after")
+    def _purposes_are_of_its_types(self) -> Self:
+        if stray := sorted(set(self.purposes) - set(self.resource_types)):
+            raise ValueError(f"components.{self.name}.purposes: {stray} are not among its types")
+        return self
 
 
 class Latency(Model):

@@ -59,6 +59,35 @@ COMPONENTS = (
     ("identities", "cluster", "Roles of the cluster, its nodes and its pods", ("aws:iam/",)),
     ("pods", "cluster", "Which pods may use which role", ("aws:eks/podIdentity",)),
 )
+PURPOSES = {
+    "aws:ec2/vpc:Vpc": "The boundary's own network; nothing else of the account is in it",
+    "aws:ec2/subnet:Subnet": "Private ones hold cluster and nodes, the public one the NAT only",
+    "aws:ec2/internetGateway:InternetGateway": "The NAT gateway's way to the internet",
+    "aws:ec2/eip:Eip": "The fixed address the boundary is seen from outside",
+    "aws:ec2/natGateway:NatGateway": "The one way out: the agent dials out, nothing dials in",
+    "aws:ec2/routeTable:RouteTable": "Keeps the routes of private and public subnets apart",
+    "aws:ec2/route:Route": "Sends what leaves to the NAT, and from there outside",
+    "aws:ec2/routeTableAssociation:RouteTableAssociation": "Puts each subnet under its routes",
+    "aws:ec2/vpcEndpoint:VpcEndpoint": "Reads weights from S3 past the NAT, without its charge",
+    "aws:kms/key:Key": "Encrypts the artifacts and the cluster's secrets; stays the customer's",
+    "aws:kms/alias:Alias": "The key's name, so that people find it",
+    "aws:s3/bucket:Bucket": "Holds the model files, in the customer's account",
+    "aws:s3/bucketPolicy:BucketPolicy": "Refuses the bucket's use without TLS",
+    "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": "No file can become public",
+    "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": (
+        "Every file is encrypted with the boundary's key"
+    ),
+    "aws:s3/bucketVersioning:BucketVersioning": "A file that is overwritten can be had back",
+    _CLUSTER: "The boundary's own Kubernetes; who installs gets no standing way in",
+    _ADDON: "Gives pods their credentials; without it their roles have no effect",
+    _GROUP: "The machines on which models run",
+    "aws:iam/role:Role": "An identity each for cluster, nodes and the job that fetches files",
+    "aws:iam/rolePolicy:RolePolicy": "Lets the fetching job read the bucket, and nothing else",
+    "aws:iam/rolePolicyAttachment:RolePolicyAttachment": (
+        "What AWS asks for, so that a cluster and its nodes can work"
+    ),
+    "aws:eks/podIdentityAssociation:PodIdentityAssociation": "Says which pod may use which role",
+}
 OUTPUTS: tuple[tuple[str, str, OutputType, str], ...] = (
     ("vpc_id", "foundation", "string", "The VPC"),
     ("vpc_cidr", "foundation", "string", "Its address block"),
@@ -123,9 +152,11 @@ def manifest(digest: str) -> BlueprintManifest:
                 name=name,
                 stack=stack,
                 description=text,
-                resource_types=tuple(kind for kind in types[stack] if kind.startswith(prefixes)),
+                resource_types=found,
+                purposes={kind: PURPOSES[kind] for kind in found},
             )
             for name, stack, text, prefixes in COMPONENTS
+            for found in [tuple(kind for kind in types[stack] if kind.startswith(prefixes))]
         ),
         budgets=BUDGETS,
         latencies=tuple(

@@ -5,7 +5,7 @@ Written by `domains/windows`, read by its gate before each step of a run that ha
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +14,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from controlplane.core.db import Base
 from controlplane.core.tenancy import BoundaryScoped, boundary_table
+
+KEPT_REQUESTS = timedelta(days=1)
+"""A wish that nobody approved within a day is not shown any more and cannot be approved."""
 
 
 class MaintenanceWindow(BoundaryScoped, Base):

@@ -20,6 +20,7 @@ from ringfence.cli.output import (
     print_table,
     utc,
 )
+from ringfence.cli.plans import print_plan
 from ringfence.client import Api, WatchTimeoutError, route
 
 app = typer.Typer(help="One attempt at an operation on an install.")
@@ -157,30 +158,17 @@ def _end_watch(api: Api, run: str) -> None:
 def plan(
     run: str = RUN,
     person: str | None = PERSON,
-    summary: bool = typer.Option(False, "--summary", help="a table of the resources instead"),
+    summary: bool = typer.Option(
+        False, "--summary", help="for people: what, why, how long, what it costs"
+    ),
 ) -> None:
     """Print the plan that is to be approved, as JSON, with its digest."""
     document = connect(person).get(f"{route('runs', run)}/plan")
     if not summary:
         print_json(document)
         return
-    stacks = document["document"]["constraint"]["stacks"]
-    print_table(
-        ("STACK", "DOES", "TYPE", "NAME"),
-        [
-            (stack, entry["op"], _short(entry["type"]), entry["urn"].rsplit("::", 1)[-1])
-            for stack in sorted(stacks, reverse=True)
-            for entry in stacks[stack]
-        ],
-        "the plan changes nothing",
-    )
+    print_plan(document["view"])
     out.print(f"\ndigest  {document['digest']}", markup=False)
-
-
-def _short(kind: str) -> str:
-    """Return a type token without its repetition: `aws:ec2/vpc:Vpc` is `aws:ec2:Vpc`."""
-    module, _, name = kind.rpartition(":")
-    return f"{module.split('/')[0]}:{name}"
 
 
 @app.command()

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from controlplane.core.ids import new_id
 from proof.canonical import digest
 from tests.console.conftest import OpenAs
-from tests.console.test_console import check_every_look, panel
+from tests.console.test_console import check_looks, panel
 from tests.console.world import World
 
 pytestmark = pytest.mark.console
@@ -185,7 +185,7 @@ def test_the_diff_can_be_read_on_any_screen_by_anybody(
 ) -> None:
     opened = open_as("ana", f"/approvals/grant/{changed}")
     row(opened.page, "iam:CreateServiceLinkedRole").locator("summary").click()
-    check_every_look(opened, "diff")
+    check_looks(opened, "diff")
 
 
 def test_an_approval_is_for_the_template_that_is_shown(

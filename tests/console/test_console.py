@@ -68,11 +68,11 @@ def test_axe_finds_nothing_wide_and_narrow_light_and_dark(
     name: str, open_as: OpenAs, world: World
 ) -> None:
     who, path = PAGES[name]
-    check_every_look(open_as(who, at(world, path)), name)
+    check_looks(open_as(who, at(world, path)), name)
 
 
-def check_every_look(watched: Watched, name: str) -> None:
-    """Look at the page as it stands, wide and narrow, light and dark: axe, and nothing sideways."""
+def check_looks(watched: Watched, name: str) -> None:
+    """Picture the page as it stands in four looks; axe finds nothing, nothing scrolls sideways."""
     watched.page.evaluate(AXE.read_text())
     for look in ("light", "dark-400", "dark", "light-400"):
         watched.show(look)
@@ -138,7 +138,7 @@ def test_an_approver_reads_what_is_asked_and_denies_it_with_a_reason(
 def test_an_approver_approves_exactly_the_plan_that_is_shown(open_as: OpenAs, world: World) -> None:
     page = open_as("ana", at(world, "/approvals/plan/{runs[markets]}")).page
     expect(panel(page, "Plan")).to_contain_text("8 to create")
-    expect(panel(page, "Plan").locator("li", has_text="nodes")).to_be_visible()
+    expect(panel(page, "Plan").locator("li", has_text="node group")).to_be_visible()
     page.get_by_role("button", name="Approve").click()
     page.get_by_role("dialog").get_by_role("button", name="Approve").click()
     expect(page.get_by_role("heading", name="Approvals", level=1)).to_be_visible()

@@ -63,7 +63,7 @@ def test_an_architect_verifies_the_role_starts_the_install_and_follows_it(
     page.get_by_role("link", name="Events").click()
     expect(events_of(page).filter(has_text="nine checks begin")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("dialog").get_by_role("button", name="Cancel the run").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel and take back").click()
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
     run = world.call("sam", "GET", f"/v1/runs/{world.runs['opened']}")
     assert "cancel" not in run["can"]

@@ -94,6 +94,29 @@ def build(previews: Iterable[Result]) -> PlanConstraint:
     )
 
 
+def changes(previews: Iterable[Result]) -> dict[str, list[dict[str, Any]]]:
+    """Return by URN which properties an update or a replacement changes, old beside new.
+
+    Kept beside the constraint and not in it: what was there before is told to who approves, but
+    only what shall be is approved.
+    """
+    return {
+        item.urn: [
+            {
+                "path": change.path,
+                "kind": change.kind,
+                "old": _value(change.old),
+                "new": _value(change.new),
+            }
+            for change in item.changes
+            if not change.path.startswith("__")
+        ]
+        for preview in previews
+        for item in preview.plan
+        if item.changes and item.op not in _IDLE_OPS
+    }
+
+
 def satisfies(constraint: PlanConstraint, fresh: Result) -> list[Violation]:
     """Return where a fresh preview of one stack leaves the constraint; empty when nowhere."""
     approved = {item.urn: item for item in constraint.stacks.get(fresh.stack, ())}

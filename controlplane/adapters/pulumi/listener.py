@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import threading
 import time
 from collections import Counter
@@ -36,6 +37,11 @@ CHANNEL_OPTIONS = [
 _STACK = "pulumi:pulumi:Stack"
 _SECRET = "[secret]"  # noqa: S105 - how the engine prints a secret, not one
 _SHOWN_SEVERITIES = frozenset({"error", "warning", "info#err"})
+
+
+# The engine tells a replacement as up to three operations on one URN.
+_REPLACEMENT = frozenset({"replace", "create-replacement", "delete-replaced"})
+_STEPS_OF_A_PATH = re.compile(r'\["((?:[^"\\]|\\.)*)"\]|\[(\d+)\]|([^.\[\]]+)')
 
 
 class _Servicer(events_pb2_grpc.EventsServicer):
@@ -112,18 +118,12 @@ class Listener:
         self._send("resource.started", metadata)
         if event.get("planning"):
             self._seen[metadata["op"]] += 1
-        state = metadata.get("new") or metadata.get("old") or {}
-        changes = tuple(
-            PropertyChange(path=path, kind=str(change.get("diffKind", "update")))
-            for path, change in sorted((metadata.get("detailedDiff") or {}).items())
-        )
-        self.plan[metadata["urn"]] = PlannedResource(
-            urn=metadata["urn"],
-            type=metadata["type"],
-            op=metadata["op"],
-            inputs=state.get("inputs") or {},
-            changes=changes,
-        )
+        planned = _planned(metadata)
+        known = self.plan.get(planned.urn)
+        # A replacement is told in three parts, in an order that depends on which copy goes first.
+        # Its last part may know the old inputs only: the new ones are what is to be approved.
+        if known is None or known.op != "replace" or metadata["op"] == "replace":
+            self.plan[planned.urn] = planned
 
     def _on_done(self, event: dict[str, Any]) -> None:
         if not event.get("planning"):
@@ -167,3 +167,50 @@ class Listener:
 
     def _line(self, event: Any) -> EngineEvent:
         return EngineEvent(seq=next(self._seq), stack=self._stack, event=event, at=time.time())
+
+
+def _planned(metadata: dict[str, Any]) -> PlannedResource:
+    old = (metadata.get("old") or {}).get("inputs") or {}
+    new = (metadata.get("new") or {}).get("inputs") or {}
+    op = "replace" if metadata["op"] in _REPLACEMENT else metadata["op"]
+    return PlannedResource(
+        urn=metadata["urn"],
+        type=metadata["type"],
+        op=op,
+        inputs=new or old,
+        changes=tuple(
+            PropertyChange(path=path, kind=kind, old=_at(old, path), new=_at(new, path))
+            for path, kind in sorted(_changed(metadata).items())
+        ),
+    )
+
+
+def _changed(metadata: dict[str, Any]) -> dict[str, str]:
+    """Return the paths that differ and how; by whole properties where the provider says no more."""
+    detailed = metadata.get("detailedDiff") or {}
+    if detailed:
+        return {
+            path: str(change.get("diffKind", "update")).removeprefix("diff-")
+            for path, change in detailed.items()
+        }
+    forcing = set(metadata.get("keys") or ())
+    return {
+        key: "update-replace" if key in forcing else "update"
+        for key in {*(metadata.get("diffs") or ()), *forcing}
+    }
+
+
+def _at(inputs: Any, path: str) -> Any:
+    """Return the value at a path of the engine; a secret on the way there hides what is in it."""
+    found = inputs
+    for quoted, index, name in _STEPS_OF_A_PATH.findall(path):
+        if found == _SECRET:
+            return found
+        if index:
+            position = int(index)
+            is_there = isinstance(found, list) and position < len(found)
+            found = found[position] if is_there else None
+        else:
+            key = json.loads(f'"{quoted}"') if quoted else name
+            found = found.get(key) if isinstance(found, dict) else None
+    return found

@@ -81,7 +81,12 @@ class PropertyChange(Line):
     """One changed property of an update or a replacement."""
 
     path: str
+    """As the engine writes it: `scalingConfig.desiredSize`, `tags["team"]`, `cidrs[0]`."""
     kind: str
+    """`add`, `update`, `delete`; with `-replace` where it forces a replacement."""
+    old: Any = None
+    """From the inputs of the last apply; None when it was not set."""
+    new: Any = None
 
 
 class PlannedResource(Line):
@@ -90,8 +95,12 @@ class PlannedResource(Line):
     urn: str
     type: str
     op: str
+    """`replace` for all that the engine calls the parts of a replacement."""
     inputs: dict[str, Any]
-    """As the engine shows them: secrets are `[secret]`, values known after apply are UNKNOWN."""
+    """As the engine shows them: secrets are `[secret]`, values known after apply are UNKNOWN.
+
+    Of a resource that goes they are the old ones, of every other one the new ones.
+    """
     changes: tuple[PropertyChange, ...] = ()
 
 

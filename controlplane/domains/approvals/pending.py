@@ -1,4 +1,4 @@
-"""List what waits for people: grants, plans, guests' waivers; and whether the caller may decide.
+"""List what waits for people: grants, plans, waivers, overrides; and who may decide on them.
 
 Called by the router. Whether somebody may decide is enforced where the decision is made
 (`service.require_second_person`, and the route table); here the same rules are only told, so that
@@ -26,10 +26,12 @@ from controlplane.domains.permissions.service import Comparison
 from controlplane.tables.access import AccessGrant
 from controlplane.tables.organizations import Boundary
 from controlplane.tables.waivers import APPROVALS_NEEDED, Waiver
+from controlplane.tables.windows import KEPT_REQUESTS, WindowOverride
 
 Cards = dict[UUID, PrincipalCard]
 APPROVE_GRANT = ("POST", "/v1/grants/{grant_id}/approve")
 APPROVE_PLAN = ("POST", "/v1/runs/{run_id}/approve")
+APPROVE_OVERRIDE = ("POST", "/v1/boundaries/{boundary}/window-overrides/{override_id}/approve")
 APPROVE_WAIVER = ("POST", "/v1/organizations/{name}/waivers/{waiver_id}/approve")
 SEE_WAIVERS = ("GET", "/v1/organizations/{name}/waivers")
 
@@ -39,6 +41,7 @@ def list_pending(session: Session, ctx: OpContext) -> list[PendingOut]:
     reach = reach_of(session, ctx)
     grants = repository.list_requested_grants(session)
     plans = repository.list_waiting_plans(session)
+    overrides = repository.list_waiting_overrides(session)
     may_see_waivers = reach.may(*SEE_WAIVERS, None)
     waivers = repository.list_waiting_waivers(session) if may_see_waivers else []
     under = repository.open_grants(session, [boundary.id for _, boundary, _ in plans])
@@ -47,6 +50,7 @@ def list_pending(session: Session, ctx: OpContext) -> list[PendingOut]:
     )
     people = [c.base.decided_by for c in compared.values() if c.base and c.base.decided_by]
     people += [g.requested_by for g, _ in grants] + [run.requested_by for run, _, _ in plans]
+    people += [override.requested_by for override, _ in overrides]
     people += [
         i
         for w, _ in waivers
@@ -62,6 +66,7 @@ def list_pending(session: Session, ctx: OpContext) -> list[PendingOut]:
         seen = {"grant_id": grant_id, "grant_until": until, "permissions": access}
         found.append(decide.plan(run, boundary, name).model_copy(update=seen))
     found += [decide.waiver(waiver, boundary) for waiver, boundary in waivers]
+    found += [decide.override(override, boundary) for override, boundary in overrides]
     return sorted(found, key=lambda item: (item.requested_at, str(item.id)))
 
 
@@ -114,6 +119,21 @@ class _Decider:
             requested_at=run.parked_at or run.created_at,
             digest=run.plan_digest,
             counts=plan.get("counts", {}),
+        )
+
+    def override(self, override: WindowOverride, boundary: Boundary) -> PendingOut:
+        """Show a wish to change a boundary outside its maintenance windows."""
+        return self._item(
+            "override",
+            override.id,
+            boundary,
+            override.requested_by,
+            may=self._reach.may(*APPROVE_OVERRIDE, boundary.id),
+            title="Change outside the maintenance windows",
+            reason=override.reason,
+            requested_at=override.requested_at,
+            duration_seconds=override.minutes * 60,
+            ends_at=override.requested_at + KEPT_REQUESTS,
         )
 
     def waiver(self, waiver: Waiver, boundary: Boundary | None) -> PendingOut:

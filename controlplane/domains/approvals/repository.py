@@ -15,6 +15,7 @@ from controlplane.tables.access import AccessGrant, GrantState
 from controlplane.tables.installs import Install
 from controlplane.tables.organizations import Boundary
 from controlplane.tables.waivers import Waiver, WaiverState
+from controlplane.tables.windows import KEPT_REQUESTS, WindowOverride
 
 
 def list_requested_grants(session: Session) -> list[tuple[AccessGrant, Boundary]]:
@@ -46,6 +47,19 @@ def list_waiting_waivers(session: Session) -> list[tuple[Waiver, Boundary | None
         .where(Waiver.state == WaiverState.REQUESTED, Waiver.ends_at > now())
     )
     return [(waiver, boundary) for waiver, boundary in rows]
+
+
+def list_waiting_overrides(session: Session) -> list[tuple[WindowOverride, Boundary]]:
+    """Return the wishes to change a boundary outside its windows that can still be approved."""
+    rows = session.execute(
+        select(WindowOverride, Boundary)
+        .join(Boundary, Boundary.id == WindowOverride.boundary_id)
+        .where(
+            WindowOverride.approved_at.is_(None),
+            WindowOverride.requested_at > now() - KEPT_REQUESTS,
+        )
+    )
+    return [(override, boundary) for override, boundary in rows]
 
 
 def open_grants(

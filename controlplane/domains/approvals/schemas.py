@@ -23,9 +23,9 @@ class WhereOut(BaseModel):
 class PendingOut(BaseModel):
     """One thing that waits for a second person."""
 
-    kind: Literal["grant", "plan", "guest"]
+    kind: Literal["grant", "plan", "guest", "override"]
     id: UUID
-    """Of the grant, of the run, or of the guest's waiver."""
+    """Of the grant, of the run, of the guest's waiver, or of the override."""
     boundary: WhereOut | None
     """None for a guest who would be let into the whole organization."""
     title: str
@@ -34,7 +34,7 @@ class PendingOut(BaseModel):
     requested_by: PersonOut | None
     requested_at: datetime
     duration_seconds: int | None
-    """How long the access lasts from the approval on; grants only."""
+    """How long it lasts from the approval on: the access, or the time outside the windows."""
     grant_id: UUID | None
     """Whose permissions these are: the grant itself, or the open one that a plan is under."""
     grant_until: datetime | None
@@ -42,7 +42,7 @@ class PendingOut(BaseModel):
     starts_at: datetime | None
     """From when on a guest may act at the earliest; guests only."""
     ends_at: datetime | None
-    """When the waiver ends, whenever it is approved; guests only."""
+    """When the waiver ends, whenever it is approved; of an override, until when it can be."""
     approved_by: list[PersonOut]
     """Who has said yes already; the caller cannot be one of the remaining if among them."""
     approvals_needed: int

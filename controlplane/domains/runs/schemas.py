@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from controlplane.domains.runs.plan_view import PlanViewOut
 from wire.run_event import RunState, StepState
 
 
@@ -108,6 +109,9 @@ class PlanOut(_Model):
     approved_digest: str | None
     approved_by: UUID | None
     document: dict[str, Any]
+    """What the digest is over, and what was noted when it was made."""
+    view: PlanViewOut
+    """The same for people: what, why, what changes, how long, what it costs."""
 
 
 class ApproveIn(_Model):

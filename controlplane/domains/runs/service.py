@@ -6,7 +6,8 @@ Called by the router, one transaction per request. The run's own rules are the e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func
@@ -27,7 +28,9 @@ from controlplane.core.run_engine.decide import PARKED
 from controlplane.core.run_engine.graph import Node, StepGraph
 from controlplane.core.run_engine.tables import Run, StepRow
 from controlplane.domains.approvals import service as approvals
+from controlplane.domains.blueprint_registry.service import find_version
 from controlplane.domains.runs import repository
+from controlplane.domains.runs.plan_view import view
 from controlplane.domains.runs.remedies import remedy_for
 from controlplane.domains.runs.schemas import (
     CriticalPathOut,
@@ -39,6 +42,7 @@ from controlplane.domains.runs.schemas import (
 )
 from controlplane.domains.runs.summaries import summarise
 from controlplane.tables.access import Approval
+from wire.manifest import BlueprintManifest
 
 _ENDED = frozenset({"succeeded", "failed", "skipped", "not-attempted", "unwound"})
 
@@ -98,7 +102,17 @@ def show_plan(session: Session, run_id: UUID) -> PlanOut:
         approved_digest=run.approved_digest,
         approved_by=run.approved_by,
         document=run.plan,
+        view=view(run.plan, _manifest_of(session, run.plan)),
     )
+
+
+def _manifest_of(session: Session, plan: Mapping[str, Any]) -> BlueprintManifest | None:
+    """Return the manifest that a plan was made from; None for one that is not registered."""
+    name, version = plan.get("blueprint"), plan.get("blueprint_version")
+    if not name or not version:
+        return None
+    found = find_version(session, name, version)
+    return BlueprintManifest.model_validate(found.manifest) if found is not None else None
 
 
 def approve(session: Session, ctx: OpContext, run_id: UUID, digest: str, reason: str) -> None:

@@ -71,8 +71,10 @@ class OverrideOut(_Model):
     reason: str
     minutes: int
     requested_by: UUID
+    requested_by_name: str
     requested_at: datetime
     approved_by: UUID | None
+    approved_by_name: str | None
     approved_at: datetime | None
     ends_at: datetime | None
 

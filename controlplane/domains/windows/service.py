@@ -6,7 +6,7 @@ effect of a run, never its close, which only ends our access (ADR 0032).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -21,13 +21,12 @@ from controlplane.core.ids import new_id
 from controlplane.core.run_engine import wake_paused
 from controlplane.core.run_engine.definition import Hold
 from controlplane.domains.approvals import service as approvals
+from controlplane.domains.identity.principals import PrincipalCard
+from controlplane.domains.identity.repository import get_cards
 from controlplane.domains.windows.calendar import standing
 from controlplane.domains.windows.schemas import OverrideOut, Window, WindowsOut
 from controlplane.tables.organizations import Boundary
-from controlplane.tables.windows import MaintenanceWindow, WindowOverride
-
-KEPT_REQUESTS = timedelta(days=1)
-"""A wish that nobody approved within a day is not shown any more and cannot be approved."""
+from controlplane.tables.windows import KEPT_REQUESTS, MaintenanceWindow, WindowOverride
 
 
 def gate(session: Session, boundary_id: UUID) -> Hold | None:
@@ -47,13 +46,16 @@ def show(session: Session, boundary: Boundary) -> WindowsOut:
     windows = _windows(session, boundary.id)
     stands = standing([w.weekly() for w in windows], at)
     override = _in_force(session, boundary.id, at)
+    requested = _requested(session, boundary.id, at)
+    rows = [*requested, *([override] if override is not None else [])]
+    cards = get_cards(session, [i for row in rows for i in (row.requested_by, row.approved_by)])
     until = override.ends_at if override is not None and not stands.is_open else stands.until
     return WindowsOut(
         windows=windows,
         is_open=stands.is_open or override is not None,
         until=until,
-        override=None if override is None else _override(override),
-        requested=[_override(row) for row in _requested(session, boundary.id, at)],
+        override=None if override is None else _override(override, cards),
+        requested=[_override(row, cards) for row in requested],
     )
 
 
@@ -162,14 +164,17 @@ def _requested(session: Session, boundary_id: UUID, at: datetime) -> Sequence[Wi
     ).all()
 
 
-def _override(row: WindowOverride) -> OverrideOut:
+def _override(row: WindowOverride, cards: Mapping[UUID, PrincipalCard]) -> OverrideOut:
+    approver = cards.get(row.approved_by) if row.approved_by else None
     return OverrideOut(
         id=row.id,
         reason=row.reason,
         minutes=row.minutes,
         requested_by=row.requested_by,
+        requested_by_name=cards[row.requested_by].display,
         requested_at=row.requested_at,
         approved_by=row.approved_by,
+        approved_by_name=approver.display if approver else None,
         approved_at=row.approved_at,
         ends_at=row.ends_at,
     )

@@ -114,6 +114,10 @@ def make_plan(context: Context) -> tuple[dict[str, Any], str]:
         "blueprint_version": context.params.blueprint_version,
         "blueprint_digest": context.params.blueprint_digest,
         "seconds_p90": context.params.p90_seconds,
+        # What people are shown beside it (domains/runs/plan_view.py).
+        "changes": constraint.changes(previews),
+        "time_scale": context.params.time_scale,
+        "region": context.params.region,
     }
     return document, built.digest
 

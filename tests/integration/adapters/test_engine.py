@@ -224,6 +224,27 @@ def test_the_plan_is_satisfied_by_a_fresh_preview_and_by_the_rest_of_a_half_done
     assert "other-operation" in rules or "value" in rules
 
 
+def test_a_replacement_is_planned_as_one_with_its_new_values_and_what_forces_it(
+    bench: Bench,
+) -> None:
+    bench.state.claim(bench.boundary_id, bench.run_id, 1)
+    with bench.broker() as broker, bench.engine().open(bench.run(broker)) as session:
+        session.up(stack("network", cidr="10.48.0.0/16"), ignore)
+        preview = session.preview(stack("network", cidr="10.49.0.0/16"), ignore)
+        again = session.preview(stack("network", cidr="10.49.0.0/16"), ignore)
+        session.destroy("network", ignore)
+    vpc = next(item for item in preview.plan if item.type == "aws:ec2/vpc:Vpc")
+    assert (vpc.op, vpc.inputs["cidrBlock"]) == ("replace", "10.49.0.0/16")
+    told = {change["path"]: change for change in constraint.changes([preview])[vpc.urn]}
+    assert told["cidrBlock"] == {
+        "path": "cidrBlock", "kind": "update-replace",
+        "old": "10.48.0.0/16", "new": "10.49.0.0/16",
+    }  # fmt: skip
+    approved = constraint.build([preview])
+    assert constraint.satisfies(approved, again) == []
+    assert constraint.build([again]).digest == approved.digest
+
+
 def test_a_lock_left_by_another_engine_is_told_apart(bench: Bench) -> None:
     bench.state.claim(bench.boundary_id, bench.run_id, 1)
     with bench.broker() as broker, bench.engine().open(bench.run(broker)) as session:

@@ -140,3 +140,38 @@ def test_an_override_ends_by_itself(acme: PersonOf, database: DatabaseUrls) -> N
         connection.execute("UPDATE window_override SET ends_at = now()")
     ended = acme("ana").get(WINDOWS).json()
     assert (ended["is_open"], ended["override"]) == (False, None)
+
+
+def test_an_override_waits_among_the_approvals_until_somebody_else_approves_it(
+    acme: PersonOf,
+) -> None:
+    acme("bea").put(WINDOWS, {"windows": [closed_now()]})
+    asked = acme("sam").post(OVERRIDES, {"reason": "the release of Monday", "minutes": 90}).json()
+    (override,) = asked["requested"]
+    assert (override["requested_by_name"], override["approved_by_name"]) == ("Sam", None)
+
+    def waiting(name: str) -> list[dict[str, Any]]:
+        found = acme(name).get("/v1/approvals").json()["approvals"]
+        return [item for item in found if item["kind"] == "override"]
+
+    (item,) = waiting("ana")
+    assert (item["id"], item["reason"]) == (override["id"], "the release of Monday")
+    assert (item["duration_seconds"], item["boundary"]["name"]) == (5400, "payments")
+    assert (item["may_decide"], item["why_not"]) == (True, None)
+    assert waiting("sam")[0]["why_not"] == "four-eyes"
+    assert waiting("omar")[0]["why_not"] == "role"
+    assert waiting("ren") == []
+    approved = acme("ana").post(f"{OVERRIDES}/{override['id']}/approve")
+    assert approved.json()["override"]["approved_by_name"] == "Ana"
+    assert waiting("ana") == []
+
+
+def test_an_override_that_can_no_longer_be_approved_waits_for_nobody(
+    acme: PersonOf, database: DatabaseUrls
+) -> None:
+    acme("sam").post(OVERRIDES, {"reason": "the release of Monday", "minutes": 90})
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("UPDATE window_override SET requested_at = now() - interval '25 hours'")
+    assert acme("ana").get("/v1/approvals").json()["approvals"] == []
+    assert acme("ana").get(WINDOWS).json()["requested"] == []

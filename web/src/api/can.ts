@@ -77,6 +77,17 @@ export const can = {
   /** domains/runs/service.py `_allowed` says what the run's state permits; the roles are the table's */
   cancelRun: (run: RunOut, b: BoundaryOut) =>
     run.can.includes("cancel") && has(b.roles, ["solution-architect", "approver"]),
+  pauseRun: (run: RunOut, b: BoundaryOut) =>
+    run.can.includes("pause") && has(b.roles, ["solution-architect", "approver", "boundary-admin"]),
+  resumeRun: (run: RunOut, b: BoundaryOut) =>
+    run.can.includes("resume") && has(b.roles, ["solution-architect", "approver"]),
+  /** Four eyes as for a plan: approvals/service.py `require_second_person` */
+  skipStep: (run: RunOut, b: BoundaryOut, me: Me) =>
+    run.can.includes("skip") && has(b.roles, ["approver"]) && run.requested_by !== me.id,
+  /** `PUT /v1/boundaries/{boundary}/windows` */
+  setWindows: (b: BoundaryOut) => has(b.roles, ["boundary-admin"]),
+  /** `POST /v1/boundaries/{boundary}/window-overrides` */
+  requestOverride: (b: BoundaryOut) => has(b.roles, ["solution-architect", "boundary-admin"]),
   retryRun: (run: RunOut, b: BoundaryOut) =>
     run.can.includes("retry") && has(b.roles, ["solution-architect"]),
   approveRun: (run: RunOut, b: BoundaryOut, me: Me) =>

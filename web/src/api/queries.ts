@@ -115,6 +115,14 @@ export const grantsQuery = (boundary: string) =>
       ).grants,
   });
 
+export const windowsQuery = (boundary: string) =>
+  queryOptions({
+    queryKey: ["boundaries", boundary, "windows"],
+    refetchInterval: LIVE_MS,
+    queryFn: () =>
+      unwrap(api.GET("/v1/boundaries/{boundary}/windows", { params: { path: { boundary } } })),
+  });
+
 export const connectionQuery = (boundary: string) =>
   queryOptions({
     queryKey: ["boundaries", boundary, "connection"],

@@ -2187,6 +2187,20 @@ export interface components {
             keep: boolean;
         };
         /**
+         * ChangeOut
+         * @description One property that an update or a replacement changes.
+         *
+         *     `{"$hole": "computed" | "secret"}` stands for a value known only after the apply, or kept back.
+         */
+        ChangeOut: {
+            /** Forces Replacement */
+            forces_replacement: boolean;
+            new: components["schemas"]["JsonValue"];
+            old: components["schemas"]["JsonValue"];
+            /** Path */
+            path: string;
+        };
+        /**
          * CheckpointSummaryOut
          * @description How far a chain is signed or anchored.
          */
@@ -2231,6 +2245,10 @@ export interface components {
             description: string;
             /** Name */
             name: string;
+            /** Purposes */
+            purposes?: {
+                [key: string]: string;
+            };
             /** Resource Types */
             resource_types: string[];
             /** Stack */
@@ -2282,6 +2300,44 @@ export interface components {
              * Format: date-time
              */
             state_at: string;
+        };
+        /**
+         * CostOut
+         * @description What a resource costs a month at list price; an estimate.
+         */
+        CostOut: {
+            /** As Of */
+            as_of: string;
+            /** Basis */
+            basis: string;
+            /** Beside */
+            beside: string;
+            /** Monthly */
+            monthly: number;
+            /** Source */
+            source: string;
+        };
+        /**
+         * CostSummaryOut
+         * @description The plan's cost a month: an estimate from list prices of one region.
+         */
+        CostSummaryOut: {
+            /** Added */
+            added: number;
+            /** As Of */
+            as_of: string | null;
+            /** Currency */
+            currency: string;
+            /** Ended */
+            ended: number;
+            /** Installed In */
+            installed_in: string | null;
+            /** Monthly */
+            monthly: number;
+            /** Region */
+            region: string;
+            /** Unpriced */
+            unpriced: number;
         };
         /**
          * CountsOut
@@ -3207,6 +3263,8 @@ export interface components {
             approved_at: string | null;
             /** Approved By */
             approved_by: string | null;
+            /** Approved By Name */
+            approved_by_name: string | null;
             /** Ends At */
             ends_at: string | null;
             /**
@@ -3228,6 +3286,8 @@ export interface components {
              * Format: uuid
              */
             requested_by: string;
+            /** Requested By Name */
+            requested_by_name: string;
         };
         /**
          * PartOut
@@ -3284,7 +3344,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "grant" | "plan" | "guest";
+            kind: "grant" | "plan" | "guest" | "override";
             /** May Decide */
             may_decide: boolean;
             permissions: components["schemas"]["PermissionSummaryOut"] | null;
@@ -3381,6 +3441,7 @@ export interface components {
              * Format: uuid
              */
             run_id: string;
+            view: components["schemas"]["PlanViewOut"];
         };
         /**
          * PlanSummary
@@ -3397,6 +3458,54 @@ export interface components {
             };
             /** Digest */
             digest: string;
+        };
+        /**
+         * PlanViewOut
+         * @description A plan as a person reads it.
+         */
+        PlanViewOut: {
+            cost: components["schemas"]["CostSummaryOut"];
+            /** Operations */
+            operations: {
+                [key: string]: number;
+            };
+            /** Resources */
+            resources: components["schemas"]["PlannedOut"][];
+            /** Time Scale */
+            time_scale: number;
+        };
+        /**
+         * PlannedOut
+         * @description One resource of the plan.
+         */
+        PlannedOut: {
+            /** Changes */
+            changes: components["schemas"]["ChangeOut"][];
+            /** Component */
+            component: string | null;
+            cost: components["schemas"]["CostOut"] | null;
+            /** Holes */
+            holes: number;
+            /** Name */
+            name: string;
+            /**
+             * Operation
+             * @enum {string}
+             */
+            operation: "create" | "update" | "replace" | "delete" | "same";
+            /** Replaced For */
+            replaced_for: string[];
+            /** Stack */
+            stack: string;
+            time: components["schemas"]["TimeOut"] | null;
+            /** Type */
+            type: string;
+            /** Urn */
+            urn: string;
+            /** What */
+            what: string;
+            /** Why */
+            why: string;
         };
         /**
          * Problem
@@ -3942,6 +4051,18 @@ export interface components {
             template: {
                 [key: string]: unknown;
             };
+        };
+        /**
+         * TimeOut
+         * @description How long the cloud takes for a resource, as published, at this deployment's time scale.
+         */
+        TimeOut: {
+            /** P50 Seconds */
+            p50_seconds: number;
+            /** P90 Seconds */
+            p90_seconds: number;
+            /** Source */
+            source: string;
         };
         /**
          * TokenCreatedOut
@@ -4537,11 +4658,14 @@ export type BreakGlassOut = components['schemas']['BreakGlassOut'];
 export type BreakGlassSessionOut = components['schemas']['BreakGlassSessionOut'];
 export type By = components['schemas']['By'];
 export type CancelIn = components['schemas']['CancelIn'];
+export type ChangeOut = components['schemas']['ChangeOut'];
 export type CheckpointSummaryOut = components['schemas']['CheckpointSummaryOut'];
 export type ComparedWithOut = components['schemas']['ComparedWithOut'];
 export type Component = components['schemas']['Component'];
 export type ConditionOut = components['schemas']['ConditionOut'];
 export type ConnectionOut = components['schemas']['ConnectionOut'];
+export type CostOut = components['schemas']['CostOut'];
+export type CostSummaryOut = components['schemas']['CostSummaryOut'];
 export type CountsOut = components['schemas']['CountsOut'];
 export type CriticalPathOut = components['schemas']['CriticalPathOut'];
 export type DecisionIn = components['schemas']['DecisionIn'];
@@ -4599,6 +4723,8 @@ export type PermissionsOut = components['schemas']['PermissionsOut'];
 export type PersonOut = components['schemas']['PersonOut'];
 export type PlanOut = components['schemas']['PlanOut'];
 export type PlanSummary = components['schemas']['PlanSummary'];
+export type PlanViewOut = components['schemas']['PlanViewOut'];
+export type PlannedOut = components['schemas']['PlannedOut'];
 export type Problem = components['schemas']['Problem'];
 export type ProviderOut = components['schemas']['ProviderOut'];
 export type ReportFileOut = components['schemas']['ReportFileOut'];
@@ -4628,6 +4754,7 @@ export type StatusOut = components['schemas']['StatusOut'];
 export type StepOut = components['schemas']['StepOut'];
 export type StoredEventOut = components['schemas']['StoredEventOut'];
 export type TemplateOut = components['schemas']['TemplateOut'];
+export type TimeOut = components['schemas']['TimeOut'];
 export type TokenCreatedOut = components['schemas']['TokenCreatedOut'];
 export type TokenIn = components['schemas']['TokenIn'];
 export type TokenOut = components['schemas']['TokenOut'];

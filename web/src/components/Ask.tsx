@@ -16,6 +16,8 @@ interface Props {
   /** Asks for a reason of at least so many characters; 0 makes it optional. */
   reasonMinimum?: number;
   reasonLabel?: string;
+  /** Who reads the reason; without it, that the requester of a thing decided on does. */
+  reasonHint?: string;
   isBusy: boolean;
   error: unknown;
   onConfirm: (reason: string) => void;
@@ -51,7 +53,7 @@ export function Ask(props: Props) {
               <FormHelperText>
                 <HelperText>
                   <HelperTextItem>
-                    {reasonMinimum > 0 ? "Kept with the decision; the requester reads it." : "Optional; kept with the decision."}
+                    {props.reasonHint ?? (reasonMinimum > 0 ? "Kept with the decision; the requester reads it." : "Optional; kept with the decision.")}
                   </HelperTextItem>
                 </HelperText>
               </FormHelperText>

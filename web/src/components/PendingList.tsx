@@ -3,7 +3,7 @@ import type { PendingOut, PermissionSummaryOut } from "../api/schema";
 import { StateLabel } from "./States";
 import { Ago, duration } from "./Time";
 
-export const KINDS: Record<string, string> = { grant: "Access", plan: "Plan", guest: "Guest" };
+export const KINDS: Record<string, string> = { grant: "Access", plan: "Plan", guest: "Guest", override: "Window" };
 
 /** What waits, each with why the reader may or may not decide on it. */
 export function PendingList({ items }: { items: PendingOut[] }) {

@@ -1,26 +1,22 @@
-/** The plan as a diff: what would be created, changed or deleted, stack by stack. */
+/** The plan as a person reads it: what, why, what changes, how long, what it costs (plan_view.py). */
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useState, type ReactNode } from "react";
 import { ApiError } from "../api/client";
 import { planQuery } from "../api/queries";
+import type { ChangeOut, CostSummaryOut, PlannedOut, PlanOut } from "../api/schema";
 import { duration } from "./Time";
 import { Digest } from "./Digest";
 import { EmptyHint } from "./EmptyHint";
 import { ErrorState } from "./ErrorState";
+import { Facts } from "./Facts";
 import { Panel } from "./Panel";
 import { WaitingPart } from "./Waiting";
 
-/** controlplane/adapters/pulumi/constraint.py, `PlanConstraint`. */
-interface Resource {
-  urn: string;
-  type: string;
-  op: string;
-  properties: Record<string, unknown>;
-}
+type Properties = Record<string, unknown>;
 
 interface PlanDocument {
-  constraint?: { stacks: Record<string, Resource[]> };
-  counts?: Record<string, Record<string, number>>;
+  /** controlplane/adapters/pulumi/constraint.py, `PlanConstraint`: what the digest is over. */
+  constraint?: { stacks?: Record<string, { urn: string; properties: Properties }[]> };
   holes?: number;
   blueprint?: string;
   blueprint_version?: string;
@@ -38,13 +34,12 @@ export function PlanPanel({ runId }: { runId: string }) {
       </Panel>
     );
   }
-  const document = plan.data?.document as PlanDocument | undefined;
   return (
     <Panel title="Plan" aside={plan.data && <Digest value={plan.data.digest} label="digest of the plan" />}>
       {plan.error ? (
         <ErrorState error={plan.error} what="The plan" onRetry={() => void plan.refetch()} />
-      ) : document ? (
-        <Diff document={document} />
+      ) : plan.data ? (
+        <Diff plan={plan.data} />
       ) : (
         <WaitingPart lines={5} />
       )}
@@ -52,29 +47,62 @@ export function PlanPanel({ runId }: { runId: string }) {
   );
 }
 
-function Diff({ document }: { document: PlanDocument }) {
-  const stacks = Object.entries(document.constraint?.stacks ?? {});
-  const total: Record<string, number> = {};
-  for (const counts of Object.values(document.counts ?? {})) {
-    for (const [op, n] of Object.entries(counts)) total[op] = (total[op] ?? 0) + n;
+function Diff({ plan }: { plan: PlanOut }) {
+  const document = plan.document as PlanDocument;
+  const { operations, resources, cost, time_scale } = plan.view;
+  const summary = Object.entries(operations)
+    .filter(([op]) => op !== "same")
+    .map(([op, n]) => `${n} to ${op}`)
+    .join(", ");
+  const approved: Record<string, Properties> = {};
+  for (const items of Object.values(document.constraint?.stacks ?? {})) {
+    for (const item of items) approved[item.urn] = item.properties;
   }
-  const summary = Object.entries(total).map(([op, n]) => `${n} to ${op}`).join(", ");
   return (
     <>
       <p className="rf-about">
         <strong>{summary || "Nothing to do"}</strong>
+        {operations.same ? `, ${operations.same} kept` : ""}
         {document.blueprint && ` · ${document.blueprint} ${document.blueprint_version ?? ""}`}
         {document.seconds_p90 && ` · up to ${duration(document.seconds_p90)}`}
         {document.holes ? ` · ${document.holes} values are known only after the apply` : ""}
       </p>
-      {stacks.map(([name, resources]) => (
-        <Stack key={name} name={name} resources={resources.filter((r) => !r.type.startsWith("pulumi:"))} />
+      <Cost cost={cost} />
+      {time_scale !== 1 && (
+        <p className="rf-muted">Times are simulated, at {time_scale} of those published.</p>
+      )}
+      {[...new Set(resources.map((r) => r.stack))].map((stack) => (
+        <Stack key={stack} name={stack} resources={resources.filter((r) => r.stack === stack)} approved={approved} />
       ))}
     </>
   );
 }
 
-function Stack({ name, resources }: { name: string; resources: Resource[] }) {
+export function money(amount: number, currency: string): string {
+  return new Intl.NumberFormat("en", { style: "currency", currency }).format(amount);
+}
+
+function Cost({ cost }: { cost: CostSummaryOut }) {
+  if (cost.as_of === null) {
+    return <p className="rf-muted">No list price is known for anything in this plan.</p>;
+  }
+  const in_ = cost.installed_in ? `; the install is in ${cost.installed_in}` : "";
+  return (
+    <div className="rf-cost">
+      <p>
+        <strong className="rf-figures">{money(cost.monthly, cost.currency)}</strong> a month after the apply, estimated
+        {cost.ended > 0 && ` (${money(cost.added, cost.currency)} added, ${money(cost.ended, cost.currency)} ended)`}
+      </p>
+      <p className="rf-muted">
+        Estimate, list prices of {cost.region}, {cost.as_of} or newer{in_}. Each resource names its source.
+        {cost.unpriced > 0 && ` ${cost.unpriced} resources have no price here; what is charged by use is not in it.`}
+      </p>
+    </div>
+  );
+}
+
+function Stack(props: { name: string; resources: PlannedOut[]; approved: Record<string, Properties> }) {
+  const { name, resources, approved } = props;
   return (
     <div className="rf-stack">
       <h3>
@@ -82,28 +110,100 @@ function Stack({ name, resources }: { name: string; resources: Resource[] }) {
       </h3>
       <ul className="rf-diff">
         {resources.map((r) => (
-          <ResourceLine key={r.urn} resource={r} />
+          <ResourceLine key={r.urn} resource={r} properties={approved[r.urn] ?? {}} />
         ))}
       </ul>
     </div>
   );
 }
 
-function ResourceLine({ resource }: { resource: Resource }) {
+function ResourceLine({ resource: r, properties }: { resource: PlannedOut; properties: Properties }) {
   const [isOpen, setOpen] = useState(false);
-  const name = resource.urn.split("::").at(-1) ?? resource.urn;
+  const forced = r.replaced_for.length > 0 ? `replaced because of ${r.replaced_for.join(", ")}` : "";
   return (
-    <li className={`rf-op-${resource.op}`}>
+    <li className={`rf-op-${r.operation}`}>
       <details onToggle={(event) => setOpen(event.currentTarget.open)}>
         <summary>
-          <span className="rf-sign" aria-hidden="true">{SIGNS[resource.op] ?? "?"}</span>
-          <span className="pf-v6-screen-reader">{resource.op} </span>
-          <code>{resource.type.replace(/^aws:/, "").replace(/:.*\//, "/").replace(/\/[^/:]*:/, ":")}</code> <span>{name}</span>
+          <span className="rf-sign" aria-hidden="true">{SIGNS[r.operation] ?? "?"}</span>
+          <span className="pf-v6-screen-reader">{r.operation} </span>
+          <span className="rf-planned">
+            <span>
+              {r.what} <strong>{r.name}</strong>
+            </span>
+            {(forced || r.why) && (
+              <span className="rf-muted">
+                {forced && <span className="rf-forced">{forced}. </span>}
+                {r.why}
+              </span>
+            )}
+          </span>
+          <span className="rf-grow" />
+          <span className="rf-planned-figures rf-figures">
+            {r.time && <span>{span(r.time.p50_seconds, r.time.p90_seconds)}</span>}
+            <span className={r.cost ? undefined : "rf-muted"}>
+              {r.cost ? `${money(r.cost.monthly, "USD")} a month` : "no price"}
+            </span>
+          </span>
         </summary>
-        {isOpen && <pre className="rf-properties" tabIndex={0}>{JSON.stringify(shown(resource.properties), null, 2)}</pre>}
+        {isOpen && <Detail resource={r} properties={properties} />}
       </details>
     </li>
   );
+}
+
+function span(p50: number, p90: number): string {
+  const [low, high] = [duration(p50), duration(p90)];
+  return low === high ? low : `${low} to ${high}`;
+}
+
+function Detail({ resource: r, properties }: { resource: PlannedOut; properties: Properties }) {
+  const facts: [string, ReactNode][] = [
+    ["Type", <code key="type">{r.type}</code>],
+    ["Part of", r.component],
+    ["Time", r.time && `${span(r.time.p50_seconds, r.time.p90_seconds)}, half of the times and nine of ten. ${r.time.source}`],
+    ["Price", r.cost && [r.cost.basis, r.cost.beside && `beside it ${r.cost.beside}`].filter(Boolean).join("; ")],
+    ["Price from", r.cost && `${r.cost.source}, ${r.cost.as_of}`],
+  ];
+  return (
+    <div className="rf-planned-detail">
+      <Facts items={facts} />
+      {r.changes.length > 0 && <Changes changes={r.changes} />}
+      {r.operation !== "same" && (
+        <>
+          <h4>{r.operation === "delete" ? "As it was" : "As it shall be, and what is approved"}</h4>
+          <pre className="rf-properties" tabIndex={0} aria-label={`Properties of ${r.name}`}>
+            {JSON.stringify(shown(properties), null, 2)}
+          </pre>
+        </>
+      )}
+    </div>
+  );
+}
+
+function Changes({ changes }: { changes: ChangeOut[] }) {
+  return (
+    <dl className="rf-changes">
+      {changes.map((c) => (
+        <div key={c.path}>
+          <dt>
+            <code>{c.path}</code>
+            {c.forces_replacement && <span className="rf-forced"> forces the replacement</span>}
+          </dt>
+          <dd>
+            <span className="pf-v6-screen-reader">from </span>
+            <code>{worded(c.old)}</code> <span aria-hidden="true">→</span>
+            <span className="pf-v6-screen-reader"> to </span> <code>{worded(c.new)}</code>
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function worded(value: unknown): string {
+  const plain = shown(value);
+  if (plain === null) return "not set";
+  return typeof plain === "string" ? plain : JSON.stringify(plain);
 }
 
 /** A hole is a value that the approval does not fix: known only after the apply, or a secret. */

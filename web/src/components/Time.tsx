@@ -58,6 +58,14 @@ function clock(seconds: number): string {
   return `${Math.floor(whole / HOUR)}:${two(Math.floor((whole % HOUR) / MINUTE))}:${two(whole % MINUTE)}`;
 }
 
+/** A moment as it is told where somebody lives: `Sat, 28 Nov, 22:00 GMT+1`. */
+export function local(value: string, zone?: string): string {
+  return new Intl.DateTimeFormat("en-GB", {
+    weekday: "short", day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit",
+    timeZone: zone, timeZoneName: "short",
+  }).format(new Date(value));
+}
+
 export function Moment({ at }: { at: string }) {
   return (
     <time dateTime={at} className="rf-figures">

@@ -117,7 +117,10 @@ function Step({ step, elapsed, began, ends, events, titles, rail }: StepProps) {
         </button>
         <Bar step={step} elapsed={elapsed} began={began} ends={ends} />
         <div className="rf-budget">
-          <span className="rf-figures">{elapsed === null ? "–" : duration(elapsed)}</span>
+          <span className="rf-figures">
+            {elapsed === null ? "–" : duration(elapsed)}
+            {step.state === "running" && <span className="rf-muted"> of {duration(step.budget_seconds)}</span>}
+          </span>
           <meter
             min={0}
             max={1}

@@ -78,10 +78,11 @@ function facts(item: PendingOut): [string, React.ReactNode][] {
     ["Asked", <Ago key="asked" at={item.requested_at} />],
     ["Reason", item.reason],
     ["Ticket", item.ticket],
+    ["Can be approved until", item.kind === "override" && item.ends_at && <Moment key="late" at={item.ends_at} />],
     ["Lasts", item.duration_seconds && `${duration(item.duration_seconds)} from the approval on`],
     [
       "If approved now",
-      item.duration_seconds && <WouldEnd key="end" seconds={item.duration_seconds} />,
+      item.duration_seconds && <WouldEnd key="end" kind={item.kind} seconds={item.duration_seconds} />,
     ],
     [
       "Access ends",
@@ -93,7 +94,7 @@ function facts(item: PendingOut): [string, React.ReactNode][] {
     ],
     [
       "In force",
-      item.ends_at && (
+      item.kind === "guest" && item.ends_at && (
         <span key="window">
           from the {item.approvals_needed === 2 ? "second" : "last"} approval on
           {item.starts_at && new Date(item.starts_at) > new Date() && (
@@ -111,16 +112,23 @@ function facts(item: PendingOut): [string, React.ReactNode][] {
         `${item.approved_by.map(named).join(", ") || "nobody yet"} (${item.approved_by.length} of ${item.approvals_needed})`,
     ],
     [
-      { plan: "Digest of the plan", grant: "Digest of the policy", guest: "Digest of the terms" }[item.kind],
+      { plan: "Digest of the plan", grant: "Digest of the policy", guest: "Digest of the terms", override: "" }[item.kind],
       item.digest && <Digest key="digest" value={item.digest} />,
     ],
   ];
 }
 
 /** The way is open only after the customer's stack update, and never past this moment. */
-function WouldEnd({ seconds }: { seconds: number }) {
+function WouldEnd({ kind, seconds }: { kind: PendingOut["kind"]; seconds: number }) {
   const end = new Date(useNow() + seconds * 1000);
   end.setMilliseconds(0);
+  if (kind === "override") {
+    return (
+      <>
+        runs may change the boundary until <Moment at={end.toISOString()} />
+      </>
+    );
+  }
   return (
     <>
       nothing works past <Moment at={end.toISOString()} />; it opens only with your stack update, and
@@ -137,7 +145,7 @@ function FourEyes({ item }: { item: PendingOut }) {
   if (item.may_decide) return null;
   if (item.why_not === "four-eyes" && item.kind === "guest") {
     return (
-      <Alert variant="info" isInline title="Others decide on this">
+      <Alert variant="info" isInline component="p" title="Others decide on this">
         Two people of the organization approve a guest. You asked for it, are the guest, or have
         approved it already; send another approver this page's address.
       </Alert>
@@ -145,7 +153,7 @@ function FourEyes({ item }: { item: PendingOut }) {
   }
   if (item.why_not === "four-eyes") {
     return (
-      <Alert variant="info" isInline title="This is your own request">
+      <Alert variant="info" isInline component="p" title="This is your own request">
         Another person decides on it: what one asks for, a second one approves (four eyes). Any
         approver of {item.boundary?.display_name ?? "the organization"} can; send them this page's
         address.
@@ -153,7 +161,7 @@ function FourEyes({ item }: { item: PendingOut }) {
     );
   }
   return (
-    <Alert variant="info" isInline title="You can read this, but not decide on it">
+    <Alert variant="info" isInline component="p" title="You can read this, but not decide on it">
       Deciding needs the role approver
       {item.boundary ? ` in ${item.boundary.display_name}` : " in the organization"}.
     </Alert>
@@ -178,15 +186,18 @@ function Decide({ item }: { item: PendingOut }) {
   return (
     <>
       <Button onClick={() => setAsking("approve")}>Approve</Button>
-      <Button variant="secondary" isDanger onClick={() => setAsking("deny")}>
-        Deny
-      </Button>
+      {/* There is nothing to deny in a wish that ends by itself when nobody approves it. */}
+      {item.kind !== "override" && (
+        <Button variant="secondary" isDanger onClick={() => setAsking("deny")}>
+          Deny
+        </Button>
+      )}
       {asking && (
         <Ask
           title={asking === "approve" ? `Approve: ${item.title}?` : `Deny: ${item.title}?`}
           confirm={asking === "approve" ? "Approve" : "Deny"}
           isDanger={asking === "deny"}
-          reasonMinimum={asking === "deny" ? 3 : 0}
+          reasonMinimum={item.kind === "override" ? undefined : asking === "deny" ? 3 : 0}
           isBusy={decide.isPending}
           error={decide.error}
           onConfirm={(reason) => decide.mutate({ decision: asking, reason })}
@@ -209,6 +220,9 @@ function consequence(item: PendingOut, decision: Decision): string {
       ? "They stay out until another person approves exactly these terms too."
       : "Yours is the last approval: they get the roles that the organization's file gives them, until the end shown. One person can revoke it at any time.";
   }
+  if (item.kind === "override") {
+    return `Runs of ${item.boundary?.display_name ?? "the boundary"} may change it for ${duration(item.duration_seconds ?? 0)} from now, also outside its windows. Runs that wait go on at once; it ends by itself.`;
+  }
   if (item.kind === "grant") {
     return decision === "approve"
       ? `Access may be opened for ${duration(item.duration_seconds ?? 0)} from now. It opens only when the customer updates their stack, and exactly the policy shown is approved.`
@@ -223,6 +237,13 @@ function send(item: PendingOut, decision: Decision, reason: string, organization
   const grant = { path: { grant_id: item.id } };
   const run = { path: { run_id: item.id } };
   const waiver = { path: { name: organization ?? "", waiver_id: item.id } };
+  if (item.kind === "override") {
+    return unwrap(
+      api.POST("/v1/boundaries/{boundary}/window-overrides/{override_id}/approve", {
+        params: { path: { boundary: item.boundary?.name ?? "", override_id: item.id } },
+      }),
+    );
+  }
   if (item.kind === "guest") {
     return decision === "approve"
       ? unwrap(

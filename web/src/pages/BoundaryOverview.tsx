@@ -18,6 +18,7 @@ import { Panel } from "../components/Panel";
 import { AxesList, StateLabel } from "../components/States";
 import { Ago, Countdown, duration } from "../components/Time";
 import { WaitingPart } from "../components/Waiting";
+import { WindowsPanel } from "../components/WindowsPanel";
 
 export function BoundaryOverview() {
   const { boundary: name } = useParams({ strict: false }) as { boundary: string };
@@ -48,7 +49,10 @@ export function BoundaryOverview() {
           </Panel>
           <LiveAccess boundary={boundary} />
         </div>
-        <Connection name={name} agentSeenAt={agent_seen_at} />
+        <div>
+          <Connection name={name} agentSeenAt={agent_seen_at} />
+          <WindowsPanel boundary={boundary} />
+        </div>
       </div>
       <Grants boundary={boundary} />
     </>

@@ -1,15 +1,9 @@
 /** An install's timeline: its run live, step by step; then plan, events and certificate. */
-import { Alert } from "@patternfly/react-core/dist/dynamic/components/Alert";
-import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
 import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page";
-import { useMutation, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
+import { useSuspenseQuery } from "@tanstack/react-query";
 import { Link, useParams, useSearch } from "@tanstack/react-router";
-import { useState } from "react";
-import { can } from "../api/can";
-import { api, unwrap } from "../api/client";
 import { boundaryQuery, installQuery, meQuery, runQuery } from "../api/queries";
-import type { BoundaryOut, InstallOut, RunOut } from "../api/schema";
-import { Ask } from "../components/Ask";
+import type { BoundaryOut, InstallOut } from "../api/schema";
 import { CertificatePanel } from "../components/CertificatePanel";
 import { EmptyHint } from "../components/EmptyHint";
 import { ErrorAlert } from "../components/ErrorState";
@@ -17,7 +11,9 @@ import { EventLog } from "../components/EventLog";
 import { PageHead } from "../components/PageHead";
 import { Panel } from "../components/Panel";
 import { PlanPanel } from "../components/PlanPanel";
+import { RunActions } from "../components/RunActions";
 import { RunClock } from "../components/RunClock";
+import { RunTrouble } from "../components/RunTrouble";
 import { AxesList, StateLabel } from "../components/States";
 import { Timeline } from "../components/Timeline";
 import { utc } from "../components/Time";
@@ -77,7 +73,7 @@ function RunPage({ install, boundary, runId, view, about, trail }: RunPageProps)
         about={about}
         trail={trail}
         labels={<StateLabel state={run.state} />}
-        actions={<Actions run={run} boundary={boundary} mayApprove={can.approveRun(run, boundary, me)} />}
+        actions={<RunActions run={run} boundary={boundary} me={me} />}
       />
       <nav className="rf-tabs" aria-label="Parts of the run">
         <ul>
@@ -99,7 +95,7 @@ function RunPage({ install, boundary, runId, view, about, trail }: RunPageProps)
         {install.runs.length > 1 && <RunChoice install={install} runId={runId} />}
       </nav>
       <PageSection isWidthLimited>
-        <Why run={run} />
+        <RunTrouble run={run} boundary={boundary} />
         {error ? <ErrorAlert error={error} /> : null}
         {view === "events" ? (
           <EventLog events={events} connection={connection} />
@@ -139,96 +135,5 @@ function RunChoice({ install, runId }: { install: InstallOut; runId: string }) {
         ))}
       </ul>
     </details>
-  );
-}
-
-/** Why a run stands or has failed, in the system's own words, and how to go on. */
-function Why({ run }: { run: RunOut }) {
-  if (run.state === "awaiting-approval") {
-    return (
-      <Alert
-        variant="warning"
-        isInline
-        title="The plan waits for a second person"
-        actionLinks={
-          <Link to="/approvals/$kind/$id" params={{ kind: "plan", id: run.id }}>
-            Read the plan and decide
-          </Link>
-        }
-      >
-        Asked for by {run.requested_by_name}. Nothing is built before it is approved.
-      </Alert>
-    );
-  }
-  if (run.parked_reason) {
-    return (
-      <Alert variant="warning" isInline title="The run has stopped at a safe point">
-        <p>{run.parked_reason}</p>
-      </Alert>
-    );
-  }
-  if (run.error_message) {
-    return (
-      <Alert variant="danger" isInline title={run.at_fault ? `Step ${run.at_fault} failed` : "The run failed"}>
-        <p>{run.error_message}</p>
-        {run.error_code && (
-          <p className="rf-request">
-            Code <code>{run.error_code}</code>
-          </p>
-        )}
-      </Alert>
-    );
-  }
-  return null;
-}
-
-function Actions({ run, boundary, mayApprove }: { run: RunOut; boundary: BoundaryOut; mayApprove: boolean }) {
-  const [isAsking, setAsking] = useState(false);
-  const client = useQueryClient();
-  const renew = () => client.invalidateQueries({ queryKey: runQuery(run.id).queryKey });
-  const path = { params: { path: { run_id: run.id } } };
-  const cancel = useMutation({
-    mutationFn: () => unwrap(api.POST("/v1/runs/{run_id}/cancel", path)),
-    onSuccess: async () => {
-      setAsking(false);
-      await renew();
-    },
-  });
-  const retry = useMutation({
-    mutationFn: () => unwrap(api.POST("/v1/runs/{run_id}/retry", path)),
-    onSuccess: renew,
-  });
-  return (
-    <>
-      {mayApprove && (
-        <Link className="rf-button" to="/approvals/$kind/$id" params={{ kind: "plan", id: run.id }}>
-          Read the plan and decide
-        </Link>
-      )}
-      {can.retryRun(run, boundary) && (
-        <Button isLoading={retry.isPending} isDisabled={retry.isPending} onClick={() => retry.mutate()}>
-          Go on
-        </Button>
-      )}
-      {can.cancelRun(run, boundary) && (
-        <Button variant="secondary" isDanger onClick={() => setAsking(true)}>
-          Cancel
-        </Button>
-      )}
-      {retry.error ? <ErrorAlert error={retry.error} /> : null}
-      {isAsking && (
-        <Ask
-          title="Cancel this run?"
-          confirm="Cancel the run"
-          isDanger
-          isBusy={cancel.isPending}
-          error={cancel.error}
-          onConfirm={() => cancel.mutate()}
-          onClose={() => setAsking(false)}
-        >
-          <p>What was built is undone in reverse order, then access is closed and its end proven.</p>
-        </Ask>
-      )}
-    </>
   );
 }
