@@ -6,6 +6,7 @@ files takes a second or two.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ class Rows:
     """The newest desired state, with both signatures."""
     bundle_sequence: int | None
     certificate: dict[str, Any] | None
+    image_digests: Mapping[str, str]
+    """Of the images that were installed, as its certificate has them; empty without one."""
     canaries: tuple[str, ...]
     """Secrets of ours that must not be in the kit; it is not made if one is."""
 
@@ -84,14 +87,16 @@ def read_rows(session: Session, run: RunView, applied: ProvisionParams, ports: P
     ).one()
     ours = (ports.signer.fingerprint, ports.signer.public)
     try:
-        file = certificates.certificate_file(session, applied.install_id, ours).to_wire()
+        file = certificates.certificate_file(session, applied.install_id, ours)
+        images = json.loads(base64.b64decode(file.envelope.payload))["image_digests"]
     except NotFoundError:
-        file = None
+        file, images = None, {}
     return Rows(
         manifest=BlueprintManifest.model_validate(registered.manifest),
         bundle=None if bundle is None else dict(bundle.envelope),
         bundle_sequence=None if bundle is None else bundle.sequence,
-        certificate=file,
+        certificate=None if file is None else file.to_wire(),
+        image_digests=images,
         canaries=(connection.external_id,),
     )
 
@@ -105,6 +110,7 @@ def make(
     ports: Ports,
 ) -> Kit:
     """Return the kit. Raises: ConflictError when the install cannot be handed over as it stands."""
+    _require_same_images(rows.image_digests, ports.settings.images)
     derived = keys.derive(ports.settings.state_passphrase_file, applied.install_id, recipient)
     stacks, states = _states(run, applied, derived, ports)
     facts = documents.facts(applied, stacks, outputs)
@@ -240,6 +246,18 @@ def _chart(outputs: Mapping[str, Mapping[str, Any]], ports: Ports) -> dict[str, 
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.relative_to(folder).parts[0] != "ci"
     }
+
+
+def _require_same_images(installed: Mapping[str, str], present: Mapping[str, str]) -> None:
+    """Refuse when the deployment's images are no longer those installed. Raises: ConflictError."""
+    for name, digest in sorted(installed.items()):
+        if not present.get(name, "").endswith(f"@{digest}"):
+            raise ConflictError(
+                f"the install runs {name}@{digest}; this control plane holds "
+                f"{present.get(name, 'no such image')}",
+                code="images-changed",
+                fix="update the install, then make the kit",
+            )
 
 
 def _refuse_secrets(files: Mapping[str, bytes], canaries: tuple[str, ...]) -> None:
