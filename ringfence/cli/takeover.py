@@ -38,7 +38,7 @@ from ringfence.cli.output import (
     print_facts,
     print_json,
 )
-from ringfence.client import Api, ApiError, route
+from ringfence.client import Api, route
 from wire.takeover import SealedSecret
 
 app = typer.Typer(help="Take-over kits, offline: what goes on without us.")
@@ -117,7 +117,7 @@ def _wait(api: Api, path: str, run: str) -> Any:
         if kit["state"] == "succeeded":
             return kit
         if kit["state"] in ("failed", "unwound", "cancelled", "stuck", "needs-attention"):
-            raise CommandError(_reason(api, run), Exit.DEPLOYMENT_FAILED)
+            raise _refusal(api, run)
         if time.monotonic() > deadline:
             raise CommandError(
                 f"the kit was not made within {WAIT_SECONDS:.0f} s",
@@ -127,12 +127,13 @@ def _wait(api: Api, path: str, run: str) -> Any:
         time.sleep(POLL_SECONDS)
 
 
-def _reason(api: Api, run: str) -> str:
-    try:
-        found = api.get(route("runs", run))["error_message"]
-    except ApiError:
-        found = None
-    return f"the kit cannot be made: {found or f'see run {run}'}"
+def _refusal(api: Api, run: str) -> CommandError:
+    """Return why a kit's run did not succeed, with the next action that the control plane names."""
+    found = api.get(route("runs", run))
+    failure = found["failure"] or {}
+    words = found["error_message"] or failure.get("message") or f"see run {run}"
+    message = f"the kit cannot be made: {words}"
+    return CommandError(message, Exit.DEPLOYMENT_FAILED, str(failure.get("next_action") or ""))
 
 
 @app.command("key")
