@@ -166,7 +166,10 @@ class Kit:
             say("delete", "what runs in the cluster is left to the cluster's own deletion")
         elif self.resources(stacks[-1]):
             with self._cluster() as kubeconfig:
-                self._helm(kubeconfig, ["uninstall", RELEASE, "--ignore-not-found", "--wait"])
+                self._helm(
+                    kubeconfig,
+                    ["uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout", "10m"],
+                )
             say("delete", f"release {RELEASE} removed from the cluster")
         for stack in reversed(stacks):
             stack.destroy()

@@ -212,7 +212,7 @@ class Rehearsal:
         found += [a["AllocationId"] for a in ec2.describe_addresses(Filters=mine)["Addresses"]]
         found += [
             n["NatGatewayId"]
-            for n in ec2.describe_nat_gateways(Filters=mine)["NatGateways"]
+            for n in ec2.describe_nat_gateways(Filter=mine)["NatGateways"]
             if n["State"] != "deleted"
         ]
         clusters = self._client("eks").list_clusters()["clusters"]

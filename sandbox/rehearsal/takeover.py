@@ -24,8 +24,11 @@ from sandbox.isolation import dies_with_parent
 from sandbox.toolchain import ROOT
 
 ALONE_SECONDS = 600
-NOT_COPIED = ("clusters", "trail-spool")
-"""Clusters start empty in the copy: their stores cannot be copied while they run."""
+NOT_COPIED = ("clusters", "trail-spool", ".*")
+"""Clusters start empty in the copy: their stores cannot be copied while they run. Files that begin
+with a dot are being written."""
+PASSED_ON = ("PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR")
+"""Where the toolchain is found, and nothing that leads to a control plane."""
 
 
 class RehearsalError(RuntimeError):
@@ -131,7 +134,10 @@ def _alone(folder: Path) -> None:
     command = ["unshare", "-Urn", "--kill-child", "sh", "-c", script]
     process = subprocess.Popen(
         dies_with_parent([*command, "sh", sys.executable, str(folder)]),
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)},
+        env={
+            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+            "PYTHONPATH": str(ROOT),
+        },
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
