@@ -47,13 +47,13 @@ def request_kit(
     Raises: InvalidRequestError for a key that cannot be sealed to; ConflictError for an install
     that is changing or of which nothing stands.
     """
+    install = repository.get_install(session, install_id)
     try:
         seal(b"", recipient, secrets.token_bytes(32))
     except SealingError as error:
         raise InvalidRequestError(
             str(error), field="recipient.public", fix="make a key: ringfence takeover key FILE"
         ) from error
-    install = repository.get_install(session, install_id)
     if install.lifecycle not in STANDING:
         raise ConflictError(
             f"install {install.id} is {install.lifecycle}",
