@@ -73,7 +73,7 @@ def test_the_kit_alone_updates_and_deletes_a_copy(rehearsed: Rehearsed) -> None:
     print(json.dumps(rehearsed.result, indent=2))
     assert rehearsed.result["rehearsal"] is True
     steps = [step["step"] for step in rehearsed.result["steps"]]
-    assert steps == ["alone", "status", "preview", "update", "chart", "delete", "account"]
+    assert steps == ["alone", "status", "preview", "update", "delete", "account"]
 
 
 def test_the_install_itself_is_left_alone(rehearsed: Rehearsed) -> None:
