@@ -55,6 +55,7 @@ from controlplane.domains.identity.sign_in import SignIn
 from controlplane.domains.identity.sign_in_limits import Allowance, SignInLimits
 from controlplane.domains.identity.sign_in_refusals import Refusals
 from controlplane.domains.installs import router as installs
+from controlplane.domains.installs import takeover_router
 from controlplane.domains.organizations import router as organizations
 from controlplane.domains.permissions import router as permissions
 from controlplane.domains.provisioning import discovery_router as scim_discovery
@@ -87,6 +88,8 @@ ROUTERS = (
     blueprint_registry.router,
     installs.router,
     certificates.router,
+    takeover_router.router,
+    takeover_router.file_router,
     runs.router,
     runs.stream_router,
     usage.router,

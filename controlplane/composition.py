@@ -31,7 +31,7 @@ from controlplane.domains.reports.session_record import RecordedSessions
 from controlplane.domains.reports.tasks import Maker, generate_report
 from controlplane.reconcilers import access_end
 from controlplane.reconcilers.grants import CLOSE_PARKED, WATCH
-from controlplane.sagas import install_provision
+from controlplane.sagas import install_provision, install_takeover
 from controlplane.sagas.provisioning.ports import AwsCloud, Ports, ProvisionSettings
 from controlplane.worker_config import WorkerSettings
 from controlplane.worker_loop import WorkerParts
@@ -52,7 +52,9 @@ def worker_parts(settings: WorkerSettings) -> WorkerParts:
     return WorkerParts(
         database_url=settings.database_url(),
         redis_url=settings.redis_url(),
-        definitions={install_provision.DEFINITION.kind: install_provision.DEFINITION},
+        definitions={
+            saga.DEFINITION.kind: saga.DEFINITION for saga in (install_provision, install_takeover)
+        },
         ports=ports,
         jobs=lambda db: {
             **jobs(db, ports),
@@ -122,6 +124,7 @@ def _provision_settings(settings: WorkerSettings) -> ProvisionSettings:
         images=_images(settings.images_file),
         agent_url=settings.agent_url,
         customer_public_key=settings.customer_public_key,
+        state_passphrase_file=settings.state_passphrase_file,
         vendor_account=settings.vendor_principal.split(":")[4],
         control_plane_cidrs=settings.control_plane_cidrs,
         time_scale=settings.time_scale,

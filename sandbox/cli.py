@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from sandbox.home import Home, HomeError, write_private
 from sandbox.host_packages import missing_commands
 from sandbox.isolation import namespaces_available
 from sandbox.people import PEOPLE, token_name
+from sandbox.rehearsal.takeover import RehearsalError, rehearse_takeover
 from sandbox.supervisor import log_tail
 from sandbox.toolchain import ROOT
 
@@ -331,6 +333,36 @@ def trail(
         " --boundary BOUNDARY",
         markup=False,
     )
+
+
+class Rehearsed(StrEnum):
+    """What can be rehearsed."""
+
+    TAKEOVER = "takeover"
+
+
+@app.command()
+def rehearse(
+    what: Rehearsed = typer.Argument(help="takeover: update and delete with the kit alone"),
+    install: str = typer.Argument(help="id of the install; it is left alone", metavar="INSTALL"),
+    person: str = typer.Option("max@acme.test", "--as", help="who fetches the kit"),
+    region: str = typer.Option("eu-central-1", help="region of the install"),
+    as_json: bool = typer.Option(False, "--json", help="as JSON"),
+) -> None:
+    """Rehearse a take-over: on a copy of the emulated account, with no control plane in reach."""
+    home = Home.current()
+    record = home.read_record()
+    if record is None or not alive(home, record.get("pid")):
+        err.print("no sandbox is running; start it: ringfence up")
+        raise typer.Exit(1)
+    try:
+        result = rehearse_takeover(home, record, install, person, region)
+    except RehearsalError as error:
+        err.print(f"error: rehearsal: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    err.print("rehearsal: updated and deleted with the kit alone; the install itself is as it was")
 
 
 @app.command()

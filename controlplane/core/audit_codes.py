@@ -99,6 +99,7 @@ CODES: Final[dict[str, str]] = {
     "trail.uploaded": "A file of the customer's trail was handed over for reconciliation.",
     "usage.export-changed": "A boundary began or ended to let single usage events out.",
     "usage.events-read": "Single usage events of a boundary, with pseudonyms, were read.",
+    "takeover.downloaded": "A take-over kit was handed out; detail has its run and digest.",
     "audit.read": "Audit events were read; detail says which, and how many.",
     "audit.exported": "A whole chain was exported; this event is the last of the export.",
 }

@@ -216,4 +216,5 @@ FACTS: Final[dict[str, EventFacts]] = {
     "window-override.approved": _facts(
         90, "success", "boundary", "reason minutes ends_at", 6003, 3
     ),
+    "takeover.downloaded": _facts(91, "success", "boundary", "run_id digest", 6003, 2),
 }

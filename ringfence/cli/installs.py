@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -19,9 +20,11 @@ from ringfence.cli.output import (
     print_table,
     utc,
 )
+from ringfence.cli.takeover import fetch
 from ringfence.client import Api, ApiError, route
 
 app = typer.Typer(help="Running copies of a blueprint in a boundary.")
+app.command("takeover")(fetch)
 INSTALL = typer.Argument(help="id of the install", metavar="INSTALL")
 
 
@@ -105,8 +108,16 @@ def show(install: str = INSTALL, person: str | None = PERSON, as_json: bool = JS
             ("grant", revision.get("grant_id")),
             ("created", utc(found["created_at"])),
             ("runs", " ".join(found["run_ids"])),
+            ("take-over", _takeover(found)),
         ]
     )
+
+
+def _takeover(found: dict[str, Any]) -> str:
+    """Say how to get the kit; empty while there is nothing to hand over."""
+    if found["lifecycle"] not in ("installed", "partial"):
+        return ""
+    return f"ringfence install takeover {found['id']} --to FOLDER --public-key FILE"
 
 
 def _gateway(api: Api, boundary: str) -> str:

@@ -28,6 +28,7 @@ from ringfence.cli import (
     runs,
     services,
     sign_in,
+    takeover,
     tokens,
     usage,
     waivers,
@@ -38,7 +39,7 @@ from ringfence.client import ApiError
 
 ORDER = (
     *("up", "status", "login", "logout", "logs", "down", "reset"),
-    *("organization", "connect", "grant", "install", "run", "certificate"),
+    *("organization", "connect", "grant", "install", "run", "certificate", "takeover"),
     *("report", "audit", "access", "key", "chat", "usage"),
     *("token", "service", "waiver", "trail", "break-glass", "version"),
 )
@@ -69,6 +70,7 @@ app.add_typer(installs.app, name="install")
 app.add_typer(runs.app, name="run")
 app.add_typer(windows.app, name="window")
 app.add_typer(certificates.app, name="certificate")
+app.add_typer(takeover.app, name="takeover")
 app.add_typer(reports.app, name="report")
 app.add_typer(audit.app, name="audit")
 app.add_typer(decisions.app, name="access")

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -287,6 +287,11 @@ class FakeState:
 
     def has_stack(self, boundary_id: UUID, project: str, stack: str) -> bool:
         return stack in self._world.things
+
+    def read_stack(
+        self, boundary_id: UUID, project: str, stack: str
+    ) -> tuple[dict[str, Any], datetime] | None:
+        return None
 
 
 class FakeRecovery:

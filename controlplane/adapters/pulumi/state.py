@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
@@ -163,10 +164,25 @@ class StateStore:
             ).fetchone()
         if row is None:
             return False
-        # The backend stores files: base64 in a JSON object (backend/diy/postgres, blobData).
-        document = json.loads(base64.b64decode(row[0]["data"]))
-        latest = (document.get("checkpoint") or {}).get("latest") or {}
-        return bool(latest.get("pending_operations"))
+        return bool(_latest(row[0]).get("pending_operations"))
+
+    def read_stack(
+        self, boundary_id: UUID, project: str, stack: str
+    ) -> tuple[dict[str, Any], datetime] | None:
+        """Return a stack's newest deployment and when it was written, or None.
+
+        Reads the row and claims nothing, so that no running engine is disturbed.
+        """
+        key = self._key(f"stacks/{project}/{stack}.json")
+        with self._connection() as connection:
+            row = connection.execute(
+                _sql(
+                    "SELECT data, updated_at FROM {schema}.pulumi_state WHERE key = %s",
+                    boundary_id,
+                ),
+                [key],
+            ).fetchone()
+        return None if row is None else (_latest(row[0]), row[1])
 
     def locks(self, boundary_id: UUID) -> list[StateLock]:
         """Return the engine's lock files of the boundary."""
@@ -255,6 +271,13 @@ class StateStore:
 def schema_name(boundary_id: UUID) -> str:
     """Return the schema of a boundary's state."""
     return f"boundary_{boundary_id.hex}"
+
+
+def _latest(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the newest deployment of a stack's row; empty for a stack that holds nothing yet."""
+    # The backend stores files: base64 in a JSON object (backend/diy/postgres, blobData).
+    document = json.loads(base64.b64decode(data["data"]))
+    return (document.get("checkpoint") or {}).get("latest") or {}
 
 
 def _sql(text: str, boundary_id: UUID) -> sql.Composed:

@@ -16,8 +16,17 @@ from wire.bundle import BUNDLE_TYPE, VERB_TYPE, Bundle, Verb
 from wire.certificate import CERTIFICATE_TYPE, InstallCertificate
 from wire.envelope import Envelope
 from wire.report import MANIFEST_TYPE, STATEMENT_TYPE, ReportManifest, ReportStatement
+from wire.takeover import TAKEOVER_TYPE, TakeoverManifest
 
-Signable = Bundle | Verb | InstallCertificate | Checkpoint | ReportStatement | ReportManifest
+Signable = (
+    Bundle
+    | Verb
+    | InstallCertificate
+    | Checkpoint
+    | ReportStatement
+    | ReportManifest
+    | TakeoverManifest
+)
 # Each payload type of its own: a signature over one can never pass for another.
 _TYPES: dict[type[Signable], str] = {
     Bundle: BUNDLE_TYPE,
@@ -26,6 +35,7 @@ _TYPES: dict[type[Signable], str] = {
     Checkpoint: CHECKPOINT_TYPE,
     ReportStatement: STATEMENT_TYPE,
     ReportManifest: MANIFEST_TYPE,
+    TakeoverManifest: TAKEOVER_TYPE,
 }
 
 

@@ -75,7 +75,8 @@ def _installs(session: Session, boundary_ids: Collection[UUID]) -> list[Install]
 def _newest_runs(session: Session, boundary_ids: Collection[UUID]) -> dict[UUID, Run]:
     statement = (
         select(Run)
-        .where(Run.boundary_id.in_(boundary_ids), Run.install_id.is_not(None))
+        # What stands is the work of writing runs; one that only reads says nothing about it.
+        .where(Run.boundary_id.in_(boundary_ids), Run.install_id.is_not(None), Run.lane == "write")
         .ext(distinct_on(Run.install_id))
         .order_by(Run.install_id, Run.created_at.desc())
         .options(defer(Run.plan), defer(Run.params))  # large, and shown on the run's own page

@@ -154,6 +154,10 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/installs"): _at("boundary", *STAFF),
     ("GET", "/v1/installs/{install_id}"): _at("boundary", *STAFF),
     ("GET", "/v1/installs/{install_id}/certificate"): _at("boundary", *STAFF),
+    # The customer's own: who asked the vendor in does not carry the install away.
+    ("POST", "/v1/installs/{install_id}/takeover"): _at("boundary", *KEEPERS),
+    ("GET", "/v1/installs/{install_id}/takeover/{run_id}"): _at("boundary", *KEEPERS, R.AUDITOR),
+    ("GET", "/v1/installs/{install_id}/takeover/{run_id}/archive"): _at("boundary", *KEEPERS),
     ("GET", "/v1/runs/{run_id}"): _at("boundary", *STAFF),
     ("GET", "/v1/runs/{run_id}/plan"): _at("boundary", *STAFF),
     ("GET", "/v1/runs/{run_id}/events"): _at("boundary", *STAFF),

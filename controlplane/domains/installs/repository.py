@@ -14,6 +14,9 @@ from controlplane.tables.catalog import BlueprintVersion
 from controlplane.tables.installs import Install, InstallRevision
 from controlplane.tables.organizations import Boundary
 
+TAKEOVER = "install.takeover"
+"""Kind of the runs that make take-over kits: a reader's, and no part of the install's own story."""
+
 
 def get_install(session: Session, install_id: UUID) -> Install:
     """Return an install in scope. Raises: NotFoundError."""
@@ -64,11 +67,11 @@ def list_revisions_of(
 
 
 def list_runs_of(session: Session, install_ids: Collection[UUID]) -> list[Run]:
-    """Return the runs of many installs, newest first."""
+    """Return the runs of many installs, newest first, without those that made take-over kits."""
     return list(
         session.scalars(
             select(Run)
-            .where(Run.install_id.in_(install_ids))
+            .where(Run.install_id.in_(install_ids), Run.kind != TAKEOVER)
             .order_by(Run.created_at.desc())
             .options(defer(Run.plan), defer(Run.params))  # large, and shown by the run itself
         )

@@ -19,6 +19,7 @@ class Remedy:
 
 
 _RETRY: Final = "ringfence run retry {run}"
+_KIT: Final = "then ask for the take-over kit again"
 _AGAIN: Final = "ask for the install again; nothing of this run is left"
 
 REMEDIES: Final[dict[str, Remedy]] = {
@@ -99,6 +100,23 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "interrupted": Remedy(
         "another step failed, or a person cancelled; this one was only stopped",
         "look at the step that failed first",
+    ),
+    "pending-operations": Remedy(
+        "an engine was ended in the middle of a resource, and no run has put its state in"
+        " order since",
+        f"let a run of the install end; {_KIT}",
+    ),
+    "program-changed": Remedy(
+        "the control plane holds other programs than those the install was made from",
+        f"update the install to the registered version; {_KIT}",
+    ),
+    "chart-changed": Remedy(
+        "the control plane holds another chart than the one in the cluster",
+        f"update the install; {_KIT}",
+    ),
+    "images-changed": Remedy(
+        "the control plane was given other images than those the install runs",
+        f"update the install; {_KIT}",
     ),
     "internal": Remedy(
         "a fault of ours; its details are in the worker's log under the run's id",

@@ -47,6 +47,7 @@ SUMMARIES: Mapping[str, Callable[[Output], str]] = {
     "reach_close": lambda o: f"{len(o['proofs'])} attempts denied",
     "power-off": lambda o: str(o["proof"]["error_code"]),
     "role-delete": lambda o: f"by the {o['closed_by']}",
+    "kit": lambda o: _size(o["size_bytes"]),
     "proof": lambda o: str(o["proof"]["error_code"]),
 }
 

@@ -5,7 +5,7 @@ Called by the steps `weights`, `reach_open`, `stack`, `reach_close` and their un
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ from typing import Any
 from controlplane.adapters.aws.artifacts import Artifact
 from controlplane.adapters.kubernetes.reach import ClusterReach, WayInClosed
 from controlplane.core.errors import NotFoundError
+from controlplane.core.run_engine.definition import RunView
 from controlplane.domains.agents.enrolment import issue_token
 from controlplane.sagas.provisioning.access import Context, open_account, output, run_folder
+from controlplane.sagas.provisioning.params import ProvisionParams
+from controlplane.sagas.provisioning.ports import Ports
 
 CHART = "boundary-stack"
 REHEARSAL_NETWORK = {
@@ -127,13 +130,26 @@ def close_reach(context: Context) -> WayInClosed | None:
 
 def chart_values(context: Context, enrolment_token: str) -> dict[str, Any]:
     """Return the chart's values; see charts/boundary-stack/values.yaml for what each does."""
-    params, settings = context.params, context.ports.settings
-    foundation, built = output(context, "foundation"), output(context, "cluster")
-    pins = output(context, "preflight").get("pins", {})
+    return values_of(
+        context.run, context.params, context.outputs, context.ports, enrolment_token=enrolment_token
+    )
+
+
+def values_of(
+    run: RunView,
+    params: ProvisionParams,
+    outputs: Mapping[str, Mapping[str, Any]],
+    ports: Ports,
+    *,
+    enrolment_token: str,
+) -> dict[str, Any]:
+    """Return the values for what an install's steps gave; also written into take-over kits."""
+    settings, foundation, built = ports.settings, outputs["foundation"], outputs["cluster"]
+    pins = outputs.get("preflight", {}).get("pins", {})
     return {
-        "organization": {"id": str(context.run.organization_id), "name": params.organization},
+        "organization": {"id": str(run.organization_id), "name": params.organization},
         "boundary": {
-            "id": str(context.run.boundary_id),
+            "id": str(run.boundary_id),
             "name": params.boundary,
             "displayName": params.boundary_display,
             "namespace": params.namespace,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from controlplane.adapters.aws import artifacts, census, closing, preflight
@@ -25,6 +26,7 @@ from wire.audit import Checkpoint
 from wire.bundle import Bundle, Verb
 from wire.certificate import InstallCertificate, ResidueItem
 from wire.envelope import Envelope
+from wire.takeover import TakeoverManifest
 
 
 class EngineState(Protocol):
@@ -37,6 +39,10 @@ class EngineState(Protocol):
     def snapshot(self, boundary_id: UUID, run_id: UUID, label: str) -> int: ...
 
     def has_stack(self, boundary_id: UUID, project: str, stack: str) -> bool: ...
+
+    def read_stack(
+        self, boundary_id: UUID, project: str, stack: str
+    ) -> tuple[dict[str, Any], datetime] | None: ...
 
 
 class EngineRecovery(Protocol):
@@ -54,7 +60,9 @@ class Signer(Protocol):
     @property
     def public(self) -> str: ...
 
-    def sign(self, message: Bundle | Verb | InstallCertificate | Checkpoint) -> Envelope: ...
+    def sign(
+        self, message: Bundle | Verb | InstallCertificate | Checkpoint | TakeoverManifest
+    ) -> Envelope: ...
 
 
 class Cloud(Protocol):
@@ -151,6 +159,8 @@ class ProvisionSettings:
     """True when the account is the rehearsal account: the certificate says so."""
     poll_seconds: float = 0.5
     """How often the boundary's agent is looked at in the database."""
+    state_passphrase_file: Path | None = None
+    """Key of the secrets in the engine's state; a take-over kit is made only with it."""
     close_probe_seconds: float = 30.0
     """How often a closing role is probed (decision 5)."""
     refusal_seconds: float = 30.0

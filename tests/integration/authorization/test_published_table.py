@@ -74,6 +74,7 @@ READS = [
     and "{" in row["path"]
     # There is none until an install reaches it.
     and not row["path"].endswith(("/plan", "/certificate", "/agent"))
+    and "/takeover/" not in row["path"]
 ]
 
 

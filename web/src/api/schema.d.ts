@@ -951,6 +951,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/installs/{install_id}/takeover": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takeover Request
+         * @description Ask for the take-over kit of an install, sealed to a key of the customer.
+         */
+        post: operations["takeover_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/installs/{install_id}/takeover/{run_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Takeover Show
+         * @description Show a kit's signed manifest: what is in it, by digest.
+         */
+        get: operations["takeover_show"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/installs/{install_id}/takeover/{run_id}/archive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Takeover Archive
+         * @description Hand out a finished kit as tar.gz.
+         */
+        get: operations["takeover_archive"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/me": {
         parameters: {
             query?: never;
@@ -3538,6 +3598,16 @@ export interface components {
             token_endpoint: string;
         };
         /**
+         * Recipient
+         * @description The customer's X25519 key, to which the kit's passphrase is sealed.
+         */
+        Recipient: {
+            /** Public */
+            public: string;
+            /** Salt */
+            salt?: string | null;
+        };
+        /**
          * ReportFileOut
          * @description One finished file.
          */
@@ -4029,6 +4099,48 @@ export interface components {
              * Format: date-time
              */
             received_at: string;
+        };
+        /**
+         * TakeoverIn
+         * @description For whom a kit is made.
+         */
+        TakeoverIn: {
+            recipient: components["schemas"]["Recipient"];
+        };
+        /**
+         * TakeoverOut
+         * @description One kit, without its contents.
+         */
+        TakeoverOut: {
+            /** Digest */
+            digest: string | null;
+            /** Manifest */
+            manifest: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /** Size Bytes */
+            size_bytes: number | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "planning" | "awaiting-approval" | "waiting-for-grant" | "running" | "paused" | "needs-attention" | "succeeded" | "failed" | "unwinding" | "unwound" | "stuck" | "closing" | "cancelled";
+        };
+        /**
+         * TakeoverStartedOut
+         * @description The run that makes the kit; its id is also the kit's.
+         */
+        TakeoverStartedOut: {
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
         };
         /**
          * TemplateOut
@@ -4727,6 +4839,7 @@ export type PlanViewOut = components['schemas']['PlanViewOut'];
 export type PlannedOut = components['schemas']['PlannedOut'];
 export type Problem = components['schemas']['Problem'];
 export type ProviderOut = components['schemas']['ProviderOut'];
+export type Recipient = components['schemas']['Recipient'];
 export type ReportFileOut = components['schemas']['ReportFileOut'];
 export type ReportIn = components['schemas']['ReportIn'];
 export type ReportOut = components['schemas']['ReportOut'];
@@ -4753,6 +4866,9 @@ export type StatementOut = components['schemas']['StatementOut'];
 export type StatusOut = components['schemas']['StatusOut'];
 export type StepOut = components['schemas']['StepOut'];
 export type StoredEventOut = components['schemas']['StoredEventOut'];
+export type TakeoverIn = components['schemas']['TakeoverIn'];
+export type TakeoverOut = components['schemas']['TakeoverOut'];
+export type TakeoverStartedOut = components['schemas']['TakeoverStartedOut'];
 export type TemplateOut = components['schemas']['TemplateOut'];
 export type TimeOut = components['schemas']['TimeOut'];
 export type TokenCreatedOut = components['schemas']['TokenCreatedOut'];
@@ -6477,6 +6593,103 @@ export interface operations {
                         [key: string]: unknown;
                     };
                 };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    takeover_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                install_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TakeoverIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TakeoverStartedOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    takeover_show: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                install_id: string;
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TakeoverOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    takeover_archive: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                install_id: string;
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description An error */
             default: {

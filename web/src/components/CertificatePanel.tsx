@@ -15,6 +15,7 @@ import { WaitingPart } from "./Waiting";
 /** wire/certificate.py, `InstallCertificate`: the part that is shown. */
 interface Certificate {
   id: string;
+  install_id: string;
   outcome: string;
   emulated: boolean;
   time_scale: number;
@@ -101,6 +102,9 @@ function Shown({ file, name }: { file: CertificateFile; name: string }) {
       />
       <CodeBox label="Verify the certificate offline" text={`ringfence certificate verify ${name}.certificate.json --pin <fingerprint from your template>`} />
       <p className="rf-muted">The signatures are checked by that command, with the pin you hold; this page only shows what is written.</p>
+      {(c.outcome === "succeeded" || c.outcome === "kept") && (
+        <CodeBox label="Take-over kit: what the customer needs to go on without us" text={`ringfence install takeover ${c.install_id} --to ${name}-kit --public-key <file from: ringfence takeover key>`} />
+      )}
     </div>
   );
 }

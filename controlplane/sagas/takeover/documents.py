@@ -1,0 +1,114 @@
+"""The written parts of a take-over kit: facts for its script, chart values, tools, runbook.
+
+Called by `kit`; pure but for reading the chart and the runbook's text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from controlplane.core.errors import InternalError
+from controlplane.core.run_engine.definition import RunView
+from controlplane.sagas.provisioning.cluster import values_of
+from controlplane.sagas.provisioning.params import ProvisionParams
+from controlplane.sagas.provisioning.ports import Ports
+from wire.manifest import BlueprintManifest
+from wire.takeover import KitStack, KitTool, TakeoverManifest
+
+ENGINE_VERSION = "3.255.0"
+HELM_VERSION = "4.1.0"
+"""As pinned in `toolchain/`; a test holds them together."""
+
+
+def script_folder(ports: Ports) -> Path:
+    """Return where the kit's script and runbook are kept."""
+    return ports.settings.blueprints_root / "blueprints" / "takeover"
+
+
+def facts(
+    applied: ProvisionParams,
+    stacks: Sequence[KitStack],
+    outputs: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return what the kit's script must know."""
+    return {
+        "project": applied.project,
+        "account": applied.account,
+        "region": applied.region,
+        "cluster": outputs.get("cluster", {}).get("cluster_name", applied.cluster),
+        "stacks": [{"name": stack.name, "entry": stack.entry} for stack in stacks],
+    }
+
+
+def chart_values(
+    run: RunView,
+    applied: ProvisionParams,
+    outputs: Mapping[str, Mapping[str, Any]],
+    ports: Ports,
+) -> dict[str, Any]:
+    """Return the chart's values; no token is in them: the agent has its own key by now."""
+    if not outputs.get("foundation") or not outputs.get("cluster"):
+        # Cancelled half-way: nothing was ever applied to a cluster.
+        return {}
+    return values_of(run, applied, outputs, ports, enrolment_token="")
+
+
+def chart_name(folder: Path) -> str:
+    """Return a chart's name and version as helm tells it. Raises: InternalError."""
+    text = (folder / "Chart.yaml").read_text()
+    name = re.search(r"^name: *(\S+)$", text, re.MULTILINE)
+    version = re.search(r"^version: *(\S+)$", text, re.MULTILINE)
+    if name is None or version is None:
+        raise InternalError(f"{folder}/Chart.yaml has no name or version")
+    return f"{name[1]}-{version[1]}"
+
+
+def tools(manifest: BlueprintManifest) -> tuple[KitTool, ...]:
+    """Return the programs a customer needs, at the versions the install was made with."""
+    providers = [
+        KitTool(
+            name=f"pulumi resource plugin {name}",
+            version=version,
+            source=f"`pulumi plugin install resource {name} {version}`",
+        )
+        for name, version in sorted(manifest.providers.items())
+    ]
+    return (
+        KitTool(
+            name="python",
+            version="3.11",
+            source="your system, or the Python project's releases",
+        ),
+        KitTool(
+            name="pulumi",
+            version=ENGINE_VERSION,
+            source="releases of the project pulumi/pulumi, or built from its Go module",
+        ),
+        *providers,
+        KitTool(
+            name="helm",
+            version=HELM_VERSION,
+            source="releases of the project helm/helm, or built from its Go module",
+        ),
+    )
+
+
+def runbook(manifest: TakeoverManifest, ports: Ports) -> bytes:
+    """Return the runbook of this install."""
+    text = (script_folder(ports) / "RUNBOOK.md").read_text()
+    rows = ["| Program | Version | From |", "|---|---|---|"]
+    rows += [f"| {tool.name} | {tool.version} | {tool.source} |" for tool in manifest.tools]
+    words = {
+        "stacks": ", ".join(stack.name for stack in manifest.stacks),
+        "tools": "\n".join(rows) + "\n",
+    }
+    for name in re.findall(r"\{(\w+)\}", text):
+        text = text.replace(f"{{{name}}}", words.get(name) or str(getattr(manifest, name)))
+    if manifest.emulated:
+        text = text.replace(
+            "\n\n", "\n\n**Rehearsal: the account of this install is emulated.**\n\n", 1
+        )
+    return text.encode()

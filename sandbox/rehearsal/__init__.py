@@ -1,0 +1,1 @@
+"""Rehearse on a copy of the emulated account what a customer does once we are gone."""

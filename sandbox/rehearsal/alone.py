@@ -1,0 +1,249 @@
+"""The customer alone: a copy of the account, a kit, the engine, and nobody else.
+
+Started by `sandbox.rehearsal.takeover` in a network namespace of its own: `python -m … FOLDER`. The
+script that works here is the kit's, unchanged; this module starts the account, runs the script's
+actions, and looks at the account with the customer's own keys after each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx2
+from botocore.config import Config
+
+from sandbox.toolchain import ROOT, find_program
+
+START_SECONDS = 60.0
+STOP_SECONDS = 40.0
+ACTION_SECONDS = 240.0
+CHANGED_NODES = 3
+
+
+class AloneError(RuntimeError):
+    """A step failed, or the account does not show what it should."""
+
+
+class Rehearsal:
+    """One rehearsal in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._task: dict[str, Any] = json.loads((folder / "task.json").read_text())
+        self._account = Path(self._task["account"])
+        self._kit = Path(self._task["kit"])
+        self._endpoint = ""
+        self._home = folder / "pulumi-home"
+        self._home.mkdir(mode=0o700)
+        (self._home / "plugins").symlink_to(self._task["plugins"], target_is_directory=True)
+        self.steps: list[dict[str, Any]] = []
+
+    def play(self) -> None:
+        """Run every step. Raises: AloneError at the first that fails."""
+        self._no_control_plane()
+        with self._started():
+            self._await_cluster("ACTIVE")
+            before = self._nodes()
+            self._step("status", lambda: self._script("status"))
+            self._step("preview", self._unchanged)
+            setting = ["--set", f"node_count={CHANGED_NODES}"]
+            self._step("update", lambda: self._script("update", *setting))
+            if (after := self._nodes()) != CHANGED_NODES or before == after:
+                raise AloneError(f"update: the account shows {after} nodes, before {before}")
+            # The emulated account lets roles into clusters only; the customer here is a user.
+            self._step("delete", lambda: self._script("delete", "--skip-chart"))
+            left = self._left()
+            if left:
+                raise AloneError(f"delete: the account still holds {', '.join(left)}")
+            self._step("account", lambda: f"empty of the install; kept: {self._kept()}")
+
+    def _no_control_plane(self) -> None:
+        """See that nothing answers where the control plane is. Raises: AloneError."""
+        try:
+            httpx2.get(f"{self._task['control_plane']}/healthz", timeout=5, trust_env=False)
+        except httpx2.ConnectError:
+            self._step("alone", lambda: "no control plane answers in this network: refused")
+            return
+        raise AloneError("the control plane answers: the rehearsal would prove nothing")
+
+    def _step(self, name: str, act: Any) -> None:
+        begun = time.monotonic()
+        text = str(act()).strip()
+        seconds = round(time.monotonic() - begun, 1)
+        self.steps.append({"step": name, "seconds": seconds, "shown": text.splitlines()})
+        for line in text.splitlines():
+            print(
+                f"rehearsal  {line if line.startswith(name) else f'{name:<8} {line}'}", flush=True
+            )
+
+    def _unchanged(self) -> str:
+        """Preview; the kit's programs and inputs must describe exactly what is there."""
+        text = self._script("preview")
+        for line in text.splitlines():
+            words = line.split(": ", 1)[1].split(", ")
+            if any(not word.endswith(" same") for word in words):
+                raise AloneError(f"preview: an install that nobody touched would change: {line}")
+        return text
+
+    @contextmanager
+    def _started(self) -> Iterator[None]:
+        """Run the copied account; its clusters end with it."""
+        with (self._account / "log").open("w") as log:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "sandbox.aws",
+                    "--config",
+                    str(self._account / "config.json"),
+                ],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            self._endpoint = self._when_ready(process)
+            yield
+        finally:
+            process.terminate()
+            process.wait(STOP_SECONDS)
+
+    def _when_ready(self, process: subprocess.Popen[bytes]) -> str:
+        file, deadline = self._account / "run" / "aws.json", time.monotonic() + START_SECONDS
+        while not file.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                words = (self._account / "log").read_text()[-2000:]
+                raise AloneError(f"the copied account did not start: {words}")
+            time.sleep(0.05)
+        address: str = json.loads(file.read_text())["endpoint_url"]
+        return address
+
+    def _script(self, action: str, *options: str) -> str:
+        """Run the kit's own script with the customer's keys; nothing of ours is in its reach."""
+        key = self._keys()
+        done = subprocess.run(
+            [sys.executable, "-P", str(self._kit / "takeover.py"), action, *options],
+            cwd=self._kit,
+            env={
+                "PATH": f"{find_program('pulumi').parent}:/usr/local/bin:/usr/bin:/bin",
+                "HOME": str(self._kit / "work"),
+                "HELM": str(find_program("helm")),
+                "PYTHONPATH": str(self._kit),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PULUMI_HOME": str(self._home),
+                "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+                "AWS_ENDPOINT_URL": self._endpoint,
+                "AWS_SHARED_CREDENTIALS_FILE": str(key),
+                "AWS_EC2_METADATA_DISABLED": "true",
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=ACTION_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise AloneError(f"{action}: {(done.stderr or done.stdout).strip()[-2500:]}")
+        return done.stdout
+
+    def _keys(self) -> Path:
+        """Write the customer's key as the AWS command line keeps it; return the file."""
+        key = self._key()
+        file = self._account / "credentials"
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as opened:
+            opened.write(
+                f"[default]\naws_access_key_id = {key['access_key_id']}\n"
+                f"aws_secret_access_key = {key['secret_access_key']}\n"
+            )
+        return file
+
+    def _key(self) -> dict[str, str]:
+        path = self._account / "secrets" / "aws" / "customer-admin.json"
+        found: dict[str, str] = json.loads(path.read_text())
+        return found
+
+    # What the account shows --------------------------------------------------------------------
+
+    def _client(self, service: str) -> Any:
+        key = self._key()
+        return boto3.client(
+            service,
+            endpoint_url=self._endpoint,
+            region_name=self._task["region"],
+            aws_access_key_id=key["access_key_id"],
+            aws_secret_access_key=key["secret_access_key"],
+            config=Config(s3={"addressing_style": "path"}),
+        )
+
+    def _await_cluster(self, wanted: str) -> None:
+        name, deadline = f"ringfence-{self._task['boundary']}", time.monotonic() + START_SECONDS
+        health = f"{self._endpoint}/_rehearsal/health"
+        while True:
+            found = httpx2.get(health, timeout=5, trust_env=False).json()["clusters"]
+            if any(c["name"] == name and c["running"] and c["status"] == wanted for c in found):
+                return
+            if time.monotonic() > deadline:
+                raise AloneError(f"the copied cluster {name} is not {wanted}: {found}")
+            time.sleep(0.2)
+
+    def _nodes(self) -> int:
+        eks, name = self._client("eks"), f"ringfence-{self._task['boundary']}"
+        (group,) = eks.list_nodegroups(clusterName=name)["nodegroups"]
+        found = eks.describe_nodegroup(clusterName=name, nodegroupName=group)["nodegroup"]
+        return int(found["scalingConfig"]["desiredSize"])
+
+    def _left(self) -> list[str]:
+        """Return everything of the install that the account still shows."""
+        boundary, ec2 = self._task["boundary"], self._client("ec2")
+        mine = [{"Name": "tag:ringfence:install", "Values": [self._task["install_id"]]}]
+        found = [v["VpcId"] for v in ec2.describe_vpcs(Filters=mine)["Vpcs"]]
+        found += [s["SubnetId"] for s in ec2.describe_subnets(Filters=mine)["Subnets"]]
+        found += [a["AllocationId"] for a in ec2.describe_addresses(Filters=mine)["Addresses"]]
+        found += [
+            n["NatGatewayId"]
+            for n in ec2.describe_nat_gateways(Filter=mine)["NatGateways"]
+            if n["State"] != "deleted"
+        ]
+        clusters = self._client("eks").list_clusters()["clusters"]
+        found += [name for name in clusters if name == f"ringfence-{boundary}"]
+        bucket = f"ringfence-{boundary}-{self._task['account_id']}-artifacts"
+        found += [
+            b["Name"] for b in self._client("s3").list_buckets()["Buckets"] if b["Name"] == bucket
+        ]
+        roles = self._client("iam").list_roles(PathPrefix=f"/ringfence/{boundary}/")["Roles"]
+        return found + [role["RoleName"] for role in roles]
+
+    def _kept(self) -> str:
+        """Return what stays by its nature: keys in their waiting time, and the customer's stack."""
+        kms = self._client("kms")
+        keys = [kms.describe_key(KeyId=k["KeyId"])["KeyMetadata"] for k in kms.list_keys()["Keys"]]
+        waiting = [k["KeyId"] for k in keys if k["KeyState"] == "PendingDeletion"]
+        return f"{len(waiting)} key in its waiting time, the stack of the role's template"
+
+
+def main() -> int:
+    """Play in the folder named on the command line; exit code 1 with the reason on stderr."""
+    folder = Path(sys.argv[1])
+    rehearsal = Rehearsal(folder)
+    try:
+        rehearsal.play()
+    except (AloneError, OSError, subprocess.SubprocessError, httpx2.HTTPError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    result = {"steps": rehearsal.steps}
+    (folder / "result.json").write_text(json.dumps(result, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""The kit's own script on the real engine: it takes up a moved state, changes and deletes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controlplane.adapters.pulumi.secrets import reencrypt
+from tests.blueprints.engine import INPUTS, PROGRAM, ROOT, Engine
+
+pytestmark = pytest.mark.slow
+OURS, THEIRS = b"only for this test", b"the customer's own passphrase"
+
+
+@pytest.fixture(scope="module")
+def kit(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the foundation with the engine's passphrase, and lay a kit of it out."""
+    _, exported = engine.succeed("foundation", "up", "export")
+    folder = tmp_path_factory.mktemp("kit")
+    for name in ("takeover.py", "way_in.py"):
+        shutil.copy(ROOT / "blueprints/takeover" / name, folder / name)
+    programs = folder / "programs/blueprints"
+    shutil.copytree(ROOT / "blueprints/eks_model_stack", programs / "eks_model_stack")
+    (programs / "__init__.py").touch()
+    (folder / "state").mkdir()
+    moved = reencrypt(exported["deployment"], OURS, THEIRS, b"8 bytes!")
+    stack = "payments-foundation"
+    state = {"version": 3, "deployment": moved}
+    (folder / f"state/{stack}.json").write_text(json.dumps(state))
+    schema: dict[str, dict[str, Any]] = {"properties": {name: {} for name in INPUTS}}
+    (folder / "inputs.json").write_text(json.dumps(INPUTS))
+    (folder / "inputs.schema.json").write_text(json.dumps(schema))
+    project = moved["resources"][0]["urn"].split("::")[1]
+    facts = {
+        "project": project,
+        "account": INPUTS["account"],
+        "region": INPUTS["region"],
+        "cluster": "ringfence-payments",
+        "stacks": [{"name": stack, "entry": f"{PROGRAM}:foundation"}],
+    }
+    (folder / "kit.json").write_text(json.dumps(facts))
+    (folder / "work").mkdir()
+    (folder / "work/passphrase").write_bytes(THEIRS)
+    return folder
+
+
+def run(engine: Engine, kit: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the script as a customer would: nothing of the project is on its path."""
+    return subprocess.run(
+        [sys.executable, "-P", str(kit / "takeover.py"), *arguments],
+        cwd=kit,
+        env={
+            "PATH": f"{engine.pulumi.parent}:{os.environ['PATH']}",
+            "HOME": str(kit / "work"),
+            "PULUMI_HOME": str(engine.home),
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            "PYTHONPATH": str(kit),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "AWS_ENDPOINT_URL": engine.endpoint,
+            **engine.credentials,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_kits_state_and_programs_describe_what_is_there(engine: Engine, kit: Path) -> None:
+    done = run(engine, kit, "preview")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("preview  payments-foundation: ")
+    assert done.stdout.strip().endswith(" same")
+    assert "," not in done.stdout
+
+
+def test_a_passphrase_of_ours_opens_nothing_of_it(engine: Engine, kit: Path) -> None:
+    wrong = kit / "work/ours"
+    wrong.write_bytes(OURS)
+    done = run(engine, kit, "preview", "--passphrase-file", str(wrong))
+    assert done.returncode == 1
+    assert "incorrect passphrase" in done.stderr
+
+
+def test_an_unknown_input_is_refused_by_name(engine: Engine, kit: Path) -> None:
+    done = run(engine, kit, "update", "--set", "nodes=3")
+    assert done.returncode == 1
+    assert "--set nodes=3: write NAME=VALUE" in done.stderr
+
+
+def test_an_input_is_changed_and_then_everything_is_deleted(engine: Engine, kit: Path) -> None:
+    changed = run(engine, kit, "update", "--set", "install_id=ins_8")
+    assert changed.returncode == 0, changed.stderr
+    assert " update" in changed.stdout
+    vpcs = engine.client("ec2").describe_vpcs(
+        Filters=[{"Name": "tag:ringfence:install", "Values": ["ins_8"]}]
+    )["Vpcs"]
+    assert len(vpcs) == 1
+    deleted = run(engine, kit, "delete", "--skip-chart")
+    assert deleted.returncode == 0, deleted.stderr
+    left = engine.client("ec2").describe_vpcs(
+        Filters=[{"Name": "tag:ringfence:install", "Values": ["ins_8"]}]
+    )["Vpcs"]
+    assert left == []
