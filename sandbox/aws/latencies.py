@@ -59,6 +59,7 @@ LATENCIES: Mapping[str, Latency] = MappingProxyType(
         "vpc-endpoint": Latency(60, 90, ASSUMED),
         "iam-propagation": Latency(10, 30, _IAM, played=False),
         "node-join": Latency(30, 60, f"{ASSUMED}; a part of `nodegroup`, not added", played=False),
+        "chart-images": Latency(20, 40, f"{ASSUMED}: small images", played=False),
         "image-pull": Latency(90, 180, f"{ASSUMED}: a GPU engine of 10 GB", played=False),
         "weight-load": Latency(30, 60, f"{ASSUMED}: 15 GB from a local disk", played=False),
     }
