@@ -59,6 +59,11 @@ check: prepare  ## formatter, linter, types, import contract, budgets, generated
 	npm run --prefix web --silent generate:check
 	$(PY) -m pytest -q tests/architecture
 
+faults-account: prepare  ## every call of an install under every fault of the rehearsal account
+	FAULT_MINUTES=$${FAULT_MINUTES:-60} $(PY) -m pytest -s tests/faults/test_every_call.py -m faults
+
+.PHONY: faults-account
+
 format:  ## format and fix what the linter can fix
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .

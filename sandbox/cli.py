@@ -23,6 +23,7 @@ import httpx2
 import typer
 from rich.console import Console
 
+from sandbox import fault_command
 from sandbox.customer_trail import copy_trail
 from sandbox.home import Home, HomeError, write_private
 from sandbox.host_packages import missing_commands
@@ -378,3 +379,6 @@ def logs(
         err.print(f"error: no log of {part!r}; there are: {known or 'none'}", style="red")
         raise typer.Exit(2)
     typer.echo(log_tail(path, lines))
+
+
+app.command()(fault_command.faults)

@@ -62,6 +62,16 @@ def http_ok(url: str) -> Callable[[], bool]:
     return probe
 
 
+def latency_choice() -> dict[str, float | int]:
+    """Return which latencies the emulated cloud plays, as the environment asks; p50 by default."""
+    chosen: dict[str, float | int] = {}
+    if quantile := os.environ.get("RINGFENCE_LATENCY_QUANTILE"):
+        chosen["latency_quantile"] = float(quantile)
+    if seed := os.environ.get("RINGFENCE_LATENCY_SEED"):
+        chosen["latency_seed"] = int(seed)
+    return chosen
+
+
 class PartsBuilder:
     """Collects ports, secrets and files of one home, then lists the parts."""
 
@@ -172,6 +182,7 @@ class PartsBuilder:
             "run_dir": str(self._home.run),
             "secrets_dir": str(self._home.secrets),
             "time_scale": float(self.time_scale),
+            **latency_choice(),
             "accounts": [CUSTOMER_ACCOUNT],
             "vendor_account": VENDOR_ACCOUNT,
             "api_socket": str(self.api_socket),

@@ -48,11 +48,12 @@ def serve(config: GateConfig) -> None:
     account = Account(config)
     tcp = TcpServer(config.port, account.gate.handle)
     unix = UnixServer(config.unix_socket, account.gate.handle)
+    address = f"http://127.0.0.1:{tcp.server_port}"
     account.eks.pages.port = tcp.server_port
+    account.faults.outside.endpoint = address
     for server in (tcp, unix):
         threading.Thread(target=server.serve_forever, daemon=True).start()
     account.start()
-    address = f"http://127.0.0.1:{tcp.server_port}"
     write_json(
         config.run_dir / ADDRESS_FILE,
         {

@@ -18,10 +18,13 @@ from sandbox.aws.config import GateConfig
 from sandbox.aws.eks.service import Eks
 from sandbox.aws.eks_auth import EksAuth
 from sandbox.aws.errors import AwsError
+from sandbox.aws.faults.injector import Faults
+from sandbox.aws.faults.outside import Outside
 from sandbox.aws.gate import Gate
 from sandbox.aws.keys import KeyStore
 from sandbox.aws.messages import Call, Request, Response
 from sandbox.aws.moto_store import MotoStore, StoreCall
+from sandbox.aws.repeats import Repeats
 from sandbox.aws.storage import Quotas, Storage, json_response
 from sandbox.aws.sts import Sts
 from sandbox.aws.trail import Trail, trail_bucket
@@ -45,7 +48,7 @@ class Account:
         )
         authorizer = Authorizer(self.keys, self.clock)
         sts = Sts(self.keys, self.clock, authorizer)
-        storage = Storage(self.store, self.clock, config.data_dir, config.time_scale)
+        storage = Storage(self.store, self.clock, config.data_dir, config.pace)
         stacks = Stacks(self.store, authorizer, self.clock, config.data_dir)
         self.eks = Eks(config, self.clock, self.keys)
         services = {
@@ -57,9 +60,12 @@ class Account:
             "eks": self.eks.handle,
             "eks-auth": EksAuth(self.eks, sts).handle,
         }
+        outside = Outside(config.secrets_dir, config.accounts[0], config.region)
+        self.faults = Faults(config.run_dir, config.pace, self.keys, self.clock, outside)
         self.gate = Gate(
-            self.keys, self.clock, authorizer, self.trail, services, self._page, config.region
-        )
+            self.keys, self.clock, authorizer, self.trail, services, self._page, config.region,
+            self.faults, Repeats(config.data_dir),
+        )  # fmt: skip
 
     def start(self) -> None:
         """Begin delivering the trail, bring the clusters back."""

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sandbox.aws.latencies import Pace
+
 VENDOR_ROLE = "ringfence-control-plane"
 
 
@@ -21,6 +23,12 @@ class GateConfig(BaseModel):
     run_dir: Path = Field(description="short folder for sockets, clock offset and address file")
     secrets_dir: Path
     time_scale: float = Field(default=0.01, ge=0, le=1, description="1 = latencies of AWS")
+    latency_quantile: float = Field(
+        default=0.5, ge=0.5, le=0.9, description="which quantile of each latency is played"
+    )
+    latency_seed: int | None = Field(
+        default=None, description="instead: a quantile of its own for each object, from this seed"
+    )
     accounts: list[str] = Field(default=["111122223333"], description="customer accounts")
     vendor_account: str = "999988887777"
     region: str = "eu-central-1"
@@ -30,6 +38,11 @@ class GateConfig(BaseModel):
     )
     trail_flush_seconds: float = Field(default=2.0, gt=0)
     partition: Literal["aws"] = "aws"
+
+    @property
+    def pace(self) -> Pace:
+        """Give how fast the clouds of this account move."""
+        return Pace(self.time_scale, self.latency_quantile, self.latency_seed)
 
     @property
     def all_accounts(self) -> list[str]:

@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from sandbox.aws.authorize import Authorizer
 from sandbox.aws.clock import Clock
 from sandbox.aws.errors import PROTOCOLS, AwsError, meaning, render
+from sandbox.aws.faults.injector import Faults
 from sandbox.aws.keys import ExpiredSessionError, KeyStore, UnknownKeyError
 from sandbox.aws.messages import Call, Caller, Request, Response
 from sandbox.aws.operations.iam import find_role
 from sandbox.aws.protocol import read_operation
+from sandbox.aws.repeats import Repeats
 from sandbox.aws.sigv4 import Signature, SignatureError, check_signature, read_signature
 from sandbox.aws.trail import Trail
 
@@ -38,8 +40,11 @@ class Gate:
         services: Mapping[str, Service],
         pages: Page,
         region: str,
+        faults: Faults,
+        repeats: Repeats,
     ) -> None:
         """Take the services by signing name, and `pages` for everything under /_rehearsal/."""
+        self._faults, self._repeats = faults, repeats
         self._keys, self._clock, self._authorizer = keys, clock, authorizer
         self._trail, self._services, self._pages = trail, services, pages
         self._region = region
@@ -104,16 +109,23 @@ class Gate:
         return self._run(call)
 
     def _run(self, call: Call) -> Response:
-        """Authorize, run and record one call."""
+        """Authorize, run and record one call; faults strike before and after."""
+        response: Response | None = None
         try:
+            self._faults.before(call)
             self._authorizer.require(call)
+            if (known := self._repeats.find(call)) is not None:
+                self._trail.record(call, known, None, repeated=True)
+                return known
             response = self._services[call.service](call)
+            self._repeats.keep(call, response)
+            heard = self._faults.after(call, response)
         except AwsError as error:
-            self._trail.record(call, None, error)
+            self._trail.record(call, response, error)
             raise
         self._trail.record(call, response, None)
-        response.headers.setdefault("x-amzn-RequestId", call.id)
-        return response
+        heard.headers.setdefault("x-amzn-RequestId", call.id)
+        return heard
 
     def _authenticate(self, request: Request) -> tuple[Caller, Signature]:
         """Find who signed. Raises AwsError in the service's shape."""

@@ -44,6 +44,7 @@ class KeyStore:
         self._fernet = Fernet(key)
         self._hmac_key = hashlib.sha256(b"session-secret:" + key).digest()
         self._users: dict[str, tuple[str, Caller]] = {}
+        self._ended: list[str] = read_json(self._dir / "ended.json", [])
 
     def user_key(self, name: str, caller: Caller) -> Path:
         """Ensure a long-lived key of a user in `aws/<name>.json` and remember it."""
@@ -100,7 +101,14 @@ class KeyStore:
             raise UnknownKeyError(access_key)
         if caller.expires_at and now >= datetime.fromisoformat(caller.expires_at):
             raise ExpiredSessionError(access_key)
+        if access_key in self._ended:
+            raise ExpiredSessionError(access_key)
         return self._secret(access_key), caller
+
+    def end(self, access_key: str) -> None:
+        """End a session before its time, as the fault plan may."""
+        self._ended = [*self._ended, access_key]
+        write_json(self._dir / "ended.json", self._ended)
 
     def seal(self, text: str) -> str:
         """Encrypt a text for a client to carry, for example why a call was denied."""

@@ -47,6 +47,8 @@ class Response:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    lost: bool = False
+    """The connection is cut instead: what was asked is done, and nobody hears of it."""
 
 
 @dataclass
@@ -71,6 +73,24 @@ class Caller:
 
 
 @dataclass
+class Fate:
+    """What the fault plan has in store for one call; an untouched call has none."""
+
+    faults: list[str] = field(default_factory=list)
+    """Names of the rules that struck, for the ledger."""
+    late: float = 0.0
+    """Seconds by which what is created becomes ready later; infinite is never."""
+    doom: str = ""
+    """Why what is created fails in the end."""
+    hidden: float = 0.0
+    """Seconds for which reads do not show what is created."""
+    lost: bool = False
+    error_though_done: bool = False
+    acts: list[dict[str, Any]] = field(default_factory=list)
+    """What somebody else does in the account once the call is done."""
+
+
+@dataclass
 class Call:
     """One API operation asked for by a caller."""
 
@@ -83,6 +103,7 @@ class Call:
     caller: Caller
     params: dict[str, Any]
     request: Request
+    fate: Fate = field(default_factory=Fate)
 
     @property
     def mutating(self) -> bool:

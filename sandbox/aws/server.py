@@ -70,7 +70,10 @@ class _Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def _write(self, response: Response) -> None:
-        """Write status, headers and body."""
+        """Write status, headers and body; a lost answer cuts the connection instead."""
+        if response.lost:
+            self.close_connection = True
+            return
         bodiless = self.command == "HEAD" or response.status in (204, 304)
         self.send_response(response.status)
         for name, value in response.headers.items():

@@ -18,11 +18,10 @@ from sandbox.aws.clock import Clock
 from sandbox.aws.digests import check_digests
 from sandbox.aws.errors import AwsError
 from sandbox.aws.files import read_json, write_json
+from sandbox.aws.latencies import Pace
 from sandbox.aws.messages import Call, Response
 from sandbox.aws.moto_store import MotoStore, StoreCall, backend, bucket_owner
 
-# Published latencies at scale 1, p50 seconds; see docs of the rehearsal account.
-NAT_SECONDS, ENDPOINT_SECONDS = 120.0, 60.0
 _KEPT = (
     "content-type",
     "content-md5",
@@ -35,9 +34,11 @@ _DROPPED = ("x-amz-security-token", "x-amz-content-sha256", "x-amz-date")
 # Paths that moto's own server would not take as buckets.
 _NOT_BUCKETS = ("/moto-api", "/latest/", "/favicon.ico", "/v20180820/")
 _SLOW = {
-    "CreateNatGateway": (re.compile(rb"<natGatewayId>(nat-[0-9a-f]+)</natGatewayId>"), NAT_SECONDS),
+    "CreateNatGateway": (
+        re.compile(rb"<natGatewayId>(nat-[0-9a-f]+)</natGatewayId>"), "nat-gateway",
+    ),
     "CreateVpcEndpoint": (
-        re.compile(rb"<vpcEndpointId>(vpce-[0-9a-f]+)</vpcEndpointId>"), ENDPOINT_SECONDS,
+        re.compile(rb"<vpcEndpointId>(vpce-[0-9a-f]+)</vpcEndpointId>"), "vpc-endpoint",
     ),
 }  # fmt: skip
 _STATE = re.compile(rb"<state>available</state>")
@@ -46,9 +47,9 @@ _STATE = re.compile(rb"<state>available</state>")
 class Storage:
     """Send allowed calls to moto."""
 
-    def __init__(self, store: MotoStore, clock: Clock, data_dir: Path, time_scale: float) -> None:
+    def __init__(self, store: MotoStore, clock: Clock, data_dir: Path, pace: Pace) -> None:
         """Load which resources are still pending."""
-        self._store, self._clock, self._scale = store, clock, time_scale
+        self._store, self._clock, self._pace = store, clock, pace
         self._file = data_dir / "pending.json"
         self._pending: dict[str, dict[str, Any]] = read_json(self._file, {})
         self._lock = threading.Lock()
@@ -74,17 +75,21 @@ class Storage:
 
     def _begin(self, call: Call, response: Response) -> Response:
         """Mark a new resource as pending for its latency."""
-        pattern, seconds = _SLOW[call.operation]
+        pattern, step = _SLOW[call.operation]
         found = pattern.search(response.body)
-        wait = seconds * self._scale
-        if found is None or wait <= 0:
+        if found is None:
             return response
         identifier = found.group(1).decode()
+        # By where it stands and not by its id, which is another in each run.
+        wait = self._pace.seconds(step, str(call.params.get("SubnetId", ""))) + call.fate.late
+        if wait <= 0 and not call.fate.doom:
+            return response
         with self._lock:
             self._pending[identifier] = {
                 "account": call.account,
                 "region": call.region,
                 "ready_at": self._clock.now().timestamp() + wait,
+                "doom": call.fate.doom,
             }
             write_json(self._file, self._pending)
         _set_state(call.account, call.region, identifier, "pending")
@@ -98,7 +103,8 @@ class Storage:
             due = [one for one, entry in self._pending.items() if entry["ready_at"] <= now]
             for identifier in due:
                 entry = self._pending.pop(identifier)
-                _set_state(entry["account"], entry["region"], identifier, "available")
+                state = "failed" if entry.get("doom") else "available"
+                _set_state(entry["account"], entry["region"], identifier, state)
             if due:
                 write_json(self._file, self._pending)
 

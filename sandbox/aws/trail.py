@@ -1,7 +1,7 @@
 """CloudTrail: one record per call, delivered as gzipped files to the account's trail bucket.
 
-The gate hands every call over; a thread delivers. Beside it stands the ledger, an append-only file
-of changes for the oracle. Neither ever holds a secret, a token or an object's body.
+The gate hands every call over; a thread delivers. Changes also go to the ledger. Neither ever holds
+a secret, a token or an object's body.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from xml.etree import ElementTree as ET
 
 from sandbox.aws.clock import Clock, iso
 from sandbox.aws.errors import AwsError
+from sandbox.aws.faults.catalogue import created
 from sandbox.aws.files import write_private
+from sandbox.aws.ledger import Ledger
 from sandbox.aws.messages import Call, Caller, Response
 from sandbox.aws.moto_store import MotoStore, StoreCall
 
@@ -47,12 +49,12 @@ class Trail:
     def __init__(
         self, store: MotoStore, data_dir: Path, clock: Clock, region: str, flush_seconds: float
     ) -> None:
-        """Open spool and ledger."""
+        """Open the spool."""
         self._store, self._clock, self._region = store, clock, region
         self._dir = data_dir / "trail"
         self._spool_dir = data_dir / "trail-spool"
         self._spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._ledger = _append_only(data_dir / "ledger.jsonl")
+        self._ledger = Ledger(data_dir)
         self._seconds = flush_seconds
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -70,30 +72,28 @@ class Trail:
         self.flush()
         self._ledger.close()
 
-    def record(self, call: Call, response: Response | None, error: AwsError | None) -> None:
-        """Write one call to the trail of each account that sees it, and changes to the ledger."""
+    def record(
+        self,
+        call: Call,
+        response: Response | None,
+        error: AwsError | None,
+        *,
+        repeated: bool = False,
+    ) -> None:
+        """Write one call to the trail of each account that sees it, and changes to the ledger.
+
+        With a response and an error the call was done and the caller told otherwise; `repeated` is
+        a call whose first answer was given again.
+        """
         event = self._event(call, response, error)
         for account in self._recipients(call, error):
             copy = {**event, "recipientAccountId": account, "eventID": str(uuid.uuid4())}
             self._spool(account, call.region, copy)
-        if call.mutating:
-            failed = error.code if error else event.get("errorCode")
-            entry = {
-                "at": event["eventTime"],
-                "account": call.account,
-                "region": call.region,
-                "service": call.service,
-                "operation": call.operation,
-                "caller": call.caller.arn,
-                "boundary": call.caller.tags.get("ringfence:boundary", ""),
-                "run": call.caller.tags.get("ringfence:run", ""),
-                "request": event["requestParameters"],
-                "response": event["responseElements"],
-                "error": failed,
-            }
-            with self._lock:
-                self._ledger.write(json.dumps(entry) + "\n")
-                self._ledger.flush()
+        if call.mutating and not repeated:
+            done = response is not None and response.status < 400
+            heard = "lost" if call.fate.lost and done else "error" if error else "answer"
+            made = created(call, response) if response is not None and done else []
+            self._ledger.record(call, event, done=done, heard=heard, created=made)
 
     def flush(self) -> None:
         """Deliver the spooled records of every account as one file each."""

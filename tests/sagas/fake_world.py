@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,6 +25,7 @@ from controlplane.adapters.aws.census import Footprint
 from controlplane.adapters.aws.closing import PowerOff
 from controlplane.adapters.aws.preflight import Check, Wanted
 from controlplane.adapters.aws.sessions import Credentials, ProbeResult, RoleTarget
+from controlplane.adapters.aws.strays import Stray
 from controlplane.adapters.helm.release import Release
 from controlplane.adapters.kubernetes.reach import WayInClosed
 from controlplane.adapters.pulumi.engine import EngineRun, StackProgram
@@ -168,6 +169,9 @@ class FakeCloud:
         name = account.target.role_name
         return [ResidueItem(kind="role", name=name, expected=True, reason="this grant's")]
 
+    def strays(self, account: Account, install: str, known: Collection[str]) -> list[Stray]:
+        return []
+
     def power_off(self, account: Account) -> PowerOff:
         before = self._world.has_power
         self._world.has_power = False
@@ -292,6 +296,9 @@ class FakeState:
         self, boundary_id: UUID, project: str, stack: str
     ) -> tuple[dict[str, Any], datetime] | None:
         return None
+
+    def identifiers(self, boundary_id: UUID, project: str) -> set[str]:
+        return set()
 
 
 class FakeRecovery:

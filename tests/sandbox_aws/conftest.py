@@ -137,12 +137,12 @@ class Boundary:
         values = {"GrantNumber": str(number), "GrantUntil": grant_until}
         return [{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()]
 
-    def create(self) -> Boundary:
+    def create(self, control_plane_key: str = "sha256:plane") -> Boundary:
         template = render_template(
             self.name,
             vendor_principal=VENDOR_ROLE,
             external_id=self.external_id,
-            control_plane_key="sha256:plane",
+            control_plane_key=control_plane_key,
             release_key="sha256:release",
         )
         self.gate.client("cloudformation", "customer-admin").create_stack(

@@ -7,6 +7,7 @@ settings, never from the ambient chain of environment, files and metadata servic
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import boto3
+import botocore.loaders
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.loaders import Loader
 
 from controlplane.adapters.aws.errors import DENIED, error_code, translated
 from controlplane.core.clock import now
@@ -119,7 +122,15 @@ def _sealed_session() -> botocore.session.Session:
         "credentials_file": (None, None, os.devnull, None),
         "ca_bundle": ("ca_bundle", None, None, None),
     }
-    return botocore.session.Session(session_vars=sealed)
+    session = botocore.session.Session(session_vars=sealed)
+    # The services' models are megabytes of JSON: read once per process, not once per client.
+    session.register_component("data_loader", _models())
+    return session
+
+
+@functools.cache
+def _models() -> Loader:
+    return botocore.loaders.create_loader()
 
 
 def client(service: str, credentials: Credentials, *, region: str, endpoint_url: str | None) -> Any:

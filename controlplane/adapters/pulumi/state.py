@@ -184,6 +184,24 @@ class StateStore:
             ).fetchone()
         return None if row is None else (_latest(row[0]), row[1])
 
+    def identifiers(self, boundary_id: UUID, project: str) -> set[str]:
+        """Return the cloud's ids of everything that a project's stacks hold."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                _sql(
+                    "SELECT data FROM {schema}.pulumi_state "
+                    "WHERE key LIKE %s AND key NOT LIKE '%%.bak'",
+                    boundary_id,
+                ),
+                [self._key(f"stacks/{project}/%.json")],
+            ).fetchall()
+        return {
+            str(resource["id"])
+            for row in rows
+            for resource in _latest(row[0]).get("resources") or []
+            if resource.get("id")
+        }
+
     def locks(self, boundary_id: UUID) -> list[StateLock]:
         """Return the engine's lock files of the boundary."""
         with self._connection() as connection:
@@ -266,6 +284,12 @@ class StateStore:
             ) from error
         with connection:
             yield connection
+
+
+def _latest(data: dict[str, Any]) -> dict[str, Any]:
+    # The backend stores files: base64 in a JSON object (backend/diy/postgres, blobData).
+    document = json.loads(base64.b64decode(data["data"]))
+    return (document.get("checkpoint") or {}).get("latest") or {}
 
 
 def schema_name(boundary_id: UUID) -> str:

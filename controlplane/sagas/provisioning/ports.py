@@ -6,14 +6,14 @@ a step names what it needs and never how it is reached.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
-from controlplane.adapters.aws import artifacts, census, closing, preflight
+from controlplane.adapters.aws import artifacts, census, closing, preflight, strays
 from controlplane.adapters.aws.account import Account
 from controlplane.adapters.aws.sessions import Credentials, RoleSessions, RoleTarget
 from controlplane.adapters.helm.release import Releases
@@ -43,6 +43,8 @@ class EngineState(Protocol):
     def read_stack(
         self, boundary_id: UUID, project: str, stack: str
     ) -> tuple[dict[str, Any], datetime] | None: ...
+
+    def identifiers(self, boundary_id: UUID, project: str) -> set[str]: ...
 
 
 class EngineRecovery(Protocol):
@@ -83,6 +85,10 @@ class Cloud(Protocol):
     ) -> artifacts.Stored: ...
 
     def census(self, account: Account, footprint: census.Footprint) -> list[ResidueItem]: ...
+
+    def strays(
+        self, account: Account, install: str, known: Collection[str]
+    ) -> list[strays.Stray]: ...
 
     def power_off(self, account: Account) -> closing.PowerOff: ...
 
@@ -126,6 +132,10 @@ class AwsCloud:
     def census(self, account: Account, footprint: census.Footprint) -> list[ResidueItem]:
         """Return every trace of ours."""
         return census.take(account, footprint)
+
+    def strays(self, account: Account, install: str, known: Collection[str]) -> list[strays.Stray]:
+        """Return what carries the install's tags and is not known."""
+        return strays.find_strays(account, install, known)
 
     def power_off(self, account: Account) -> closing.PowerOff:
         """Attach deny-all to our own role and see a replay denied."""

@@ -144,6 +144,8 @@ def apply_stack(context: Context, stack: str, upstream: dict[str, Any] | None) -
         applied = session.up(target, _shown(context))
     if not applied.complete:
         context.log(message=f"the log of {stack} is incomplete: fewer events than resources")
+    if left := _strays(context):
+        return Park("needs-attention", f"{left}; then retry the run")
     return applied
 
 
@@ -161,6 +163,27 @@ def destroy_stack(context: Context, stack: str) -> None:
             f"stack {stack} still holds {len(left)} resource(s) after its destruction: {left[0]}",
             code="residue",
         )
+    if left_over := _strays(context):
+        raise ConflictError(
+            f"stack {stack} is destroyed, but {left_over}; then unwind again", code="residue"
+        )
+
+
+def _strays(context: Context) -> str:
+    """Name what carries this install's tags and no state knows, and how to delete it."""
+    run, params = context.run, context.params
+    with open_account(context) as opened:
+        known = context.ports.state.identifiers(run.boundary_id, params.project)
+        found = context.ports.cloud.strays(opened.account, str(params.install_id), known)
+    for one in found:
+        context.progress(stray=one.id, made_for=one.made_for, remedy=one.delete_call)
+    if not found:
+        return ""
+    named = ", ".join(f"{one.id} ({one.made_for}: {one.delete_call})" for one in found[:10])
+    return (
+        f"{len(found)} object(s) of this install were made a second time by a call whose answer "
+        f"was lost, and no state knows them: delete {named}"
+    )
 
 
 def _left_in_state(deployment: dict[str, Any]) -> list[str]:

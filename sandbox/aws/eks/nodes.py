@@ -16,10 +16,10 @@ from typing import Any
 from sandbox.aws.clock import Clock
 from sandbox.aws.eks.runtime import Runtime
 from sandbox.aws.eks.state import Cluster, State, bad_parameter, in_use, not_found
+from sandbox.aws.latencies import Pace
 from sandbox.aws.messages import Call
 from sandbox.aws.operations.eks import eks_arn
 
-NODEGROUP_SECONDS, NODEGROUP_DELETE_SECONDS, ADDON_SECONDS = 150.0, 120.0, 60.0
 POLL_SECONDS = 0.1
 _EFFECTS = {
     "NO_SCHEDULE": "NoSchedule",
@@ -36,9 +36,9 @@ log = logging.getLogger("sandbox.aws.eks.nodes")
 class Nodes:
     """Node groups and add-ons."""
 
-    def __init__(self, state: State, runtime: Runtime, clock: Clock, scale: float) -> None:
+    def __init__(self, state: State, runtime: Runtime, clock: Clock, pace: Pace) -> None:
         """Take the state and the running clusters."""
-        self._state, self._runtime, self._clock, self._scale = state, runtime, clock, scale
+        self._state, self._runtime, self._clock, self._pace = state, runtime, clock, pace
 
     def create_group(self, call: Call) -> dict[str, Any]:
         """Create a node group in an ACTIVE cluster."""
@@ -66,7 +66,8 @@ class Nodes:
             "labels": call.params.get("labels") or {}, "taints": call.params.get("taints") or [],
             "updateConfig": call.params.get("updateConfig") or {"maxUnavailable": 1},
             "tags": dict(call.params.get("tags") or {}), "health": {"issues": []},
-            "joined": False,"ready_at": now + NODEGROUP_SECONDS * self._scale,
+            "joined": False, "doom": call.fate.doom,
+            "ready_at": now + self._pace.seconds("nodegroup", name) + call.fate.late,
         }  # fmt: skip
         cluster["nodegroups"][name] = group
         self._state.save()
@@ -100,7 +101,8 @@ class Nodes:
         """Delete a node group; its nodes leave at once, the record after the scaled time."""
         cluster, group = self._group(call)
         group["status"] = "DELETING"
-        group["gone_at"] = self._clock.now().timestamp() + NODEGROUP_DELETE_SECONDS * self._scale
+        seconds = self._pace.seconds("nodegroup-delete", group["nodegroupName"])
+        group["gone_at"] = self._clock.now().timestamp() + seconds
         self._state.save()
         handle = self._runtime.handle(cluster)
         if handle is not None:
@@ -124,7 +126,8 @@ class Nodes:
             "addonVersion": call.params.get("addonVersion", "v1.0.0-rehearsal"),
             "addonArn": eks_arn(call, "addon", cluster["name"], name, str(uuid.uuid4())),
             "createdAt": now, "modifiedAt": now, "tags": dict(call.params.get("tags") or {}),
-            "health": {"issues": []}, "ready_at": now + ADDON_SECONDS * self._scale,
+            "health": {"issues": []}, "doom": call.fate.doom,
+            "ready_at": now + self._pace.seconds("addon", name) + call.fate.late,
             "configurationValues": call.params.get("configurationValues", ""),
             "serviceAccountRoleArn": call.params.get("serviceAccountRoleArn", ""),
         }  # fmt: skip
@@ -200,6 +203,10 @@ class Nodes:
         addon = cluster["addons"][name]
         if addon["status"] == "CREATING" and addon["ready_at"] <= self._clock.now().timestamp():
             addon["status"] = "ACTIVE"
+            if addon.get("doom"):
+                addon["status"] = "CREATE_FAILED"
+                issue = {"code": "InternalFailure", "message": addon["doom"], "resourceIds": []}
+                addon["health"] = {"issues": [issue]}
             self._state.save()
         return cluster, addon
 
@@ -207,7 +214,9 @@ class Nodes:
         """Bring a node group's status up to date."""
         if group["status"] != "CREATING" or group["ready_at"] > self._clock.now().timestamp():
             return group
-        if group["joined"]:
+        if group.get("doom"):
+            self._failed(group, group["doom"])
+        elif group["joined"]:
             group["status"] = "ACTIVE"
             self._state.save()
         return group
@@ -255,4 +264,4 @@ class Nodes:
 
 def _shown(one: dict[str, Any]) -> dict[str, Any]:
     """Leave out our own bookkeeping."""
-    return {k: v for k, v in one.items() if k not in ("ready_at", "gone_at", "joined")}
+    return {k: v for k, v in one.items() if k not in ("ready_at", "gone_at", "joined", "doom")}

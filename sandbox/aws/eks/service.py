@@ -28,8 +28,6 @@ from sandbox.aws.keys import KeyStore
 from sandbox.aws.messages import Call, Response
 from sandbox.aws.operations.eks import eks_arn
 
-# Published latencies at scale 1, p50 seconds.
-CLUSTER_SECONDS, CLUSTER_DELETE_SECONDS, ACCESS_UPDATE_SECONDS = 660.0, 180.0, 120.0
 VERSIONS = ("1.32", "1.33", "1.34")
 DEFAULT_VERSION = "1.34"
 TICK_SECONDS = 0.05
@@ -45,12 +43,12 @@ class Eks:
     ) -> None:
         """Load the clusters; `start` brings their processes back."""
         self._clock = clock
-        self._scale = config.time_scale
+        self._pace = config.pace
         self.state = State(config.data_dir)
         self.runtime = Runtime(config, starter or real_starter(config), self._started)
         self.pages = ClusterPages(self.state, clock, keys, config.port)
         self._access = Access(self.state, clock)
-        self._nodes = Nodes(self.state, self.runtime, clock, self._scale)
+        self._nodes = Nodes(self.state, self.runtime, clock, self._pace)
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="eks", daemon=True)
         self._watcher = threading.Thread(target=self._watch, name="eks-watch", daemon=True)
@@ -155,7 +153,8 @@ class Eks:
             "upgradePolicy": call.params.get("upgradePolicy") or {"supportType": "EXTENDED"},
             "tags": dict(call.params.get("tags") or {}), "updates": {}, "nodegroups": {},
             "addons": {}, "entries": {}, "associations": {}, "ca": "", "issuer": "", "port": 0,
-            "ready_at": now + CLUSTER_SECONDS * self._scale, "gone_at": 0.0, "failure": "",
+            "ready_at": now + self._pace.seconds("cluster", name) + call.fate.late,
+            "doom": call.fate.doom, "gone_at": 0.0, "failure": "",
         }  # fmt: skip
         if access["bootstrapClusterCreatorAdminPermissions"] and call.caller.kind == "session":
             entry = self._access.entry(cluster, call, call.caller.role_arn)
@@ -186,7 +185,7 @@ class Eks:
             raise in_use("Cluster has nodegroups attached")
         if cluster["status"] != "DELETING":
             cluster["status"] = "DELETING"
-            seconds = CLUSTER_DELETE_SECONDS * self._scale
+            seconds = self._pace.seconds("cluster-delete", cluster["name"])
             cluster["gone_at"] = self._clock.now().timestamp() + seconds
             self.state.save()
         return {"cluster": _shown(cluster)}
@@ -199,7 +198,10 @@ class Eks:
         wanted = call.params.get("resourcesVpcConfig")
         seconds, effect = 0.0, {}
         if wanted:
-            kind, seconds = "EndpointAccessUpdate", ACCESS_UPDATE_SECONDS * self._scale
+            kind, seconds = (
+                "EndpointAccessUpdate",
+                self._pace.seconds("endpoint-access", cluster["name"]),
+            )
             names = ("endpointPublicAccess", "endpointPrivateAccess", "publicAccessCidrs")
             unknown = set(wanted) - set(names)
             if unknown:
@@ -331,6 +333,9 @@ class Eks:
             self._nodes.rejoin(cluster)
         if cluster["status"] == "CREATING" and name in self.runtime.failures:
             cluster["status"], cluster["failure"] = "FAILED", self.runtime.failures[name]
+            changed = True
+        if cluster["status"] == "CREATING" and cluster.get("doom") and cluster["ready_at"] <= now:
+            cluster["status"], cluster["failure"] = "FAILED", cluster["doom"]
             changed = True
         if cluster["status"] == "CREATING" and cluster["ready_at"] <= now and handle is not None:
             cluster["status"] = "ACTIVE"

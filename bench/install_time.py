@@ -1,0 +1,198 @@
+"""Simulate the wall time of a whole install at AWS's latencies, and our own part of it.
+
+`python -m bench.install_time --json build/bench/install.json` plays the demo's install in a sandbox
+of its own at `--time-scale` (1/200), or reads the result of one that was played (`--result`). Only
+the emulated cloud's waits are scaled; our own work takes its real time. So for each step
+
+    own = measured - scale * latency        simulated = own + latency at scale 1
+
+and the run's wall time is the longest path through the saga's graph. p50 and p90 are those of the
+whole: every step is drawn from its lognormal distribution, many times, from a seed. Our overhead
+is wall minus the longest path with the same latencies and no work of our own. Nothing here was
+measured on AWS: every figure is *simulated*, and says how many latencies are assumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+from controlplane.core.run_engine.critical_path import critical_path
+from controlplane.sagas.install_provision import DEFINITION
+from sandbox.aws.latencies import (
+    LATENCIES,
+    WEIGHT_BANDWIDTH_SOURCE,
+    fraction,
+    weights_seconds,
+)
+
+DRAWS = 4000
+MUST_P50, MUST_P90, MUST_OVERHEAD = 22 * 60, 30 * 60, 0.05
+# Which latencies each step waits for, one after the other; beside each other only the longest
+# counts, and a step of the saga that is not here waits for nothing of the cloud.
+WAITS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "foundation": (("nat-gateway", "vpc-endpoint"),),
+    "cluster": (("iam-propagation",), ("cluster",), ("nodegroup",), ("addon",)),
+    "stack": (("chart-images",),),
+    "ready": (("image-pull",), ("weight-load",)),
+    "reach_close": (("endpoint-access",),),
+    "power-off": (("iam-propagation",),),
+    "proof": (("iam-propagation",),),
+}
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A whole install, in seconds at scale 1."""
+
+    wall: tuple[float, float]
+    """p50 and p90."""
+    cloud: tuple[float, float]
+    path: tuple[str, ...]
+    overhead: float
+    """Share of the wall time that is our own work, at p50."""
+
+
+def cloud_seconds(draw: int | None, weight_bytes: int) -> dict[str, float]:
+    """Return what each step waits for the cloud: one draw, or without one the p50 of each."""
+    found = {
+        step: sum(max(_seconds(name, step, draw) for name in beside) for beside in waits)
+        for step, waits in WAITS.items()
+    }
+    return {**found, "weights": weights_seconds(weight_bytes)}
+
+
+def played_seconds() -> dict[str, float]:
+    """Return what the rehearsal account itself plays of each step, at p50 and scale 1."""
+    return {
+        step: sum(
+            max((LATENCIES[name].p50 for name in beside if LATENCIES[name].played), default=0.0)
+            for beside in waits
+        )
+        for step, waits in WAITS.items()
+    }
+
+
+def own_seconds(measured: Mapping[str, float], scale: float) -> dict[str, float]:
+    """Return our own part of each measured step: what is left without the scaled waits."""
+    played = played_seconds()
+    return {
+        step: max(seconds - scale * played.get(step, 0.0), 0.0)
+        for step, seconds in measured.items()
+    }
+
+
+def simulate(own: Mapping[str, float], weight_bytes: int, draws: int = DRAWS) -> Simulated:
+    """Return the wall time of an install whose own work takes `own`."""
+    graph = DEFINITION.graph
+    walls, clouds = [], []
+    for draw in range(draws):
+        cloud = cloud_seconds(draw, weight_bytes)
+        clouds.append(critical_path(graph, cloud).seconds)
+        walls.append(critical_path(graph, _together(own, cloud)).seconds)
+    middle = cloud_seconds(None, weight_bytes)
+    whole = critical_path(graph, _together(own, middle))
+    alone = critical_path(graph, middle).seconds
+    return Simulated(
+        wall=_p50_p90(walls),
+        cloud=_p50_p90(clouds),
+        path=whole.keys,
+        overhead=(whole.seconds - alone) / whole.seconds,
+    )
+
+
+def _together(own: Mapping[str, float], cloud: Mapping[str, float]) -> dict[str, float]:
+    return {step: own.get(step, 0.0) + cloud.get(step, 0.0) for step in {*own, *cloud}}
+
+
+def _seconds(name: str, step: str, draw: int | None) -> float:
+    if draw is None:
+        return LATENCIES[name].p50
+    return LATENCIES[name].at(0.001 + 0.998 * fraction(draw, step, name))
+
+
+def _p50_p90(values: list[float]) -> tuple[float, float]:
+    cuts = quantiles(values, n=10)
+    return cuts[4], cuts[8]
+
+
+def play(scale: float) -> dict[str, Any]:
+    """Play the demo in a sandbox of its own, end the sandbox, and return the demo's result."""
+    with tempfile.TemporaryDirectory(prefix="rf-bench-") as folder:
+        environment = {**os.environ, "RINGFENCE_HOME": f"{folder}/home"}
+        output = Path(folder) / "demo"
+        demo = [sys.executable, "-m", "sandbox.demo", "--output", str(output)]
+        try:
+            subprocess.run([*demo, "--time-scale", str(scale)], env=environment, check=True)
+        finally:
+            stop = "from sandbox.cli import app; app(['down'])"
+            subprocess.run([sys.executable, "-c", stop], env=environment, check=True)
+        found: dict[str, Any] = json.loads((output / "result.json").read_text())
+        return found
+
+
+def report(result: Mapping[str, Any], weight_bytes: int) -> dict[str, Any]:
+    """Return the figures of a demo's result: those of the slower boundary."""
+    scale = float(result["time_scale"])
+    boundaries = []
+    for boundary in result["boundaries"]:
+        measured = {step["key"]: float(step["seconds"] or 0.0) for step in boundary["steps"]}
+        # People, not we, decide how long an approval takes.
+        measured["approval"] = 0.0
+        simulated = simulate(own_seconds(measured, scale), weight_bytes)
+        boundaries.append((boundary["name"], simulated))
+    name, slower = max(boundaries, key=lambda one: one[1].wall[0])
+    counts = Counter(one.is_assumed for one in LATENCIES.values())
+    return {
+        "label": "simulated; nothing was measured on AWS",
+        "time_scale_of_the_run": scale,
+        "boundary": name,
+        "wall_p50_seconds": round(slower.wall[0]),
+        "wall_p90_seconds": round(slower.wall[1]),
+        "cloud_p50_seconds": round(slower.cloud[0]),
+        "cloud_p90_seconds": round(slower.cloud[1]),
+        "critical_path": list(slower.path),
+        "overhead_share": round(slower.overhead, 4),
+        "holds": {
+            "p50": slower.wall[0] <= MUST_P50,
+            "p90": slower.wall[1] <= MUST_P90,
+            "overhead": slower.overhead <= MUST_OVERHEAD,
+        },
+        "latencies_assumed": counts[True],
+        "latencies_with_a_source": counts[False],
+        "weight_bytes": weight_bytes,
+        "weight_bandwidth": WEIGHT_BANDWIDTH_SOURCE,
+        "second_boundary_in_an_existing_cluster": "not built: the blueprint makes its own cluster",
+    }
+
+
+def main() -> int:
+    """Print the figures; 1 when one of the three bounds does not hold."""
+    parser = argparse.ArgumentParser(prog="python -m bench.install_time", description=__doc__)
+    parser.add_argument("--time-scale", type=float, default=1 / 200)
+    parser.add_argument("--result", type=Path, help="a demo's result.json instead of a new run")
+    parser.add_argument("--weight-bytes", type=int, default=15_000_000_000)
+    parser.add_argument("--json", type=Path, help="where the figures are written")
+    options = parser.parse_args()
+    played = json.loads(options.result.read_text()) if options.result else None
+    figures = report(played or play(options.time_scale), options.weight_bytes)
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(text + "\n")
+    return 0 if all(figures["holds"].values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
