@@ -46,6 +46,8 @@ class Component(Model):
     stack: Name
     description: str
     resource_types: tuple[ResourceType, ...]
+    retained: str | None = None
+    """Why a removal leaves these resources in the account; None for those that go with it."""
 
 
 class Latency(Model):

@@ -59,6 +59,13 @@ COMPONENTS = (
     ("identities", "cluster", "Roles of the cluster, its nodes and its pods", ("aws:iam/",)),
     ("pods", "cluster", "Which pods may use which role", ("aws:eks/podIdentity",)),
 )
+RETAINED = {
+    "artifacts": (
+        "holds the boundary's models, some fine-tuned on the customer's data, and the anchors of"
+        " its audit chain"
+    ),
+    "key": "nothing in the retained bucket can be read without it",
+}
 OUTPUTS: tuple[tuple[str, str, OutputType, str], ...] = (
     ("vpc_id", "foundation", "string", "The VPC"),
     ("vpc_cidr", "foundation", "string", "Its address block"),
@@ -124,6 +131,7 @@ def manifest(digest: str) -> BlueprintManifest:
                 stack=stack,
                 description=text,
                 resource_types=tuple(kind for kind in types[stack] if kind.startswith(prefixes)),
+                retained=RETAINED.get(name),
             )
             for name, stack, text, prefixes in COMPONENTS
         ),

@@ -59,6 +59,7 @@ CODES: Final[dict[str, str]] = {
     "gateway-key.created": "A gateway key was made; only its hash is kept.",
     "gateway-key.revoked": "A gateway key was revoked.",
     "install.requested": "An install was asked for.",
+    "install.removal-requested": "The removal of an install, or a purge, was asked for.",
     "install.changed": "A status axis of an install changed.",
     "run.created": "A run was created.",
     "run.approved": "A run's plan was approved by digest.",

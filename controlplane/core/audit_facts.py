@@ -216,4 +216,7 @@ FACTS: Final[dict[str, EventFacts]] = {
     "window-override.approved": _facts(
         90, "success", "boundary", "reason minutes ends_at", 6003, 3
     ),
+    "install.removal-requested": _facts(
+        91, "success", "boundary", "run_id grant_id reason purge", 6003, 4
+    ),
 }

@@ -34,6 +34,8 @@ class Install(BoundaryScoped, Base):
     health: Mapped[str] = mapped_column(default="unknown")
     drift: Mapped[str] = mapped_column(default="unknown")
     access: Mapped[str] = mapped_column(default="unknown")
+    retained: Mapped[list[Any]] = mapped_column(server_default="[]")
+    """What a removal left in the account on purpose, as its certificate names it."""
     created_by: Mapped[UUID]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

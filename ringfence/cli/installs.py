@@ -1,4 +1,4 @@
-"""`ringfence install`: plan an install of a blueprint into a boundary, and show it."""
+"""`ringfence install`: plan an install of a blueprint into a boundary, show it, remove it."""
 
 from __future__ import annotations
 
@@ -55,6 +55,29 @@ def plan(
         typer.echo(started["run_id"])
 
 
+@app.command()
+def destroy(
+    install: str = INSTALL,
+    grant: str = typer.Option(..., help="the active grant"),
+    reason: str = typer.Option(..., help="why; it stands in the plan and in the certificate"),
+    purge: bool = typer.Option(
+        False, "--purge", help="destroy what an earlier removal retained: the data, for good"
+    ),
+    person: str | None = PERSON,
+    as_json: bool = JSON,
+) -> None:
+    """Start a removal: it lists what goes and what stays, then waits for somebody's approval."""
+    started = connect(person).post(
+        f"{route('installs', install)}/removal",
+        {"grant_id": grant, "reason": reason, "purge": purge},
+    )
+    if as_json:
+        print_json(started)
+    else:
+        err.print(f"listing what goes and what stays: ringfence run plan {started['run_id']}")
+        typer.echo(started["run_id"])
+
+
 @app.command("list")
 def list_installs(person: str | None = PERSON, as_json: bool = JSON) -> None:
     """List the installs that you may see, with their four status axes."""
@@ -103,6 +126,7 @@ def show(install: str = INSTALL, person: str | None = PERSON, as_json: bool = JS
             ("inputs", json.dumps(revision.get("inputs"), sort_keys=True)),
             ("gateway", _gateway(api, found["boundary_id"])),
             ("grant", revision.get("grant_id")),
+            ("retained", " ".join(sorted({r["id"] for r in found["retained"]}))),
             ("created", utc(found["created_at"])),
             ("runs", " ".join(found["run_ids"])),
         ]

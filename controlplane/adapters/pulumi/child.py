@@ -129,6 +129,8 @@ class Child:
             arguments.append("--suppress-progress")
         if command.refresh:
             arguments.append("--refresh")
+        if command.keep_protected:
+            arguments.append("--exclude-protected")
         if client:
             arguments += ["--client", client]
         return [*arguments, "--exec-kind", "auto.inline" if client else "auto.local"]

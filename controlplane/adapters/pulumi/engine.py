@@ -82,7 +82,7 @@ class EngineSession(Protocol):
 
     def up(self, target: StackProgram, on_event: OnEvent, *, refresh: bool = False) -> Result: ...
 
-    def destroy(self, stack: str, on_event: OnEvent) -> Result: ...
+    def destroy(self, stack: str, on_event: OnEvent, *, keep_protected: bool = False) -> Result: ...
 
     def refresh(self, stack: str, on_event: OnEvent) -> Result: ...
 
@@ -210,9 +210,12 @@ class PulumiSession:
         """Create or update a stack; `outputs` holds what it exports."""
         return self._run("up", target.stack, on_event, target=target, refresh=refresh)
 
-    def destroy(self, stack: str, on_event: OnEvent) -> Result:
-        """Delete every resource of a stack that its state knows."""
-        return self._run("destroy", stack, on_event)
+    def destroy(self, stack: str, on_event: OnEvent, *, keep_protected: bool = False) -> Result:
+        """Delete every resource of a stack that its state knows; gone already is no error.
+
+        A protected resource is refused, or with `keep_protected` left with what it needs.
+        """
+        return self._run("destroy", stack, on_event, keep_protected=keep_protected)
 
     def refresh(self, stack: str, on_event: OnEvent) -> Result:
         """Read the cloud into the state."""
@@ -242,6 +245,7 @@ class PulumiSession:
         *,
         target: StackProgram | None = None,
         refresh: bool = False,
+        keep_protected: bool = False,
         deployment: dict[str, Any] | None = None,
     ) -> Result:
         command = Command(
@@ -252,6 +256,7 @@ class PulumiSession:
             upstream=target.upstream if target else None,
             exists=self._has_stack(stack),
             refresh=refresh,
+            keep_protected=keep_protected,
             deployment=deployment,
         )
         self._write(command.model_dump_json())

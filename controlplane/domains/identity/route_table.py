@@ -154,6 +154,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/installs"): _at("boundary", *STAFF),
     ("GET", "/v1/installs/{install_id}"): _at("boundary", *STAFF),
     ("GET", "/v1/installs/{install_id}/certificate"): _at("boundary", *STAFF),
+    ("POST", "/v1/installs/{install_id}/removal"): _at("boundary", R.SOLUTION_ARCHITECT),
     ("GET", "/v1/runs/{run_id}"): _at("boundary", *STAFF),
     ("GET", "/v1/runs/{run_id}/plan"): _at("boundary", *STAFF),
     ("GET", "/v1/runs/{run_id}/events"): _at("boundary", *STAFF),

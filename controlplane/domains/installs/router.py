@@ -13,13 +13,15 @@ from sqlalchemy.orm import Session
 from controlplane.core.http import Context, Transaction, TransactionRoute
 from controlplane.core.run_engine.tables import Run
 from controlplane.domains.boundaries.repository import get_boundary
-from controlplane.domains.installs import repository, service
+from controlplane.domains.installs import removal, repository, service
 from controlplane.domains.installs.schemas import (
     InstallCreatedOut,
     InstallIn,
     InstallOut,
     InstallRunOut,
     InstallsOut,
+    RemovalIn,
+    RetainedOut,
     RevisionOut,
 )
 from controlplane.tables.catalog import BlueprintVersion
@@ -55,6 +57,19 @@ def install_request(
         inputs=body.inputs if body.inputs is not None else boundary.inputs,
         grant_id=body.grant_id,
         control_plane_cidrs=cidrs,
+    )
+    return InstallCreatedOut(install_id=install.id, run_id=run_id)
+
+
+@router.post(
+    "/installs/{install_id}/removal", operation_id="install_removal_request", status_code=202
+)
+def install_removal_request(
+    install_id: UUID, body: RemovalIn, session: Transaction, ctx: Context
+) -> InstallCreatedOut:
+    """Ask for an install's removal under an active grant; a second person approves the list."""
+    install, run_id = removal.request_removal(
+        session, ctx, install_id, grant_id=body.grant_id, reason=body.reason, purge=body.purge
     )
     return InstallCreatedOut(install_id=install.id, run_id=run_id)
 
@@ -96,6 +111,7 @@ def _shown(session: Session, installs: Sequence[Install]) -> list[InstallOut]:
             created_at=install.created_at,
             updated_at=install.updated_at,
             revisions=revisions[install.id],
+            retained=[RetainedOut.model_validate(item) for item in install.retained],
             run_ids=[run.id for run in runs[install.id]],
             runs=runs[install.id],
         )

@@ -24,6 +24,27 @@ class InstallIn(BaseModel):
     grant_id: UUID
 
 
+class RemovalIn(BaseModel):
+    """Under which grant an install is removed, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    grant_id: UUID
+    reason: str = Field(min_length=1, max_length=500)
+    purge: bool = False
+    """Destroy what an earlier removal retained: the customer's data, for good."""
+
+
+class RetainedOut(BaseModel):
+    """One object that a removal left in the customer's account."""
+
+    stack: str
+    type: str
+    name: str
+    id: str
+    reason: str
+
+
 class InstallCreatedOut(BaseModel):
     """The install and the run that brings it about."""
 
@@ -72,6 +93,8 @@ class InstallOut(BaseModel):
     created_at: datetime
     updated_at: datetime
     revisions: list[RevisionOut]
+    retained: list[RetainedOut]
+    """What a removal left on purpose; empty before one, and after a purge."""
     run_ids: list[UUID]
     """Newest first."""
     runs: list[InstallRunOut]

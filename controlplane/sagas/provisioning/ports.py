@@ -6,24 +6,24 @@ a step names what it needs and never how it is reached.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from controlplane.adapters.aws import artifacts, census, closing, preflight
+from controlplane.adapters.aws import artifacts, census, closing, inventory, preflight
 from controlplane.adapters.aws.account import Account
 from controlplane.adapters.aws.sessions import Credentials, RoleSessions, RoleTarget
 from controlplane.adapters.helm.release import Releases
-from controlplane.adapters.kubernetes.reach import ClusterReach, PublicCidrReach
+from controlplane.adapters.kubernetes.reach import Budget, ClusterReach, PublicCidrReach
 from controlplane.adapters.pulumi.engine import EngineRun, InfrastructureEngine
 from controlplane.adapters.pulumi.recovery import RecoveryReport
 from controlplane.adapters.signing.countersigner import Countersigner
 from wire.agent import DeniedAttempt
 from wire.audit import Checkpoint
 from wire.bundle import Bundle, Verb
-from wire.certificate import InstallCertificate, ResidueItem
+from wire.certificate import InstallCertificate, RemovalCertificate, ResidueItem
 from wire.envelope import Envelope
 
 
@@ -54,7 +54,9 @@ class Signer(Protocol):
     @property
     def public(self) -> str: ...
 
-    def sign(self, message: Bundle | Verb | InstallCertificate | Checkpoint) -> Envelope: ...
+    def sign(
+        self, message: Bundle | Verb | InstallCertificate | RemovalCertificate | Checkpoint
+    ) -> Envelope: ...
 
 
 class Cloud(Protocol):
@@ -76,6 +78,8 @@ class Cloud(Protocol):
 
     def census(self, account: Account, footprint: census.Footprint) -> list[ResidueItem]: ...
 
+    def inventory(self, account: Account, retained: Mapping[str, str]) -> list[ResidueItem]: ...
+
     def power_off(self, account: Account) -> closing.PowerOff: ...
 
     def prove_no_entry(self, target: RoleTarget, *, succeeded_before: bool) -> DeniedAttempt: ...
@@ -87,11 +91,16 @@ class AwsCloud:
     """The real account, or the rehearsal account behind the same protocol."""
 
     def __init__(
-        self, sessions: RoleSessions, endpoint_url: str | None, our_cidrs: tuple[str, ...]
+        self,
+        sessions: RoleSessions,
+        endpoint_url: str | None,
+        our_cidrs: tuple[str, ...],
+        reach_budget: Budget | None = None,
     ) -> None:
         self._sessions = sessions
         self._endpoint_url = endpoint_url
         self._our_cidrs = our_cidrs
+        self._reach_budget = reach_budget
 
     def account(self, target: RoleTarget, source: Callable[[], Credentials]) -> Account:
         """Return clients of the role that ask `source` before each call."""
@@ -119,6 +128,10 @@ class AwsCloud:
         """Return every trace of ours."""
         return census.take(account, footprint)
 
+    def inventory(self, account: Account, retained: Mapping[str, str]) -> list[ResidueItem]:
+        """Return all of the boundary that the account holds."""
+        return inventory.take(account, retained)
+
     def power_off(self, account: Account) -> closing.PowerOff:
         """Attach deny-all to our own role and see a replay denied."""
         return closing.power_off(account)
@@ -129,7 +142,9 @@ class AwsCloud:
 
     def reach(self, account: Account, cluster: str, folder: Path, run_id: UUID) -> ClusterReach:
         """Return the way into a cluster through its public endpoint."""
-        return PublicCidrReach(account, cluster, self._our_cidrs, folder, str(run_id))
+        return PublicCidrReach(
+            account, cluster, self._our_cidrs, folder, str(run_id), self._reach_budget
+        )
 
 
 @dataclass(frozen=True)

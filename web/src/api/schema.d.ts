@@ -951,6 +951,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/installs/{install_id}/removal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Install Removal Request
+         * @description Ask for an install's removal under an active grant; a second person approves the list.
+         */
+        post: operations["install_removal_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/me": {
         parameters: {
             query?: never;
@@ -2233,6 +2253,8 @@ export interface components {
             name: string;
             /** Resource Types */
             resource_types: string[];
+            /** Retained */
+            retained?: string | null;
             /** Stack */
             stack: string;
         };
@@ -2888,6 +2910,8 @@ export interface components {
             lifecycle: string;
             /** Name */
             name: string;
+            /** Retained */
+            retained: components["schemas"]["RetainedOut"][];
             /** Revisions */
             revisions: components["schemas"]["RevisionOut"][];
             /** Run Ids */
@@ -3429,6 +3453,24 @@ export interface components {
             token_endpoint: string;
         };
         /**
+         * RemovalIn
+         * @description Under which grant an install is removed, and why.
+         */
+        RemovalIn: {
+            /**
+             * Grant Id
+             * Format: uuid
+             */
+            grant_id: string;
+            /**
+             * Purge
+             * @default false
+             */
+            purge: boolean;
+            /** Reason */
+            reason: string;
+        };
+        /**
          * ReportFileOut
          * @description One finished file.
          */
@@ -3519,6 +3561,22 @@ export interface components {
         ReportsOut: {
             /** Reports */
             reports: components["schemas"]["ReportOut"][];
+        };
+        /**
+         * RetainedOut
+         * @description One object that a removal left in the customer's account.
+         */
+        RetainedOut: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Reason */
+            reason: string;
+            /** Stack */
+            stack: string;
+            /** Type */
+            type: string;
         };
         /**
          * RetryIn
@@ -4601,11 +4659,13 @@ export type PlanOut = components['schemas']['PlanOut'];
 export type PlanSummary = components['schemas']['PlanSummary'];
 export type Problem = components['schemas']['Problem'];
 export type ProviderOut = components['schemas']['ProviderOut'];
+export type RemovalIn = components['schemas']['RemovalIn'];
 export type ReportFileOut = components['schemas']['ReportFileOut'];
 export type ReportIn = components['schemas']['ReportIn'];
 export type ReportOut = components['schemas']['ReportOut'];
 export type ReportRowsOut = components['schemas']['ReportRowsOut'];
 export type ReportsOut = components['schemas']['ReportsOut'];
+export type RetainedOut = components['schemas']['RetainedOut'];
 export type RetryIn = components['schemas']['RetryIn'];
 export type RevisionOut = components['schemas']['RevisionOut'];
 export type RoleName = components['schemas']['RoleName'];
@@ -6345,6 +6405,41 @@ export interface operations {
                     "application/json": {
                         [key: string]: unknown;
                     };
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    install_removal_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                install_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RemovalIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InstallCreatedOut"];
                 };
             };
             /** @description An error */
