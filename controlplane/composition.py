@@ -32,7 +32,7 @@ from controlplane.domains.reports.session_record import RecordedSessions
 from controlplane.domains.reports.tasks import Maker, generate_report
 from controlplane.reconcilers import access_end
 from controlplane.reconcilers.grants import CLOSE_PARKED, WATCH
-from controlplane.sagas import install_deprovision, install_provision
+from controlplane.sagas import install_deprovision, install_drift, install_provision
 from controlplane.sagas.provisioning.ports import AwsCloud, Ports, ProvisionSettings
 from controlplane.worker_config import WorkerSettings
 from controlplane.worker_loop import WorkerParts
@@ -44,6 +44,7 @@ DEFINITIONS = (
     install_provision.DEFINITION,
     install_deprovision.DEFINITION,
     install_deprovision.PURGE,
+    install_drift.DEFINITION,
 )
 """Every saga that a worker can carry out."""
 

@@ -219,4 +219,11 @@ FACTS: Final[dict[str, EventFacts]] = {
     "install.removal-requested": _facts(
         91, "success", "boundary", "run_id grant_id reason purge", 6003, 4
     ),
+    "install.drift-scanned": _facts(92, "success", "boundary", "run_id drift findings", 6003, 2),
+    "drift.acceptance-proposed": _facts(
+        93, "success", "boundary", "finding resource change reason until", 6003, 1
+    ),
+    "drift.accepted": _facts(
+        94, "success", "boundary", "finding resource change reason until", 6003, 3
+    ),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from ringfence.cli import drift
 from ringfence.cli.output import (
     JSON,
     PERSON,
@@ -22,6 +23,7 @@ from ringfence.cli.output import (
 from ringfence.client import Api, ApiError, route
 
 app = typer.Typer(help="Running copies of a blueprint in a boundary.")
+app.add_typer(drift.app, name="drift")
 INSTALL = typer.Argument(help="id of the install", metavar="INSTALL")
 
 

@@ -7,6 +7,7 @@ services on the real database, with real keys and signatures.
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,6 +87,11 @@ class World:
     stubborn: set[str] = field(default_factory=set)
     """Stacks whose network something outside holds on to."""
     protected: set[str] = field(default_factory=set)
+    changed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Part -> inputs as somebody set them outside of our runs."""
+    deleted: set[str] = field(default_factory=set)
+    claims: list[UUID] = field(default_factory=list)
+    """Runs that took the engine's state."""
     refuses_bundle: bool = False
     agent: FakeAgent | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -239,6 +245,34 @@ class FakeEngine:
     def open(self, run: EngineRun, on_start: Any = None) -> Iterator[FakeEngineSession]:
         yield FakeEngineSession(self._world)
 
+    @contextmanager
+    def open_scratch(self, run: EngineRun) -> Iterator[FakeScratch]:
+        yield FakeScratch(self._world)
+
+
+class FakeScratch:
+    """An engine on a copy of the state: a refresh shows what the world is really like."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._state: dict[str, Any] = {}
+
+    def import_state(self, stack: str, deployment: dict[str, Any]) -> None:
+        self._state = copy.deepcopy(deployment)
+
+    def refresh(self, stack: str, on_event: Any) -> Result:
+        inner = self._state["deployment"]
+        names = {urn(stack, part): part for part in PARTS[stack]}
+        inner["resources"] = [
+            {**r, "inputs": {**r["inputs"], **self._world.changed.get(names[r["urn"]], {})}}
+            for r in inner["resources"]
+            if names[r["urn"]] not in self._world.deleted
+        ]
+        return Result(operation="refresh", stack=stack, ok=True)
+
+    def export(self, stack: str) -> dict[str, Any]:
+        return self._state
+
 
 class FakeEngineSession:
     """One open engine."""
@@ -336,7 +370,16 @@ class FakeState:
         return None
 
     def claim(self, boundary_id: UUID, run_id: UUID, fence: int) -> None:
-        return None
+        self._world.claims.append(run_id)
+
+    def read_stack(self, boundary_id: UUID, project: str, stack: str) -> dict[str, Any] | None:
+        if stack not in self._world.things:
+            return None
+        deployment = FakeEngineSession(self._world).export(stack)
+        for resource in deployment["deployment"]["resources"]:
+            resource["inputs"] = {"tags": {"owner": "us"}, "size": 1}
+            resource["ignoreChanges"] = ["openness"]
+        return deployment
 
     def snapshot(self, boundary_id: UUID, run_id: UUID, label: str) -> int:
         return 0

@@ -166,6 +166,8 @@ class Child:
         return result.model_copy(update={"deployment": document})
 
     def _import(self, command: Command) -> Result:
+        if created := self._ensure_stack(command):
+            return created
         path = self._state_file()
         path.write_text(json.dumps(command.deployment))
         outcome = self._cli.run(["stack", "import", "--stack", command.stack, "--file", str(path)])

@@ -156,17 +156,29 @@ class StateStore:
 
     def has_pending(self, boundary_id: UUID, project: str, stack: str) -> bool:
         """Say whether a stack's last checkpoint holds an operation that never ended."""
+        latest = self._latest(boundary_id, project, stack)
+        return latest is not None and bool(latest.get("pending_operations"))
+
+    def read_stack(self, boundary_id: UUID, project: str, stack: str) -> dict[str, Any] | None:
+        """Return a stack as an exported state, without any claim; None when there is none.
+
+        For runs that only read. Secrets in it stay encrypted.
+        """
+        latest = self._latest(boundary_id, project, stack)
+        return None if latest is None else {"version": 3, "deployment": latest}
+
+    def _latest(self, boundary_id: UUID, project: str, stack: str) -> dict[str, Any] | None:
         key = self._key(f"stacks/{project}/{stack}.json")
         with self._connection() as connection:
             row = connection.execute(
                 _sql("SELECT data FROM {schema}.pulumi_state WHERE key = %s", boundary_id), [key]
             ).fetchone()
         if row is None:
-            return False
+            return None
         # The backend stores files: base64 in a JSON object (backend/diy/postgres, blobData).
         document = json.loads(base64.b64decode(row[0]["data"]))
-        latest = (document.get("checkpoint") or {}).get("latest") or {}
-        return bool(latest.get("pending_operations"))
+        latest: dict[str, Any] = (document.get("checkpoint") or {}).get("latest") or {}
+        return latest
 
     def locks(self, boundary_id: UUID) -> list[StateLock]:
         """Return the engine's lock files of the boundary."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from controlplane.adapters.aws import artifacts, census, closing, inventory, preflight
@@ -37,6 +37,8 @@ class EngineState(Protocol):
     def snapshot(self, boundary_id: UUID, run_id: UUID, label: str) -> int: ...
 
     def has_stack(self, boundary_id: UUID, project: str, stack: str) -> bool: ...
+
+    def read_stack(self, boundary_id: UUID, project: str, stack: str) -> dict[str, Any] | None: ...
 
 
 class EngineRecovery(Protocol):

@@ -106,7 +106,7 @@ def make_plan(context: Context) -> tuple[dict[str, Any], str]:
         for stack in context.params.stacks:
             context.check()
             context.progress(message=f"previewing {stack.name}")
-            previews.append(session.preview(program(context, stack.name, None), _quiet(context)))
+            previews.append(session.preview(program(context, stack.name, None), quiet(context)))
     built = constraint.build(previews)
     document = {
         "constraint": built.model_dump(mode="json"),
@@ -125,7 +125,7 @@ def apply_stack(context: Context, stack: str, upstream: dict[str, Any] | None) -
     approved = constraint.PlanConstraint.model_validate(output(context, "plan")["constraint"])
     target = program(context, stack, upstream)
     with engine(context) as session:
-        fresh = session.preview(target, _quiet(context))
+        fresh = session.preview(target, quiet(context))
         found = constraint.satisfies(approved, fresh)
         if found:
             for violation in found[:_MAX_DIFFERENCES]:
@@ -211,7 +211,7 @@ def shown(context: Context) -> Any:
     return read
 
 
-def _quiet(context: Context) -> Any:
+def quiet(context: Context) -> Any:
     """Return a reader that shows nothing and stops with the step."""
 
     def read(event: EngineEvent) -> None:

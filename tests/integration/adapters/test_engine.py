@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -18,8 +19,9 @@ from controlplane.adapters.pulumi.errors import (
 )
 from controlplane.adapters.pulumi.messages import EngineEvent, ProgramRef, Result
 from controlplane.adapters.pulumi.process import Limits, ProcessIdentity
+from controlplane.sagas.provisioning.drift import compare
 from controlplane.sagas.provisioning.stacks import protect, resources_of
-from tests.integration.adapters.support import Bench, ignore, stack, until
+from tests.integration.adapters.support import PROJECT, Bench, ignore, stack, until
 
 CANARY = "canary-7f3a9c-must-not-travel"
 
@@ -92,6 +94,29 @@ def test_what_was_deleted_by_hand_is_no_error_of_a_destruction(bench: Bench) -> 
         session.destroy("network", ignore)
         assert resources_of(session.export("network")) == []
     assert bench.vpcs("10.47.0.0/16") == []
+
+
+def test_a_scratch_engine_shows_what_changed_outside_and_keeps_nothing(bench: Bench) -> None:
+    bench.state.claim(bench.boundary_id, bench.run_id, 1)
+    with bench.broker() as broker, bench.engine().open(bench.run(broker)) as session:
+        session.up(stack("network", cidr="10.48.0.0/16", secret="s3cret-value"), ignore)
+    (vpc,) = bench.vpcs("10.48.0.0/16")
+    bench.aws("ec2").create_tags(Resources=[vpc], Tags=[{"Key": "owner", "Value": "them"}])
+    writer, bench.run_id = bench.run_id, uuid4()
+    before = bench.state.read_stack(bench.boundary_id, PROJECT, "network")
+    assert before is not None
+    with bench.broker() as broker, bench.engine().open_scratch(bench.run(broker)) as session:
+        session.import_state("network", before)
+        session.refresh("network", ignore)
+        (found,) = compare("network", before, session.export("network"))
+    assert (found.cloud_id, found.change) == (vpc, "changed")
+    assert [p.document() for p in found.properties] == [
+        {"path": "tags.owner", "was": "(not set)", "is": "them"}
+    ]
+    assert bench.state.read_stack(bench.boundary_id, PROJECT, "network") == before
+    # The run that wrote still holds the state: nothing was claimed beside it.
+    bench.state.claim(bench.boundary_id, writer, 1)
+    assert not (bench.engine().folder(bench.run_id).root / "scratch").exists()
 
 
 def test_outputs_and_secrets_survive_a_fresh_work_folder(bench: Bench) -> None:
