@@ -11,6 +11,7 @@ from pathlib import Path
 
 from controlplane.adapters.aws.sessions import StsSessions
 from controlplane.adapters.helm.release import HelmReleases
+from controlplane.adapters.kubernetes.reach import Budget
 from controlplane.adapters.pulumi.engine import EngineSettings as PulumiSettings
 from controlplane.adapters.pulumi.engine import PulumiEngine
 from controlplane.adapters.pulumi.recovery import ABSENCE_SECONDS, Recovery
@@ -31,11 +32,27 @@ from controlplane.domains.reports.session_record import RecordedSessions
 from controlplane.domains.reports.tasks import Maker, generate_report
 from controlplane.reconcilers import access_end
 from controlplane.reconcilers.grants import CLOSE_PARKED, WATCH
-from controlplane.sagas import install_provision, install_takeover
+from controlplane.sagas import (
+    install_deprovision,
+    install_drift,
+    install_provision,
+    install_takeover,
+)
 from controlplane.sagas.provisioning.ports import AwsCloud, Ports, ProvisionSettings
 from controlplane.worker_config import WorkerSettings
 from controlplane.worker_loop import WorkerParts
 from proof.keys import decode_public
+
+OWN_REACH_SECONDS = 90.0
+"""What our own side may add to a cluster's answer, on a busy machine."""
+DEFINITIONS = (
+    install_provision.DEFINITION,
+    install_deprovision.DEFINITION,
+    install_deprovision.PURGE,
+    install_drift.DEFINITION,
+    install_takeover.DEFINITION,
+)
+"""Every saga that a worker can carry out."""
 
 
 def worker_parts(settings: WorkerSettings) -> WorkerParts:
@@ -52,9 +69,7 @@ def worker_parts(settings: WorkerSettings) -> WorkerParts:
     return WorkerParts(
         database_url=settings.database_url(),
         redis_url=settings.redis_url(),
-        definitions={
-            saga.DEFINITION.kind: saga.DEFINITION for saga in (install_provision, install_takeover)
-        },
+        definitions={definition.kind: definition for definition in DEFINITIONS},
         ports=ports,
         jobs=lambda db: {
             **jobs(db, ports),
@@ -99,7 +114,12 @@ def provision_ports(settings: WorkerSettings) -> Ports:
     )
     return Ports(
         sessions=sessions,
-        cloud=AwsCloud(sessions, settings.aws_endpoint_url, settings.control_plane_cidrs),
+        cloud=AwsCloud(
+            sessions,
+            settings.aws_endpoint_url,
+            settings.control_plane_cidrs,
+            Budget().scaled(settings.time_scale, OWN_REACH_SECONDS),
+        ),
         engine=engine,
         state=state,
         # The two looks at an absent resource wait for the cloud, so they scale with it.

@@ -1,4 +1,4 @@
-"""Verify an install certificate offline.
+"""Verify a certificate, of an install or of a removal, offline.
 
 Used by `ringfence certificate verify` and by tests. The reader brings the pins; nothing in the file
 is trusted because the file says so.
@@ -13,7 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from proof.dsse import SignatureError, open_envelope
 from proof.keys import KeyFileError, decode_public, fingerprint
-from wire.certificate import CERTIFICATE_TYPE, CertificateFile, InstallCertificate
+from wire.certificate import (
+    CERTIFICATE_TYPE,
+    REMOVAL_TYPE,
+    CertificateFile,
+    InstallCertificate,
+    RemovalCertificate,
+)
 
 
 class CertificateError(ValueError):
@@ -24,7 +30,7 @@ class CertificateError(ValueError):
 class Verdict:
     """What was checked and what holds."""
 
-    certificate: InstallCertificate
+    certificate: InstallCertificate | RemovalCertificate
     control_plane_key: str
     agent_key: str | None
     """Fingerprint of the second signer; None when the certificate is not countersigned."""
@@ -81,12 +87,17 @@ def verify_certificate(
         if agent_fingerprint not in keys:
             raise CertificateError(f"the key of the signer {agent_fingerprint} is not in the file")
         required["agent"] = keys[agent_fingerprint]
+    # The type is under the signature, so the file cannot pass one kind off as the other.
+    is_removal = file.envelope.payloadType == REMOVAL_TYPE
     try:
-        document = open_envelope(file.envelope, CERTIFICATE_TYPE, required)
+        document = open_envelope(
+            file.envelope, REMOVAL_TYPE if is_removal else CERTIFICATE_TYPE, required
+        )
     except SignatureError as error:
         raise CertificateError(str(error)) from error
+    kind = RemovalCertificate if is_removal else InstallCertificate
     return Verdict(
-        certificate=InstallCertificate.from_wire(document),
+        certificate=kind.from_wire(document),
         control_plane_key=pin,
         agent_key=agent_fingerprint,
         agent_key_checked=agent_public_key is not None,

@@ -1,4 +1,4 @@
-"""The install certificate: the signed record at the end of an install.
+"""The certificates: the signed records at the end of an install and at the end of its removal.
 
 Written by the control plane from its rows and the agent's reports, signed by the control-plane
 key, countersigned by the agent, verified offline by `ringfence certificate verify`.
@@ -17,6 +17,7 @@ from wire.envelope import Envelope
 from wire.version import Document, Message
 
 CERTIFICATE_TYPE = "application/vnd.ringfence.install-certificate+json"
+REMOVAL_TYPE = "application/vnd.ringfence.removal-certificate+json"
 
 
 class StepTime(Document):
@@ -90,6 +91,68 @@ class InstallCertificate(Message):
     access: AccessEnd
     pins: dict[str, str]
     """Fingerprints that the customer's template pins, as read back from the closer role's tags."""
+    issued_at: datetime
+
+
+class RemovedResource(Document):
+    """One object of the cloud that the run destroyed, as the engine's state knew it."""
+
+    stack: str
+    type: str
+    name: str
+    """The name in the blueprint."""
+    id: str
+    """The cloud's own id."""
+
+
+class RetainedResource(Document):
+    """One object that stays in the customer's account on purpose."""
+
+    stack: str
+    type: str
+    name: str
+    id: str
+    reason: str
+
+
+class RemovalCertificate(Message):
+    """What was removed from the account, what stays and why, and that access has ended."""
+
+    SCHEMA: ClassVar[str] = "ringfence.removal-certificate"
+
+    id: UUID
+    organization: str
+    organization_id: UUID
+    boundary: str
+    boundary_id: UUID
+    install_id: UUID
+    run_id: UUID
+    blueprint: str
+    blueprint_version: str
+    blueprint_digest: str
+    outcome: Literal["removed", "purged", "cancelled", "failed"]
+    """`cancelled`: nothing was touched, or the removal was stopped on the way; `failed`: it could
+    not be finished. Then `removed` is empty and the install is as its page shows it."""
+    reason: str
+    """Why it was to be removed, in the words of the person who asked."""
+    plan_digest: str | None
+    """Digest of the approved list; None when the run ended before there was one."""
+    removed: tuple[RemovedResource, ...]
+    retained: tuple[RetainedResource, ...]
+    cluster: Literal["opened", "lost", "absent", "untouched"]
+    """`lost`: it did not answer and was destroyed from outside, with all that ran in it;
+    `absent`: it was gone already."""
+    started_at: datetime
+    finished_at: datetime
+    time_scale: float = Field(gt=0)
+    emulated: bool
+    steps: tuple[StepTime, ...]
+    critical_path: tuple[str, ...]
+    residue: tuple[ResidueItem, ...]
+    """All of the boundary that the account still holds; expected are what is retained and the
+    grant's own role."""
+    access: AccessEnd
+    pins: dict[str, str]
     issued_at: datetime
 
 

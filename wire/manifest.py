@@ -49,6 +49,9 @@ class Component(Model):
     purposes: dict[ResourceType, str] = Field(default_factory=dict)
     """Why the component needs a type, for who approves a plan; the description says the rest."""
 
+    retained: str | None = None
+    """Why a removal leaves these resources in the account; None for those that go with it."""
+
     @model_validator(mode="after")
     def _purposes_are_of_its_types(self) -> Self:
         if stray := sorted(set(self.purposes) - set(self.resource_types)):

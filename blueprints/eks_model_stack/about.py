@@ -88,6 +88,13 @@ PURPOSES = {
     ),
     "aws:eks/podIdentityAssociation:PodIdentityAssociation": "Says which pod may use which role",
 }
+RETAINED = {
+    "artifacts": (
+        "holds the boundary's models, some fine-tuned on the customer's data, and the anchors of"
+        " its audit chain"
+    ),
+    "key": "nothing in the retained bucket can be read without it",
+}
 OUTPUTS: tuple[tuple[str, str, OutputType, str], ...] = (
     ("vpc_id", "foundation", "string", "The VPC"),
     ("vpc_cidr", "foundation", "string", "Its address block"),
@@ -154,6 +161,7 @@ def manifest(digest: str) -> BlueprintManifest:
                 description=text,
                 resource_types=found,
                 purposes={kind: PURPOSES[kind] for kind in found},
+                retained=RETAINED.get(name),
             )
             for name, stack, text, prefixes in COMPONENTS
             for found in [tuple(kind for kind in types[stack] if kind.startswith(prefixes))]

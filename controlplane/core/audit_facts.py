@@ -217,4 +217,14 @@ FACTS: Final[dict[str, EventFacts]] = {
         90, "success", "boundary", "reason minutes ends_at", 6003, 3
     ),
     "takeover.downloaded": _facts(91, "success", "boundary", "run_id digest", 6003, 2),
+    "install.removal-requested": _facts(
+        92, "success", "boundary", "run_id grant_id reason purge", 6003, 4
+    ),
+    "install.drift-scanned": _facts(93, "success", "boundary", "run_id drift findings", 6003, 2),
+    "drift.acceptance-proposed": _facts(
+        94, "success", "boundary", "finding resource change reason until", 6003, 1
+    ),
+    "drift.accepted": _facts(
+        95, "success", "boundary", "finding resource change reason until", 6003, 3
+    ),
 }

@@ -112,7 +112,7 @@ def foundation(context: Context) -> StepResult:
 
 
 def foundation_undo(context: Context) -> None:
-    """Destroy network, key and bucket."""
+    """Destroy network, key and bucket, but not what an earlier removal had retained."""
     stacks.destroy_stack(context, "foundation")
 
 

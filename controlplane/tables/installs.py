@@ -25,7 +25,7 @@ class Install(BoundaryScoped, Base):
             name="lifecycle",
         ),
         CheckConstraint("health IN ('unknown', 'healthy', 'degraded', 'down')", name="health"),
-        CheckConstraint("drift IN ('unknown', 'none', 'drifted')", name="drift"),
+        CheckConstraint("drift IN ('unknown', 'none', 'found')", name="drift"),
         CheckConstraint("access IN ('unknown', 'closed', 'open', 'closing')", name="access"),
     )
 
@@ -34,6 +34,10 @@ class Install(BoundaryScoped, Base):
     health: Mapped[str] = mapped_column(default="unknown")
     drift: Mapped[str] = mapped_column(default="unknown")
     access: Mapped[str] = mapped_column(default="unknown")
+    drift_at: Mapped[datetime | None]
+    """When the account was last compared with the state."""
+    retained: Mapped[list[Any]] = mapped_column(server_default="[]")
+    """What a removal left in the account on purpose, as its certificate names it."""
     created_by: Mapped[UUID]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

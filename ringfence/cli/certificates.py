@@ -13,7 +13,7 @@ from proof.certificates import CertificateError, Verdict, verify_certificate
 from proof.keys import KeyFileError
 from ringfence.cli.output import PERSON, CommandError, Exit, connect, err, out, print_json
 from ringfence.client import route
-from wire.certificate import CertificateFile
+from wire.certificate import CertificateFile, RemovalCertificate
 from wire.version import UnsupportedVersionError
 
 app = typer.Typer(help="The signed record at the end of an install.")
@@ -99,8 +99,9 @@ def _print(verdict: Verdict) -> None:
     else:
         checked = "matches your bucket" if verdict.agent_key_checked else "not checked: --agent-key"
         out.print(f"countersigned by the agent {verdict.agent_key} ({checked})", markup=False)
+    what = "removal" if isinstance(certificate, RemovalCertificate) else "install"
     out.print(
-        f"install of {certificate.blueprint} {certificate.blueprint_version} in "
+        f"{what} of {certificate.blueprint} {certificate.blueprint_version} in "
         f"{certificate.organization}/{certificate.boundary}"
         + (" (rehearsal: the account is emulated)" if certificate.emulated else ""),
         markup=False,
@@ -112,8 +113,20 @@ def _print(verdict: Verdict) -> None:
         f"{len(access.proofs)} denied attempts as proof",
         markup=False,
     )
+    if isinstance(certificate, RemovalCertificate):
+        _print_removal(certificate)
     findings = [item for item in certificate.residue if not item.expected]
     out.print(f"residue: {len(findings)} findings, {len(certificate.residue)} things counted")
+
+
+def _print_removal(certificate: RemovalCertificate) -> None:
+    out.print(f"removed: {len(certificate.removed)} resources", markup=False)
+    reasons = dict.fromkeys(item.reason for item in certificate.retained)
+    for reason in reasons:
+        ids = [item.id for item in certificate.retained if item.reason == reason]
+        out.print(f"retained: {', '.join(dict.fromkeys(ids))} ({reason})", markup=False)
+    if certificate.cluster == "lost":
+        out.print("the cluster did not answer and was destroyed from outside")
 
 
 def _moment(at: datetime | None) -> str:

@@ -1,4 +1,4 @@
-"""`ringfence install`: plan an install of a blueprint into a boundary, and show it."""
+"""`ringfence install`: plan an install of a blueprint into a boundary, show it, remove it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from ringfence.cli import drift
 from ringfence.cli.output import (
     JSON,
     PERSON,
@@ -25,6 +26,7 @@ from ringfence.client import Api, ApiError, route
 
 app = typer.Typer(help="Running copies of a blueprint in a boundary.")
 app.command("takeover")(fetch)
+app.add_typer(drift.app, name="drift")
 INSTALL = typer.Argument(help="id of the install", metavar="INSTALL")
 
 
@@ -55,6 +57,29 @@ def plan(
         print_json(started)
     else:
         err.print(f"planning; watch it: ringfence run watch {started['run_id']}")
+        typer.echo(started["run_id"])
+
+
+@app.command()
+def destroy(
+    install: str = INSTALL,
+    grant: str = typer.Option(..., help="the active grant"),
+    reason: str = typer.Option(..., help="why; it stands in the plan and in the certificate"),
+    purge: bool = typer.Option(
+        False, "--purge", help="destroy what an earlier removal retained: the data, for good"
+    ),
+    person: str | None = PERSON,
+    as_json: bool = JSON,
+) -> None:
+    """Start a removal: it lists what goes and what stays, then waits for somebody's approval."""
+    started = connect(person).post(
+        f"{route('installs', install)}/removal",
+        {"grant_id": grant, "reason": reason, "purge": purge},
+    )
+    if as_json:
+        print_json(started)
+    else:
+        err.print(f"listing what goes and what stays: ringfence run plan {started['run_id']}")
         typer.echo(started["run_id"])
 
 
@@ -106,6 +131,7 @@ def show(install: str = INSTALL, person: str | None = PERSON, as_json: bool = JS
             ("inputs", json.dumps(revision.get("inputs"), sort_keys=True)),
             ("gateway", _gateway(api, found["boundary_id"])),
             ("grant", revision.get("grant_id")),
+            ("retained", " ".join(sorted({r["id"] for r in found["retained"]}))),
             ("created", utc(found["created_at"])),
             ("runs", " ".join(found["run_ids"])),
             ("take-over", _takeover(found)),

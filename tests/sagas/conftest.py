@@ -8,6 +8,9 @@ import pytest
 
 from tests.postgres import DatabaseUrls
 from tests.sagas.bench import Bench, open_bench
+from tests.sagas.stage import stage
+
+__all__ = ["bench", "stage"]
 
 
 @pytest.fixture

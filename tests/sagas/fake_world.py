@@ -7,6 +7,7 @@ services on the real database, with real keys and signatures.
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from controlplane.adapters.aws.preflight import Check, Wanted
 from controlplane.adapters.aws.sessions import Credentials, ProbeResult, RoleTarget
 from controlplane.adapters.aws.strays import Stray
 from controlplane.adapters.helm.release import Release
-from controlplane.adapters.kubernetes.reach import WayInClosed
+from controlplane.adapters.kubernetes.reach import NotReachableError, WayInClosed
 from controlplane.adapters.pulumi.engine import EngineRun, StackProgram
 from controlplane.adapters.pulumi.messages import EngineEvent, PlannedResource, Result
 from controlplane.adapters.pulumi.recovery import RecoveryReport
@@ -59,6 +60,18 @@ OUTPUTS: dict[str, dict[str, Any]] = {
     },
     "cluster": {"cluster_name": "ringfence-payments", "cluster_endpoint": "https://cluster"},
 }
+BUCKET = "ringfence-payments-111122223333-artifacts"
+PARTS = {"foundation": ("vpc", "bucket"), "cluster": ("eks",)}
+TYPES = {
+    "vpc": "aws:ec2/vpc:Vpc",
+    "bucket": "aws:s3/bucket:Bucket",
+    "eks": "aws:eks/cluster:Cluster",
+}
+
+
+def urn(stack: str, part: str) -> str:
+    """Return the engine's name of a part of a stack."""
+    return f"urn:pulumi:{stack}::ringfence-payments::{TYPES[part]}::{part}"
 
 
 @dataclass
@@ -70,6 +83,16 @@ class World:
     role_exists: bool = True
     has_power: bool = True
     drifted_plan: bool = False
+    lost_cluster: bool = False
+    """It is there and answers nobody."""
+    stubborn: set[str] = field(default_factory=set)
+    """Stacks whose network something outside holds on to."""
+    protected: set[str] = field(default_factory=set)
+    changed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Part -> inputs as somebody set them outside of our runs."""
+    deleted: set[str] = field(default_factory=set)
+    claims: list[UUID] = field(default_factory=list)
+    """Runs that took the engine's state."""
     refuses_bundle: bool = False
     agent: FakeAgent | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -77,7 +100,7 @@ class World:
 
     def left(self) -> set[str]:
         """Return what of an install is left; the role belongs to the customer's stack."""
-        return set(self.things)
+        return self.things - {part for parts in PARTS.values() for part in parts}
 
     def stop(self) -> None:
         """End the agent."""
@@ -115,6 +138,8 @@ class FakeReach:
 
     def open(self) -> Path:
         self._needs_cluster()
+        if self._world.lost_cluster:
+            raise NotReachableError("cluster ringfence-payments does not let us in: timed out")
         self._world.things.add("way-in")
         return self.kubeconfig()
 
@@ -172,6 +197,22 @@ class FakeCloud:
     def strays(self, account: Account, install: str, known: Collection[str]) -> list[Stray]:
         return []
 
+    def inventory(self, account: Account, retained: Mapping[str, str]) -> list[ResidueItem]:
+        left = [("role", account.target.role_name, "this grant's role")]
+        left += [("vpc", "vpc-1", "") for t in self._world.things if t == "vpc"]
+        left += [
+            ("cluster", "ringfence-payments", "") for t in self._world.things if t == "cluster"
+        ]
+        left += [
+            ("bucket", BUCKET, retained.get(BUCKET, ""))
+            for t in self._world.things
+            if t == "bucket"
+        ]
+        return [
+            ResidueItem(kind=kind, name=name, expected=bool(reason), reason=reason)
+            for kind, name, reason in left
+        ]
+
     def power_off(self, account: Account) -> PowerOff:
         before = self._world.has_power
         self._world.has_power = False
@@ -208,6 +249,34 @@ class FakeEngine:
     def open(self, run: EngineRun, on_start: Any = None) -> Iterator[FakeEngineSession]:
         yield FakeEngineSession(self._world)
 
+    @contextmanager
+    def open_scratch(self, run: EngineRun) -> Iterator[FakeScratch]:
+        yield FakeScratch(self._world)
+
+
+class FakeScratch:
+    """An engine on a copy of the state: a refresh shows what the world is really like."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._state: dict[str, Any] = {}
+
+    def import_state(self, stack: str, deployment: dict[str, Any]) -> None:
+        self._state = copy.deepcopy(deployment)
+
+    def refresh(self, stack: str, on_event: Any) -> Result:
+        inner = self._state["deployment"]
+        names = {urn(stack, part): part for part in PARTS[stack]}
+        inner["resources"] = [
+            {**r, "inputs": {**r["inputs"], **self._world.changed.get(names[r["urn"]], {})}}
+            for r in inner["resources"]
+            if names[r["urn"]] not in self._world.deleted
+        ]
+        return Result(operation="refresh", stack=stack, ok=True)
+
+    def export(self, stack: str) -> dict[str, Any]:
+        return self._state
+
 
 class FakeEngineSession:
     """One open engine."""
@@ -233,7 +302,7 @@ class FakeEngineSession:
             self._world.during_cluster()
         with self._world.lock:
             self._world.calls.append(f"up {target.stack}")
-            self._world.things.add(target.stack)
+            self._world.things |= {target.stack, *PARTS[target.stack]}
         on_event(
             EngineEvent(
                 seq=1,
@@ -247,11 +316,18 @@ class FakeEngineSession:
         )
         return Result(operation="up", stack=target.stack, ok=True, outputs=OUTPUTS[target.stack])
 
-    def destroy(self, stack: str, on_event: Any) -> Result:
+    def destroy(self, stack: str, on_event: Any, *, keep_protected: bool = False) -> Result:
+        kept = self._world.protected if keep_protected else set()
+        assert keep_protected or not self._world.protected & set(PARTS[stack])
         with self._world.lock:
             self._world.calls.append(f"destroy {stack}")
-            self._world.things.discard(stack)
-            if stack == "foundation":
+            gone = {part for part in PARTS[stack] if urn(stack, part) not in kept}
+            if stack in self._world.stubborn:
+                gone -= {"vpc"}
+            self._world.things -= gone
+            if not set(PARTS[stack]) & self._world.things:
+                self._world.things.discard(stack)
+            if "bucket" in gone:
                 self._world.things -= {t for t in self._world.things if t.startswith("object:")}
         if stack == "cluster":
             self._world.things -= {"way-in", "release"}
@@ -265,10 +341,24 @@ class FakeEngineSession:
         return OUTPUTS[stack]
 
     def export(self, stack: str) -> dict[str, Any]:
-        return {"deployment": {"resources": []}}
+        resources = [
+            {
+                "urn": urn(stack, part),
+                "type": TYPES[part],
+                "id": BUCKET if part == "bucket" else f"{part}-1",
+                "protect": urn(stack, part) in self._world.protected,
+            }
+            for part in PARTS[stack]
+            if part in self._world.things
+        ]
+        return {"deployment": {"resources": resources}}
 
     def import_state(self, stack: str, deployment: dict[str, Any]) -> None:
-        raise AssertionError("nothing is imported here")
+        for resource in deployment["deployment"]["resources"]:
+            if resource["protect"]:
+                self._world.protected.add(resource["urn"])
+            else:
+                self._world.protected.discard(resource["urn"])
 
     def interrupt(self) -> None:
         return None
@@ -284,7 +374,16 @@ class FakeState:
         return None
 
     def claim(self, boundary_id: UUID, run_id: UUID, fence: int) -> None:
-        return None
+        self._world.claims.append(run_id)
+
+    def export_stack(self, boundary_id: UUID, project: str, stack: str) -> dict[str, Any] | None:
+        if stack not in self._world.things:
+            return None
+        deployment = FakeEngineSession(self._world).export(stack)
+        for resource in deployment["deployment"]["resources"]:
+            resource["inputs"] = {"tags": {"owner": "us"}, "size": 1}
+            resource["ignoreChanges"] = ["openness"]
+        return deployment
 
     def snapshot(self, boundary_id: UUID, run_id: UUID, label: str) -> int:
         return 0

@@ -44,6 +44,12 @@ class Budget:
     ready: float = 300.0
     refused: float = 120.0
 
+    def scaled(self, scale: float, own: float) -> Budget:
+        """Return it for an account whose clock is scaled, with `own` seconds of ours on top."""
+        return Budget(
+            self.update * scale + own, self.ready * scale + own, self.refused * scale + own
+        )
+
 
 @dataclass(frozen=True)
 class WayInClosed:

@@ -129,6 +129,8 @@ class Child:
             arguments.append("--suppress-progress")
         if command.refresh:
             arguments.append("--refresh")
+        if command.keep_protected:
+            arguments.append("--exclude-protected")
         if client:
             arguments += ["--client", client]
         return [*arguments, "--exec-kind", "auto.inline" if client else "auto.local"]
@@ -164,6 +166,8 @@ class Child:
         return result.model_copy(update={"deployment": document})
 
     def _import(self, command: Command) -> Result:
+        if created := self._ensure_stack(command):
+            return created
         path = self._state_file()
         path.write_text(json.dumps(command.deployment))
         outcome = self._cli.run(["stack", "import", "--stack", command.stack, "--file", str(path)])

@@ -6,6 +6,7 @@ the worker never imports the Pulumi SDK, and from `process.py`, which knows proc
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections import deque
@@ -82,7 +83,7 @@ class EngineSession(Protocol):
 
     def up(self, target: StackProgram, on_event: OnEvent, *, refresh: bool = False) -> Result: ...
 
-    def destroy(self, stack: str, on_event: OnEvent) -> Result: ...
+    def destroy(self, stack: str, on_event: OnEvent, *, keep_protected: bool = False) -> Result: ...
 
     def refresh(self, stack: str, on_event: OnEvent) -> Result: ...
 
@@ -101,6 +102,8 @@ class InfrastructureEngine(Protocol):
     def open(
         self, run: EngineRun, on_start: Callable[[ProcessIdentity], None] | None = None
     ) -> AbstractContextManager[EngineSession]: ...
+
+    def open_scratch(self, run: EngineRun) -> AbstractContextManager[EngineSession]: ...
 
 
 class PulumiEngine:
@@ -140,8 +143,48 @@ class PulumiEngine:
 
         The state must have been claimed with the run's fence, else the first write is refused.
         """
+        with self._open(
+            run,
+            self._state.backend_url(run.boundary_id, run.run_id, run.fence),
+            self._state.pgpass_line(),
+            lambda stack: self._state.has_stack(run.boundary_id, run.project, stack),
+            on_start,
+        ) as session:
+            yield session
+
+    @contextmanager
+    def open_scratch(self, run: EngineRun) -> Iterator[PulumiSession]:
+        """Start a child whose state is empty and is erased at the end: for a look that is not kept.
+
+        It has no way to the boundary's state and needs no claim.
+        """
+        scratch = self.folder(run.run_id).root / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True, mode=0o700)
+        made: set[str] = set()
+
+        def exists(stack: str) -> bool:
+            known = stack in made
+            made.add(stack)
+            return known
+
+        try:
+            with self._open(run, f"file://{scratch}", "", exists, None) as session:
+                yield session
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    @contextmanager
+    def _open(
+        self,
+        run: EngineRun,
+        backend_url: str,
+        pgpass: str,
+        exists: Callable[[str], bool],
+        on_start: Callable[[ProcessIdentity], None] | None,
+    ) -> Iterator[PulumiSession]:
         folder = self.folder(run.run_id)
-        folder.prepare(self._settings.plugins, self._state.pgpass_line())
+        folder.prepare(self._settings.plugins, pgpass)
         environment = child_environment(
             folder,
             region=run.region,
@@ -164,18 +207,13 @@ class PulumiEngine:
                 on_start(process.identity)
             spec = OpenSpec(
                 project=run.project,
-                backend_url=self._state.backend_url(run.boundary_id, run.run_id, run.fence),
+                backend_url=backend_url,
                 pulumi=str(self._settings.pulumi),
                 work_dir=str(folder.work),
                 pulumi_home=str(folder.pulumi_home),
                 parallel=self._settings.parallel,
             )
-            yield PulumiSession(
-                process,
-                spec,
-                stderr,
-                lambda stack: self._state.has_stack(run.boundary_id, run.project, stack),
-            )
+            yield PulumiSession(process, spec, stderr, exists)
         finally:
             process.close()
             folder.identity.unlink(missing_ok=True)
@@ -210,9 +248,12 @@ class PulumiSession:
         """Create or update a stack; `outputs` holds what it exports."""
         return self._run("up", target.stack, on_event, target=target, refresh=refresh)
 
-    def destroy(self, stack: str, on_event: OnEvent) -> Result:
-        """Delete every resource of a stack that its state knows."""
-        return self._run("destroy", stack, on_event)
+    def destroy(self, stack: str, on_event: OnEvent, *, keep_protected: bool = False) -> Result:
+        """Delete every resource of a stack that its state knows; gone already is no error.
+
+        A protected resource is refused, or with `keep_protected` left with what it needs.
+        """
+        return self._run("destroy", stack, on_event, keep_protected=keep_protected)
 
     def refresh(self, stack: str, on_event: OnEvent) -> Result:
         """Read the cloud into the state."""
@@ -242,6 +283,7 @@ class PulumiSession:
         *,
         target: StackProgram | None = None,
         refresh: bool = False,
+        keep_protected: bool = False,
         deployment: dict[str, Any] | None = None,
     ) -> Result:
         command = Command(
@@ -252,6 +294,7 @@ class PulumiSession:
             upstream=target.upstream if target else None,
             exists=self._has_stack(stack),
             refresh=refresh,
+            keep_protected=keep_protected,
             deployment=deployment,
         )
         self._write(command.model_dump_json())

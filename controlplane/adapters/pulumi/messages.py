@@ -56,6 +56,8 @@ class Command(Line):
     exists: bool = False
     """Whether the state knows the stack; the worker reads that faster than a CLI can start."""
     refresh: bool = False
+    keep_protected: bool = False
+    """For `destroy`: leave what the state marks as protected."""
     deployment: dict[str, Any] | None = None
     """For `import`: the whole state to put in place."""
 

@@ -157,14 +157,16 @@ class StateStore:
 
     def has_pending(self, boundary_id: UUID, project: str, stack: str) -> bool:
         """Say whether a stack's last checkpoint holds an operation that never ended."""
-        key = self._key(f"stacks/{project}/{stack}.json")
-        with self._connection() as connection:
-            row = connection.execute(
-                _sql("SELECT data FROM {schema}.pulumi_state WHERE key = %s", boundary_id), [key]
-            ).fetchone()
-        if row is None:
-            return False
-        return bool(_latest(row[0]).get("pending_operations"))
+        found = self.read_stack(boundary_id, project, stack)
+        return found is not None and bool(found[0].get("pending_operations"))
+
+    def export_stack(self, boundary_id: UUID, project: str, stack: str) -> dict[str, Any] | None:
+        """Return a stack as an exported state, without any claim; None when there is none.
+
+        For runs that only read. Secrets in it stay encrypted.
+        """
+        found = self.read_stack(boundary_id, project, stack)
+        return None if found is None else {"version": 3, "deployment": found[0]}
 
     def read_stack(
         self, boundary_id: UUID, project: str, stack: str
@@ -284,12 +286,6 @@ class StateStore:
             ) from error
         with connection:
             yield connection
-
-
-def _latest(data: dict[str, Any]) -> dict[str, Any]:
-    # The backend stores files: base64 in a JSON object (backend/diy/postgres, blobData).
-    document = json.loads(base64.b64decode(data["data"]))
-    return (document.get("checkpoint") or {}).get("latest") or {}
 
 
 def schema_name(boundary_id: UUID) -> str:

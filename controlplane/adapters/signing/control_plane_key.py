@@ -13,7 +13,12 @@ from proof.dsse import seal
 from proof.keys import KeyFileError, encode_public, fingerprint, load_private_key
 from wire.audit import CHECKPOINT_TYPE, Checkpoint
 from wire.bundle import BUNDLE_TYPE, VERB_TYPE, Bundle, Verb
-from wire.certificate import CERTIFICATE_TYPE, InstallCertificate
+from wire.certificate import (
+    CERTIFICATE_TYPE,
+    REMOVAL_TYPE,
+    InstallCertificate,
+    RemovalCertificate,
+)
 from wire.envelope import Envelope
 from wire.report import MANIFEST_TYPE, STATEMENT_TYPE, ReportManifest, ReportStatement
 from wire.takeover import TAKEOVER_TYPE, TakeoverManifest
@@ -22,6 +27,7 @@ Signable = (
     Bundle
     | Verb
     | InstallCertificate
+    | RemovalCertificate
     | Checkpoint
     | ReportStatement
     | ReportManifest
@@ -32,6 +38,7 @@ _TYPES: dict[type[Signable], str] = {
     Bundle: BUNDLE_TYPE,
     Verb: VERB_TYPE,
     InstallCertificate: CERTIFICATE_TYPE,
+    RemovalCertificate: REMOVAL_TYPE,
     Checkpoint: CHECKPOINT_TYPE,
     ReportStatement: STATEMENT_TYPE,
     ReportManifest: MANIFEST_TYPE,

@@ -125,7 +125,7 @@ def _shown_state(graph: StepGraph, start: tuple[str, ...]) -> RunState:
 def _turn_around(
     graph: StepGraph, run: Snapshot, outcome: Outcome, at_fault: str | None = None
 ) -> Move:
-    undo = () if outcome == "kept" else graph.undoable(run.states)
+    undo = () if outcome == "kept" or graph.keeps else graph.undoable(run.states)
     if undo:
         stuck = [k for k in undo if _undo_exhausted(graph, run, k)]
         if stuck:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, Protocol, TypeVar
 from uuid import UUID
@@ -266,6 +266,9 @@ class Definition:
     steps: tuple[Step, ...]
     lane: Literal["read", "write"] = "write"
     """`read` for a saga that changes nothing: it gives way to every writing run."""
+    keeps: bool = False
+    """A failed or cancelled run undoes nothing and goes straight to its close: for a saga that
+    destroys, or that stops at a safe point and is done again. Its steps have no undo."""
     complete: Callable[[Session, RunView, dict[str, Any], Any], BaseModel] | None = None
     """Called once, on the first claim, with the ports: turn what the request wrote (`run.params`,
     as it stands) into the full parameters, read from rows. They stay fixed for the run."""
@@ -273,7 +276,7 @@ class Definition:
     @property
     def graph(self) -> StepGraph:
         """Return the checked graph. Raises: GraphError."""
-        return StepGraph.of(step.node() for step in self.steps)
+        return replace(StepGraph.of(step.node() for step in self.steps), keeps=self.keeps)
 
     def step(self, key: str) -> Step:
         """Return a step by key. Raises: KeyError."""

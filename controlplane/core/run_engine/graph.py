@@ -44,6 +44,9 @@ class StepGraph:
     nodes: Mapping[str, Node]
     order: tuple[str, ...]
     dependents: Mapping[str, frozenset[str]] = field(repr=False)
+    keeps: bool = False
+    """A run that turns around undoes nothing: what its steps did cannot, or must not, be taken
+    back."""
 
     @classmethod
     def of(cls, nodes: Iterable[Node]) -> StepGraph:

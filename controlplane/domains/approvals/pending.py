@@ -33,6 +33,7 @@ APPROVE_GRANT = ("POST", "/v1/grants/{grant_id}/approve")
 APPROVE_PLAN = ("POST", "/v1/runs/{run_id}/approve")
 APPROVE_OVERRIDE = ("POST", "/v1/boundaries/{boundary}/window-overrides/{override_id}/approve")
 APPROVE_WAIVER = ("POST", "/v1/organizations/{name}/waivers/{waiver_id}/approve")
+_VERBS = {"install.deprovision": "Remove", "install.purge": "Purge the data of"}
 SEE_WAIVERS = ("GET", "/v1/organizations/{name}/waivers")
 
 
@@ -115,7 +116,7 @@ class _Decider:
             boundary,
             run.requested_by,
             may=self._reach.may(*APPROVE_PLAN, boundary.id),
-            title=f"Install {blueprint or name or ''}".strip(),
+            title=f"{_VERBS.get(run.kind, 'Install')} {blueprint or name or ''}".strip(),
             requested_at=run.parked_at or run.created_at,
             digest=run.plan_digest,
             counts=plan.get("counts", {}),

@@ -158,6 +158,13 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/installs/{install_id}/takeover"): _at("boundary", *KEEPERS),
     ("GET", "/v1/installs/{install_id}/takeover/{run_id}"): _at("boundary", *KEEPERS, R.AUDITOR),
     ("GET", "/v1/installs/{install_id}/takeover/{run_id}/archive"): _at("boundary", *KEEPERS),
+    ("POST", "/v1/installs/{install_id}/drift-scans"): _at("boundary", R.SOLUTION_ARCHITECT),
+    ("GET", "/v1/installs/{install_id}/drift"): _at("boundary", *STAFF),
+    ("POST", "/v1/installs/{install_id}/drift/{finding_id}/proposal"): _at(
+        "boundary", R.SOLUTION_ARCHITECT, R.BOUNDARY_ADMIN
+    ),
+    ("POST", "/v1/installs/{install_id}/drift/{finding_id}/accept"): _at("boundary", R.APPROVER),
+    ("POST", "/v1/installs/{install_id}/removal"): _at("boundary", R.SOLUTION_ARCHITECT),
     ("GET", "/v1/runs/{run_id}"): _at("boundary", *STAFF),
     ("GET", "/v1/runs/{run_id}/plan"): _at("boundary", *STAFF),
     ("GET", "/v1/runs/{run_id}/events"): _at("boundary", *STAFF),

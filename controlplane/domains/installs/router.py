@@ -13,16 +13,24 @@ from sqlalchemy.orm import Session
 from controlplane.core.http import Context, Transaction, TransactionRoute
 from controlplane.core.run_engine.tables import Run
 from controlplane.domains.boundaries.repository import get_boundary
-from controlplane.domains.installs import repository, service
+from controlplane.domains.installs import drift, removal, repository, service
 from controlplane.domains.installs.schemas import (
+    AcceptanceIn,
+    DriftFindingOut,
+    DriftOut,
+    DriftPropertyOut,
+    DriftScanIn,
     InstallCreatedOut,
     InstallIn,
     InstallOut,
     InstallRunOut,
     InstallsOut,
+    RemovalIn,
+    RetainedOut,
     RevisionOut,
 )
 from controlplane.tables.catalog import BlueprintVersion
+from controlplane.tables.drift import DriftFinding
 from controlplane.tables.installs import Install, InstallRevision
 from controlplane.tables.organizations import Organization
 
@@ -59,6 +67,62 @@ def install_request(
     return InstallCreatedOut(install_id=install.id, run_id=run_id)
 
 
+@router.post(
+    "/installs/{install_id}/removal", operation_id="install_removal_request", status_code=202
+)
+def install_removal_request(
+    install_id: UUID, body: RemovalIn, session: Transaction, ctx: Context
+) -> InstallCreatedOut:
+    """Ask for an install's removal under an active grant; a second person approves the list."""
+    install, run_id = removal.request_removal(
+        session, ctx, install_id, grant_id=body.grant_id, reason=body.reason, purge=body.purge
+    )
+    return InstallCreatedOut(install_id=install.id, run_id=run_id)
+
+
+@router.post(
+    "/installs/{install_id}/drift-scans", operation_id="install_drift_scan", status_code=202
+)
+def install_drift_scan(
+    install_id: UUID, body: DriftScanIn, session: Transaction, ctx: Context
+) -> InstallCreatedOut:
+    """Compare the account with the state under an active grant; a reading run."""
+    install, run_id = drift.request_scan(
+        session, ctx, install_id, grant_id=body.grant_id, keep_open=body.keep_open
+    )
+    return InstallCreatedOut(install_id=install.id, run_id=run_id)
+
+
+@router.get("/installs/{install_id}/drift", operation_id="install_drift_show")
+def install_drift_show(install_id: UUID, session: Transaction, ctx: Context) -> DriftOut:
+    """Show what the last scan found, resource by resource and property by property."""
+    install = repository.get_install(session, install_id)
+    return DriftOut(
+        drift=drift.axis(install, is_drifting=bool(drift.drifting(session, [install_id]))),
+        drift_at=install.drift_at,
+        findings=[_drift_finding(row) for row in drift.open_findings(session, install_id)],
+    )
+
+
+@router.post(
+    "/installs/{install_id}/drift/{finding_id}/proposal", operation_id="drift_acceptance_propose"
+)
+def drift_acceptance_propose(
+    install_id: UUID, finding_id: UUID, body: AcceptanceIn, session: Transaction, ctx: Context
+) -> DriftFindingOut:
+    """Propose that a change may stay for some days."""
+    row = drift.propose(session, ctx, install_id, finding_id, reason=body.reason, days=body.days)
+    return _drift_finding(row)
+
+
+@router.post("/installs/{install_id}/drift/{finding_id}/accept", operation_id="drift_accept")
+def drift_accept(
+    install_id: UUID, finding_id: UUID, session: Transaction, ctx: Context
+) -> DriftFindingOut:
+    """Accept what somebody else proposed."""
+    return _drift_finding(drift.accept(session, ctx, install_id, finding_id))
+
+
 @router.get("/installs", operation_id="install_list")
 def install_list(session: Transaction, ctx: Context) -> InstallsOut:
     """List installs, newest first."""
@@ -73,7 +137,7 @@ def install_show(install_id: UUID, session: Transaction, ctx: Context) -> Instal
 
 
 def _shown(session: Session, installs: Sequence[Install]) -> list[InstallOut]:
-    """Return installs with revisions and runs: three queries, however many installs there are."""
+    """Return installs with revisions and runs: four queries, however many installs there are."""
     ids = [install.id for install in installs]
     revisions: dict[UUID, list[RevisionOut]] = {i: [] for i in ids}
     runs: dict[UUID, list[InstallRunOut]] = {i: [] for i in ids}
@@ -82,6 +146,7 @@ def _shown(session: Session, installs: Sequence[Install]) -> list[InstallOut]:
     for run in repository.list_runs_of(session, ids):
         if run.install_id is not None:
             runs[run.install_id].append(_run(run))
+    drifting = drift.drifting(session, ids)
     names = repository.boundary_names(session, {i.boundary_id for i in installs})
     return [
         InstallOut(
@@ -91,16 +156,36 @@ def _shown(session: Session, installs: Sequence[Install]) -> list[InstallOut]:
             name=install.name,
             lifecycle=install.lifecycle,
             health=install.health,
-            drift=install.drift,
+            drift=drift.axis(install, is_drifting=install.id in drifting),
+            drift_at=install.drift_at,
             access=install.access,
             created_at=install.created_at,
             updated_at=install.updated_at,
             revisions=revisions[install.id],
+            retained=[RetainedOut.model_validate(item) for item in install.retained],
             run_ids=[run.id for run in runs[install.id]],
             runs=runs[install.id],
         )
         for install in installs
     ]
+
+
+def _drift_finding(row: DriftFinding) -> DriftFindingOut:
+    return DriftFindingOut(
+        id=row.id,
+        run_id=row.run_id,
+        stack=row.stack,
+        type=row.type,
+        name=row.name,
+        cloud_id=row.cloud_id,
+        change=row.change,
+        properties=[DriftPropertyOut.model_validate(item) for item in row.properties],
+        found_at=row.found_at,
+        reason=row.reason,
+        days=row.days,
+        accepted_until=row.accepted_until,
+        is_accepted=drift.is_accepted(row),
+    )
 
 
 def _revision(revision: InstallRevision, version: BlueprintVersion) -> RevisionOut:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +22,85 @@ class InstallIn(BaseModel):
     inputs: dict[str, Any] | None = None
     """None takes the inputs of the organization's file."""
     grant_id: UUID
+
+
+class RemovalIn(BaseModel):
+    """Under which grant an install is removed, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    grant_id: UUID
+    reason: str = Field(min_length=1, max_length=500)
+    purge: bool = False
+    """Destroy what an earlier removal retained: the customer's data, for good."""
+
+
+class RetainedOut(BaseModel):
+    """One object that a removal left in the customer's account."""
+
+    stack: str
+    type: str
+    name: str
+    id: str
+    reason: str
+
+
+class DriftScanIn(BaseModel):
+    """Under which grant the account is compared with the state."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    grant_id: UUID
+    keep_open: bool = False
+    """Leave the grant open, for an update under it; otherwise the scan ends the access."""
+
+
+class AcceptanceIn(BaseModel):
+    """Why a change in the account may stay, and for how long."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(min_length=1, max_length=500)
+    days: int = Field(ge=1, le=365)
+
+
+class DriftPropertyOut(BaseModel):
+    """One property that is not as the state has it; secrets are not shown."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    path: str
+    was: str
+    now: str = Field(alias="is")
+
+
+class DriftFindingOut(BaseModel):
+    """One resource that was changed or deleted outside of our runs."""
+
+    id: UUID
+    run_id: UUID
+    stack: str
+    type: str
+    name: str
+    cloud_id: str
+    change: Literal["changed", "deleted"]
+    properties: list[DriftPropertyOut]
+    found_at: datetime
+    reason: str | None
+    """Why it may stay, as somebody proposed."""
+    days: int | None
+    accepted_until: datetime | None
+    is_accepted: bool
+
+
+class DriftOut(BaseModel):
+    """How the account compares with the state."""
+
+    drift: str
+    """`none`, `found` or `unknown`."""
+    drift_at: datetime | None
+    """When it was last compared; `unknown` since then."""
+    findings: list[DriftFindingOut]
 
 
 class InstallCreatedOut(BaseModel):
@@ -68,10 +147,14 @@ class InstallOut(BaseModel):
     lifecycle: str
     health: str
     drift: str
+    drift_at: datetime | None
+    """When the account was last compared with the state; `unknown` since then."""
     access: str
     created_at: datetime
     updated_at: datetime
     revisions: list[RevisionOut]
+    retained: list[RetainedOut]
+    """What a removal left on purpose; empty before one, and after a purge."""
     run_ids: list[UUID]
     """Newest first."""
     runs: list[InstallRunOut]

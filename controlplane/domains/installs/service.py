@@ -29,7 +29,7 @@ from proof.canonical import digest
 from wire.manifest import BlueprintManifest
 
 PROVISION = "install.provision"
-_BUSY = frozenset({"requested", "installing", "updating", "removing"})
+BUSY = frozenset({"requested", "installing", "updating", "removing"})
 
 
 def plan_inputs(
@@ -138,7 +138,7 @@ def _ensure_install(
             created_by=ctx.actor.principal_id,
         )
         session.add(install)
-    elif install.lifecycle in _BUSY:
+    elif install.lifecycle in BUSY:
         raise ConflictError(
             f"install {install.id} of this boundary is {install.lifecycle}",
             code="install-busy",

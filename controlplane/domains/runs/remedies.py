@@ -85,6 +85,15 @@ REMEDIES: Final[dict[str, Remedy]] = {
         "resources are left after a destruction, often held by something outside this install",
         f"remove what holds them, then {_RETRY}",
     ),
+    "no-grant": Remedy(
+        "the grant ended before the run could read the account",
+        "open a new grant, then ask again",
+    ),
+    "unclear-refresh": Remedy(
+        "so much of a stack is not found that the account, its region or its API may be the wrong"
+        " one or not answer: unreachable is not gone",
+        "look in the account; if it is really gone, ask for an update or a removal",
+    ),
     "wrong-copy": Remedy(
         "a model's file in the bucket is not the one that was sent",
         f"{_RETRY}: it is copied and checked again",

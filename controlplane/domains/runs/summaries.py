@@ -6,6 +6,7 @@ the saga, whose outputs are facts for later steps.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,7 +28,12 @@ def _checks(output: Output) -> str:
 
 
 def _planned(output: Output) -> str:
-    return f"{sum(stack.get('create', 0) for stack in output['counts'].values())} to create"
+    totals = Counter[str]()
+    for stack in output["counts"].values():
+        totals.update(stack)
+    words = ("create", "update", "replace", "delete", "retain")
+    named = [f"{totals[op]} to {op}" for op in words if totals[op]]
+    return ", ".join(named) or "nothing to change"
 
 
 def _tokens(output: Output) -> str:
@@ -61,7 +67,8 @@ def summarise(key: str, output: Output | None, counts: Mapping[str, Mapping[str,
     if output is None:
         return ""
     if key in counts:
-        return f"{sum(counts[key].values()) - counts[key].get('same', 0)} resources"
+        idle = counts[key].get("same", 0) + counts[key].get("retain", 0)
+        return f"{sum(counts[key].values()) - idle} resources"
     describe = SUMMARIES.get(key)
     if describe is None:
         return ""

@@ -11,10 +11,11 @@ import functools
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from controlplane.core.clock import now
 from controlplane.core.errors import ConflictError
@@ -27,6 +28,8 @@ from wire.bundle import CloseVerb, CountersignVerb, Verb
 from wire.envelope import Envelope
 
 # Ids of verbs derive from (run, kind): a step that runs again asks for the same verb.
+SILENT_AFTER = timedelta(minutes=2)
+"""An agent asks for its desired state every few seconds; one silent for this long is dead."""
 _VERBS = UUID("6f7b1c0e-4d0a-5a0e-9a52-0f6d2c9d7e11")
 
 
@@ -231,6 +234,19 @@ def has_agent(context: Context) -> bool:
         found = session.execute(
             select(Agent.id).where(
                 Agent.install_id == context.params.install_id, Agent.revoked_at.is_(None)
+            )
+        ).scalar_one_or_none()
+    return found is not None
+
+
+def has_live_agent(context: Context) -> bool:
+    """Say whether the agent of this install has spoken lately: a dead one answers no verb."""
+    with context.transaction() as session:
+        found = session.execute(
+            select(Agent.id).where(
+                Agent.install_id == context.params.install_id,
+                Agent.revoked_at.is_(None),
+                Agent.last_seen_at > func.now() - SILENT_AFTER,
             )
         ).scalar_one_or_none()
     return found is not None

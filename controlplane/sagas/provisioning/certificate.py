@@ -22,12 +22,13 @@ from controlplane.domains.certificates import service as certificates
 from controlplane.sagas.provisioning import boundary
 from controlplane.sagas.provisioning.access import Context, OpenRole, current_role, output
 from controlplane.sagas.provisioning.closing import parse_time, set_axes
+from controlplane.tables.installs import Install
 from wire.agent import DeniedAttempt, SmokeReport
 from wire.bundle import CountersignVerb
 from wire.certificate import AccessEnd, InstallCertificate, ResidueItem, StepTime
 from wire.envelope import Envelope
 
-_CERTIFICATES = UUID("0b3c8f3e-3b0e-5c55-8a3f-7d1c6a0c9e42")
+CERTIFICATES = UUID("0b3c8f3e-3b0e-5c55-8a3f-7d1c6a0c9e42")
 _OUTCOMES: dict[str | None, Literal["succeeded", "kept", "unwound", "cancelled", "failed"]] = {
     None: "succeeded",
     "failed": "unwound",
@@ -61,6 +62,8 @@ def issue(context: Context) -> StepResult:
     if countersigned:
         envelope = _countersign(context, envelope)
     with context.transaction() as session:
+        if not context.run.is_unwound:
+            _take_over_retained(session, context)
         set_axes(
             session,
             context,
@@ -70,6 +73,13 @@ def issue(context: Context) -> StepResult:
     return Done(
         {"countersigned": countersigned, "signers": [item.keyid for item in envelope.signatures]}
     )
+
+
+def _take_over_retained(session: Session, context: Context) -> None:
+    """What an earlier removal had retained is part of the install again."""
+    install = session.get(Install, (context.run.boundary_id, context.params.install_id))
+    if install is not None:
+        install.retained = []
 
 
 def _countersign(context: Context, envelope: Envelope) -> Envelope:
@@ -86,13 +96,13 @@ def build(session: Session, context: Context, role: OpenRole) -> InstallCertific
     """Return the certificate from the run's rows and its steps' outputs."""
     run, params = context.run, context.params
     started = session.execute(select(Run.started_at).where(Run.id == run.id)).scalar_one()
-    steps, path = _times(session, run.id, context.step)
+    steps, path = step_times(session, run.id, context.step)
     ready = output(context, "ready")
     outcome = _OUTCOMES[run.outcome]
     if outcome == "unwound" and not any(step.state == "unwound" for step in steps):
         outcome = "failed"
     return InstallCertificate(
-        id=uuid5(_CERTIFICATES, str(run.id)),
+        id=uuid5(CERTIFICATES, str(run.id)),
         organization=params.organization,
         organization_id=run.organization_id,
         boundary=params.boundary,
@@ -123,13 +133,14 @@ def build(session: Session, context: Context, role: OpenRole) -> InstallCertific
             ResidueItem.model_validate(item)
             for item in output(context, "census").get("residue", [])
         ),
-        access=_access_end(context, role),
+        access=access_end(context, role),
         pins=output(context, "preflight").get("pins", {}),
         issued_at=now(),
     )
 
 
-def _access_end(context: Context, role: OpenRole) -> AccessEnd:
+def access_end(context: Context, role: OpenRole) -> AccessEnd:
+    """Return how and by whom the access ended, from the outputs of the close."""
     shut, power = output(context, "reach_close"), output(context, "power-off")
     ended, proof = output(context, "role-delete"), output(context, "proof")
     proofs = [*shut.get("proofs", []), power.get("proof"), proof.get("proof")]
@@ -145,7 +156,7 @@ def _access_end(context: Context, role: OpenRole) -> AccessEnd:
     )
 
 
-def _times(
+def step_times(
     session: Session, run_id: UUID, current: str
 ) -> tuple[tuple[StepTime, ...], tuple[str, ...]]:
     """Return every other step's measured time, and the critical path through them."""

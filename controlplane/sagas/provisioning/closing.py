@@ -78,20 +78,35 @@ def delete_role(context: Context) -> StepResult:
     """Let the agent delete the role; without one, wait for the customer or for the end of time."""
     role = current_role(context)
     if not context.run.is_unwound and boundary.has_agent(context):
-        result = boundary.ask(
-            context, CloseVerb(grant_number=role.number, role_name=role.target.role_name)
-        )
-        if result.close is None or not result.close.role_deleted:
-            raise InternalError(f"the agent answered without deleting {role.target.role_name}")
-        absent = result.close.role_absent_at
-        return Done(
-            {
-                "closed_by": "agent",
-                "detached": list(result.close.detached),
-                "role_deleted_at": absent.isoformat() if absent else None,
-            }
-        )
+        return _ask_agent(context, role)
     return _wait_for_end(context, role)
+
+
+def end_role(context: Context) -> StepResult:
+    """As `delete_role`, for runs that may end beside a living agent whatever their outcome.
+
+    An agent that has been silent is not waited for: the customer or the time ends the role then.
+    """
+    role = current_role(context)
+    if boundary.has_live_agent(context):
+        return _ask_agent(context, role)
+    return _wait_for_end(context, role)
+
+
+def _ask_agent(context: Context, role: OpenRole) -> StepResult:
+    result = boundary.ask(
+        context, CloseVerb(grant_number=role.number, role_name=role.target.role_name)
+    )
+    if result.close is None or not result.close.role_deleted:
+        raise InternalError(f"the agent answered without deleting {role.target.role_name}")
+    absent = result.close.role_absent_at
+    return Done(
+        {
+            "closed_by": "agent",
+            "detached": list(result.close.detached),
+            "role_deleted_at": absent.isoformat() if absent else None,
+        }
+    )
 
 
 def _wait_for_end(context: Context, role: OpenRole) -> StepResult:

@@ -104,8 +104,8 @@ class ProvisionParams(BaseModel):
 
 
 # Our own work beside the cloud's: starting the engine, previews, state, on a busy machine.
-_OVERHEAD_BUDGET = 90.0
-_OVERHEAD_ESTIMATE = 8.0
+OVERHEAD_BUDGET = 90.0
+OVERHEAD_ESTIMATE = 8.0
 
 
 def complete(session: Session, run: RunView, raw: dict[str, Any], ports: Ports) -> ProvisionParams:
@@ -180,11 +180,11 @@ def _stacks(manifest: BlueprintManifest, scale: float) -> tuple[Stack, ...]:
         Stack(
             name=stack.name,
             entry=stack.entry,
-            budget=manifest.budgets.get(f"{stack.name}.up", 1800) * scale + _OVERHEAD_BUDGET,
+            budget=manifest.budgets.get(f"{stack.name}.up", 1800) * scale + OVERHEAD_BUDGET,
             estimate=scale * sum(x.p50_seconds for x in manifest.latencies if x.stack == stack.name)
-            + _OVERHEAD_ESTIMATE,
+            + OVERHEAD_ESTIMATE,
             p90=scale * sum(x.p90_seconds for x in manifest.latencies if x.stack == stack.name)
-            + _OVERHEAD_ESTIMATE,
+            + OVERHEAD_ESTIMATE,
         )
         for stack in manifest.stacks
     )

@@ -6,25 +6,25 @@ a step names what it needs and never how it is reached.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
-from controlplane.adapters.aws import artifacts, census, closing, preflight, strays
+from controlplane.adapters.aws import artifacts, census, closing, inventory, preflight, strays
 from controlplane.adapters.aws.account import Account
 from controlplane.adapters.aws.sessions import Credentials, RoleSessions, RoleTarget
 from controlplane.adapters.helm.release import Releases
-from controlplane.adapters.kubernetes.reach import ClusterReach, PublicCidrReach
+from controlplane.adapters.kubernetes.reach import Budget, ClusterReach, PublicCidrReach
 from controlplane.adapters.pulumi.engine import EngineRun, InfrastructureEngine
 from controlplane.adapters.pulumi.recovery import RecoveryReport
 from controlplane.adapters.signing.countersigner import Countersigner
 from wire.agent import DeniedAttempt
 from wire.audit import Checkpoint
 from wire.bundle import Bundle, Verb
-from wire.certificate import InstallCertificate, ResidueItem
+from wire.certificate import InstallCertificate, RemovalCertificate, ResidueItem
 from wire.envelope import Envelope
 from wire.takeover import TakeoverManifest
 
@@ -46,6 +46,10 @@ class EngineState(Protocol):
 
     def identifiers(self, boundary_id: UUID, project: str) -> set[str]: ...
 
+    def export_stack(
+        self, boundary_id: UUID, project: str, stack: str
+    ) -> dict[str, Any] | None: ...
+
 
 class EngineRecovery(Protocol):
     """Brings the state back to the truth after an engine that did not end in order."""
@@ -63,7 +67,13 @@ class Signer(Protocol):
     def public(self) -> str: ...
 
     def sign(
-        self, message: Bundle | Verb | InstallCertificate | Checkpoint | TakeoverManifest
+        self,
+        message: Bundle
+        | Verb
+        | InstallCertificate
+        | RemovalCertificate
+        | Checkpoint
+        | TakeoverManifest,
     ) -> Envelope: ...
 
 
@@ -90,6 +100,8 @@ class Cloud(Protocol):
         self, account: Account, install: str, known: Collection[str]
     ) -> list[strays.Stray]: ...
 
+    def inventory(self, account: Account, retained: Mapping[str, str]) -> list[ResidueItem]: ...
+
     def power_off(self, account: Account) -> closing.PowerOff: ...
 
     def prove_no_entry(self, target: RoleTarget, *, succeeded_before: bool) -> DeniedAttempt: ...
@@ -101,11 +113,16 @@ class AwsCloud:
     """The real account, or the rehearsal account behind the same protocol."""
 
     def __init__(
-        self, sessions: RoleSessions, endpoint_url: str | None, our_cidrs: tuple[str, ...]
+        self,
+        sessions: RoleSessions,
+        endpoint_url: str | None,
+        our_cidrs: tuple[str, ...],
+        reach_budget: Budget | None = None,
     ) -> None:
         self._sessions = sessions
         self._endpoint_url = endpoint_url
         self._our_cidrs = our_cidrs
+        self._reach_budget = reach_budget
 
     def account(self, target: RoleTarget, source: Callable[[], Credentials]) -> Account:
         """Return clients of the role that ask `source` before each call."""
@@ -137,6 +154,10 @@ class AwsCloud:
         """Return what carries the install's tags and is not known."""
         return strays.find_strays(account, install, known)
 
+    def inventory(self, account: Account, retained: Mapping[str, str]) -> list[ResidueItem]:
+        """Return all of the boundary that the account holds."""
+        return inventory.take(account, retained)
+
     def power_off(self, account: Account) -> closing.PowerOff:
         """Attach deny-all to our own role and see a replay denied."""
         return closing.power_off(account)
@@ -147,7 +168,9 @@ class AwsCloud:
 
     def reach(self, account: Account, cluster: str, folder: Path, run_id: UUID) -> ClusterReach:
         """Return the way into a cluster through its public endpoint."""
-        return PublicCidrReach(account, cluster, self._our_cidrs, folder, str(run_id))
+        return PublicCidrReach(
+            account, cluster, self._our_cidrs, folder, str(run_id), self._reach_budget
+        )
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from controlplane.adapters.pulumi.recovery import NeedsAttentionError
 from controlplane.core.errors import ConflictError
 from controlplane.core.run_engine.definition import LeaseLostError, Park, ParkedError
 from controlplane.sagas.provisioning.access import Context, open_account, output
+from controlplane.tables.installs import Install
 
 # The engine reports every resource of a stack; these states are what people watch.
 _SHOWN = {
@@ -28,6 +29,7 @@ _SHOWN = {
     "resource.failed": "failed",
 }
 _MAX_DIFFERENCES = 20
+_ENGINES_OWN = ("pulumi:pulumi:", "pulumi:providers:")
 
 
 _recovered: set[tuple[UUID, int]] = set()
@@ -104,7 +106,7 @@ def make_plan(context: Context) -> tuple[dict[str, Any], str]:
         for stack in context.params.stacks:
             context.check()
             context.progress(message=f"previewing {stack.name}")
-            previews.append(session.preview(program(context, stack.name, None), _quiet(context)))
+            previews.append(session.preview(program(context, stack.name, None), quiet(context)))
     built = constraint.build(previews)
     document = {
         "constraint": built.model_dump(mode="json"),
@@ -127,7 +129,7 @@ def apply_stack(context: Context, stack: str, upstream: dict[str, Any] | None) -
     approved = constraint.PlanConstraint.model_validate(output(context, "plan")["constraint"])
     target = program(context, stack, upstream)
     with engine(context) as session:
-        fresh = session.preview(target, _quiet(context))
+        fresh = session.preview(target, quiet(context))
         found = constraint.satisfies(approved, fresh)
         if found:
             for violation in found[:_MAX_DIFFERENCES]:
@@ -141,7 +143,7 @@ def apply_stack(context: Context, stack: str, upstream: dict[str, Any] | None) -
             )
         context.check()
         context.ports.state.snapshot(context.run.boundary_id, context.run.id, f"before {stack}")
-        applied = session.up(target, _shown(context))
+        applied = session.up(target, shown(context))
     if not applied.complete:
         context.log(message=f"the log of {stack} is incomplete: fewer events than resources")
     if left := _strays(context):
@@ -150,14 +152,22 @@ def apply_stack(context: Context, stack: str, upstream: dict[str, Any] | None) -
 
 
 def destroy_stack(context: Context, stack: str) -> None:
-    """Destroy one stack if its state knows it. Raises: ConflictError when something is left."""
+    """Destroy one stack if its state knows it, but nothing that an earlier removal had retained.
+
+    Raises: ConflictError when something else is left.
+    """
     run, params = context.run, context.params
     context.ports.state.ensure(run.boundary_id)
     if not context.ports.state.has_stack(run.boundary_id, params.project, stack):
         return
     with engine(context) as session:
-        session.destroy(stack, _shown(context))
-        left = _left_in_state(session.export(stack))
+        before = session.export(stack)
+        retained = _retained_ids(context)
+        keep = {r["urn"] for r in resources_of(before) if r.get("id") in retained}
+        if protect(before, keep):
+            session.import_state(stack, before)
+        session.destroy(stack, shown(context), keep_protected=bool(keep))
+        left = [r["urn"] for r in resources_of(session.export(stack)) if r["urn"] not in keep]
     if left:
         raise ConflictError(
             f"stack {stack} still holds {len(left)} resource(s) after its destruction: {left[0]}",
@@ -186,16 +196,30 @@ def _strays(context: Context) -> str:
     )
 
 
-def _left_in_state(deployment: dict[str, Any]) -> list[str]:
+def _retained_ids(context: Context) -> set[str]:
+    with context.transaction() as session:
+        install = session.get(Install, (context.run.boundary_id, context.params.install_id))
+        return {item["id"] for item in install.retained} if install is not None else set()
+
+
+def resources_of(deployment: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the resources of an exported state without what the engine keeps for itself."""
     inner = deployment.get("deployment", deployment)
-    return [
-        resource["urn"]
-        for resource in inner.get("resources") or []
-        if not resource["type"].startswith(("pulumi:pulumi:", "pulumi:providers:"))
-    ]
+    return [r for r in inner.get("resources") or [] if not r["type"].startswith(_ENGINES_OWN)]
 
 
-def _shown(context: Context) -> Any:
+def protect(deployment: dict[str, Any], keep: set[str]) -> bool:
+    """Mark in an exported state what stays, and nothing else; say whether that changed it."""
+    changed = False
+    for resource in resources_of(deployment):
+        wanted = resource["urn"] in keep
+        if bool(resource.get("protect", False)) != wanted:
+            resource["protect"] = wanted
+            changed = True
+    return changed
+
+
+def shown(context: Context) -> Any:
     """Return a reader of engine events that shows resources, and stops with the step."""
 
     def read(event: EngineEvent) -> None:
@@ -214,7 +238,7 @@ def _shown(context: Context) -> Any:
     return read
 
 
-def _quiet(context: Context) -> Any:
+def quiet(context: Context) -> Any:
     """Return a reader that shows nothing and stops with the step."""
 
     def read(event: EngineEvent) -> None:

@@ -12,16 +12,22 @@ from uuid import uuid4
 
 import pytest
 
+from blueprints.manifest import load
+from controlplane.adapters.aws import inventory
+from controlplane.adapters.aws.account import Account
 from controlplane.adapters.aws.broker import CredentialBroker
 from controlplane.adapters.pulumi import constraint
-from controlplane.adapters.pulumi.engine import EngineRun, StackProgram
+from controlplane.adapters.pulumi.engine import EngineRun, EngineSession, StackProgram
 from controlplane.adapters.pulumi.messages import ProgramRef
 from controlplane.adapters.pulumi.state import StateStore
+from controlplane.sagas.provisioning.stacks import protect, resources_of
 from tests.integration.adapters.rehearsal import PERSON, sessions, target
 from tests.integration.adapters.support import REGION, Bench, ignore
 from tests.sandbox_aws.conftest import CUSTOMER, Boundary, GateProcess
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
+NAMED = {"aws:s3/bucket:Bucket", "aws:kms/alias:Alias"}
+"""Whose ids the inventory finds; the others are parts of these."""
 ROOT = str(Path(__file__).resolve().parents[3])
 
 
@@ -67,6 +73,24 @@ def denied(boundary: Boundary) -> list[str]:
     return found
 
 
+def keep_the_customers(session: EngineSession) -> dict[str, str]:
+    """Protect in the state what the manifest retains; return the cloud's ids with reasons."""
+    reasons = {
+        kind: component.retained
+        for component in load("eks-model-stack").components
+        for kind in component.resource_types
+        if component.retained
+    }
+    state = session.export("foundation")
+    kept = [r for r in resources_of(state) if r["type"] in reasons]
+    assert protect(state, {r["urn"] for r in kept})
+    session.import_state("foundation", state)
+    return {
+        f"{r['type']} {r['id']}" if r["type"] not in NAMED else r["id"]: reasons[r["type"]]
+        for r in kept
+    }
+
+
 def test_plan_apply_and_destroy_make_no_denied_call(
     rehearsed: Boundary, state_url: str, tmp_path: Path
 ) -> None:
@@ -108,8 +132,21 @@ def test_plan_apply_and_destroy_make_no_denied_call(
         assert str(upstream["cluster_endpoint"]).startswith("https://")
         again = session.preview(program(rehearsed, "foundation"), ignore)
         assert set(again.changes) == {"same"}
-        for name in ("cluster", "foundation"):
-            session.destroy(name, ignore)
+        account = Account(wanted, broker.credentials, rehearsed.gate.endpoint)
+        held = {item.kind for item in inventory.take(account, {})}
+        assert {"vpc", "subnet", "nat-gateway", "cluster", "role", "bucket", "kms-alias"} <= held
+        session.destroy("cluster", ignore)
+        retained = keep_the_customers(session)
+        session.destroy("foundation", ignore, keep_protected=True)
+        items = inventory.take(account, retained)
+        assert [item for item in items if not item.expected] == []
+        assert {item.kind for item in items} == {"role", "bucket", "kms-alias"}
+        assert len(resources_of(session.export("foundation"))) == len(retained)
+        state = session.export("foundation")
+        protect(state, set())
+        session.import_state("foundation", state)
+        session.destroy("foundation", ignore)
+        assert {item.kind for item in inventory.take(account, {})} == {"role"}
     print("seconds", {preview.stack: preview.seconds for preview in previews}, seconds)
     admin = rehearsed.gate.client("ec2", "customer-admin")
     assert admin.describe_vpcs(Filters=[{"Name": "cidr", "Values": ["10.20.0.0/16"]}])["Vpcs"] == []

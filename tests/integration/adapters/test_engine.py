@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -18,7 +19,9 @@ from controlplane.adapters.pulumi.errors import (
 )
 from controlplane.adapters.pulumi.messages import EngineEvent, ProgramRef, Result
 from controlplane.adapters.pulumi.process import Limits, ProcessIdentity
-from tests.integration.adapters.support import Bench, ignore, stack, until
+from controlplane.sagas.provisioning.drift import compare
+from controlplane.sagas.provisioning.stacks import protect, resources_of
+from tests.integration.adapters.support import PROJECT, Bench, ignore, stack, until
 
 CANARY = "canary-7f3a9c-must-not-travel"
 
@@ -52,6 +55,68 @@ def test_one_child_previews_applies_and_destroys_a_stack(bench: Bench) -> None:
     created = {event.urn for event in events if event.event == "resource.done"}
     assert len(created) == 5
     assert session_members(identities[0].pid) == []
+
+
+def test_what_is_protected_stays_with_what_it_needs_and_the_rest_goes(bench: Bench) -> None:
+    bench.state.claim(bench.boundary_id, bench.run_id, 1)
+    with bench.broker() as broker, bench.engine().open(bench.run(broker)) as session:
+        session.up(stack("network", cidr="10.46.0.0/16"), ignore)
+        deployment = session.export("network")
+        (vpc,) = [r["urn"] for r in resources_of(deployment) if r["type"] == "aws:ec2/vpc:Vpc"]
+        assert protect(deployment, {vpc})
+        assert not protect(deployment, {vpc})
+        session.import_state("network", deployment)
+        with pytest.raises(EngineFailedError, match="protect"):
+            session.destroy("network", ignore)
+        session.destroy("network", ignore, keep_protected=True)
+        left = [r["urn"] for r in resources_of(session.export("network"))]
+        assert left == [vpc]
+        assert len(bench.vpcs("10.46.0.0/16")) == 1
+        # Once only the protected is left, another removal is no error.
+        session.destroy("network", ignore, keep_protected=True)
+        last = session.export("network")
+        assert protect(last, set())
+        session.import_state("network", last)
+        session.destroy("network", ignore)
+        assert resources_of(session.export("network")) == []
+    assert bench.vpcs("10.46.0.0/16") == []
+
+
+def test_what_was_deleted_by_hand_is_no_error_of_a_destruction(bench: Bench) -> None:
+    bench.state.claim(bench.boundary_id, bench.run_id, 1)
+    with bench.broker() as broker, bench.engine().open(bench.run(broker)) as session:
+        session.up(stack("network", cidr="10.47.0.0/16"), ignore)
+        (vpc,) = bench.vpcs("10.47.0.0/16")
+        ec2 = bench.aws("ec2")
+        wanted = [{"Name": "vpc-id", "Values": [vpc]}]
+        for subnet in ec2.describe_subnets(Filters=wanted)["Subnets"]:
+            ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+        session.destroy("network", ignore)
+        assert resources_of(session.export("network")) == []
+    assert bench.vpcs("10.47.0.0/16") == []
+
+
+def test_a_scratch_engine_shows_what_changed_outside_and_keeps_nothing(bench: Bench) -> None:
+    bench.state.claim(bench.boundary_id, bench.run_id, 1)
+    with bench.broker() as broker, bench.engine().open(bench.run(broker)) as session:
+        session.up(stack("network", cidr="10.48.0.0/16", secret="s3cret-value"), ignore)
+    (vpc,) = bench.vpcs("10.48.0.0/16")
+    bench.aws("ec2").create_tags(Resources=[vpc], Tags=[{"Key": "owner", "Value": "them"}])
+    writer, bench.run_id = bench.run_id, uuid4()
+    before = bench.state.export_stack(bench.boundary_id, PROJECT, "network")
+    assert before is not None
+    with bench.broker() as broker, bench.engine().open_scratch(bench.run(broker)) as session:
+        session.import_state("network", before)
+        session.refresh("network", ignore)
+        (found,) = compare("network", before, session.export("network"))
+    assert (found.cloud_id, found.change) == (vpc, "changed")
+    assert [p.document() for p in found.properties] == [
+        {"path": "tags.owner", "was": "(not set)", "is": "them"}
+    ]
+    assert bench.state.export_stack(bench.boundary_id, PROJECT, "network") == before
+    # The run that wrote still holds the state: nothing was claimed beside it.
+    bench.state.claim(bench.boundary_id, writer, 1)
+    assert not (bench.engine().folder(bench.run_id).root / "scratch").exists()
 
 
 def test_outputs_and_secrets_survive_a_fresh_work_folder(bench: Bench) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from controlplane.core.db import Database
+from controlplane.core.ids import new_id
 from tests.integration.api.conftest import PersonOf
 from tests.integration.api.test_grants import RoleStub, approved, probe
 from tests.postgres import DatabaseUrls
@@ -112,3 +114,114 @@ def test_an_unknown_blueprint_names_those_that_exist(
     )
     assert answer.status_code == 404
     assert "eks-model-stack 0.1.0" in answer.json()["error"]["fix"]
+
+
+def settled(
+    acme: PersonOf, grant: dict[str, Any], database: DatabaseUrls, lifecycle: str
+) -> dict[str, Any]:
+    """Ask for an install and write its run's end, as a worker would have; return its ids."""
+    body = {"boundary": "payments", "grant_id": grant["id"]}
+    ids: dict[str, Any] = acme("sam").post("/v1/installs", body).json()
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("UPDATE run SET state = 'succeeded', finished_at = now()")
+        connection.execute("UPDATE install SET lifecycle = %s", [lifecycle])
+    return ids
+
+
+@pytest.mark.parametrize("lifecycle", ["installed", "partial", "failed"])
+def test_a_removal_is_one_run_with_its_reason_in_the_audit(
+    acme: PersonOf, active: dict[str, Any], database: DatabaseUrls, lifecycle: str
+) -> None:
+    ids = settled(acme, active, database, lifecycle)
+    path = f"/v1/installs/{ids['install_id']}/removal"
+    asked = acme("sam").post(path, {"grant_id": active["id"], "reason": "the pilot is over"})
+    assert asked.status_code == 202, asked.text
+    run = acme("ana").get(f"/v1/runs/{asked.json()['run_id']}").json()
+    assert (run["kind"], run["state"]) == ("install.deprovision", "planning")
+    with psycopg.connect(database.admin) as connection:
+        events = connection.execute(
+            "SELECT detail FROM audit_event WHERE code = 'install.removal-requested'"
+        ).fetchall()
+    assert [event[0]["reason"] for event in events] == ["the pilot is over"]
+    second = acme("sam").post(path, {"grant_id": active["id"], "reason": "again"})
+    assert second.status_code == 409
+    assert second.json()["error"]["code"] == "install-busy"
+
+
+def test_only_what_a_removal_retained_can_be_purged(
+    acme: PersonOf, active: dict[str, Any], database: DatabaseUrls
+) -> None:
+    ids = settled(acme, active, database, "installed")
+    path = f"/v1/installs/{ids['install_id']}/removal"
+    purge = {"grant_id": active["id"], "reason": "the contract ended", "purge": True}
+    early = acme("sam").post(path, purge)
+    assert (early.status_code, early.json()["error"]["code"]) == (409, "not-removed")
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("UPDATE install SET lifecycle = 'removed'")
+    empty = acme("sam").post(path, purge)
+    assert (empty.status_code, empty.json()["error"]["code"]) == (409, "nothing-retained")
+    again = acme("sam").post(path, {**purge, "purge": False})
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "removed")
+    kept = {"stack": "foundation", "type": "aws:s3/bucket:Bucket", "name": "artifacts",
+            "id": "a-bucket", "reason": "the customer's"}  # fmt: skip
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("UPDATE install SET retained = %s", [Jsonb([kept])])
+    assert acme("ana").get(f"/v1/installs/{ids['install_id']}").json()["retained"] == [kept]
+    asked = acme("sam").post(path, purge)
+    assert asked.status_code == 202, asked.text
+    run = acme("ana").get(f"/v1/runs/{asked.json()['run_id']}").json()
+    assert run["kind"] == "install.purge"
+
+
+def test_a_change_in_the_account_is_accepted_by_a_second_person_for_a_time(
+    acme: PersonOf, active: dict[str, Any], database: DatabaseUrls
+) -> None:
+    ids = settled(acme, active, database, "installed")
+    path = f"/v1/installs/{ids['install_id']}"
+    finding = new_id()
+    with psycopg.connect(database.admin) as connection:
+        connection.execute(
+            "INSERT INTO drift_finding (organization_id, boundary_id, id, install_id, run_id,"
+            " digest, stack, urn, type, name, cloud_id, change, properties)"
+            " SELECT organization_id, boundary_id, %s, install_id, id, 'sha256:1', 'foundation',"
+            " 'urn:vpc', 'aws:ec2/vpc:Vpc', 'vpc', 'vpc-1', 'changed', %s FROM run",
+            [finding, Jsonb([{"path": "tags.owner", "was": "us", "is": "them"}])],
+        )
+        connection.execute("UPDATE install SET drift_at = now(), drift = 'found'")
+    shown = acme("ana").get(f"{path}/drift").json()
+    assert shown["drift"] == "found"
+    assert shown["findings"][0]["properties"] == [{"path": "tags.owner", "was": "us", "is": "them"}]
+    early = acme("ana").post(f"{path}/drift/{finding}/accept", {})
+    assert (early.status_code, early.json()["error"]["code"]) == (409, "not-proposed")
+    body = {"reason": "the customer's own tag policy", "days": 30}
+    assert acme("sam").post(f"{path}/drift/{finding}/proposal", body).status_code == 200
+    assert acme("sam").post(f"{path}/drift/{finding}/accept", {}).status_code == 403
+    accepted = acme("ana").post(f"{path}/drift/{finding}/accept", {})
+    assert accepted.status_code == 200, accepted.text
+    assert accepted.json()["is_accepted"]
+    assert acme("ana").get(path).json()["drift"] == "none"
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("UPDATE drift_finding SET accepted_until = now() - interval '1 s'")
+    assert acme("ana").get(path).json()["drift"] == "found"
+
+
+def test_that_nothing_has_changed_is_known_only_while_somebody_may_look(
+    acme: PersonOf, active: dict[str, Any], database: DatabaseUrls
+) -> None:
+    ids = settled(acme, active, database, "installed")
+    path = f"/v1/installs/{ids['install_id']}"
+    assert acme("ana").get(path).json()["drift"] == "unknown"
+    asked = acme("sam").post(f"{path}/drift-scans", {"grant_id": active["id"]})
+    assert asked.status_code == 202, asked.text
+    run = acme("ana").get(f"/v1/runs/{asked.json()['run_id']}").json()
+    assert run["kind"] == "install.drift"
+    with psycopg.connect(database.admin) as connection:
+        lanes = connection.execute("SELECT lane FROM run WHERE kind = 'install.drift'").fetchall()
+        connection.execute("UPDATE install SET drift_at = now(), drift = 'none'")
+    assert lanes == [("read",)]
+    assert acme("ana").get(path).json()["drift"] == "none"
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("UPDATE install SET access = 'closed'")
+    shown = acme("ana").get(path).json()
+    assert shown["drift"] == "unknown"
+    assert shown["drift_at"] is not None

@@ -951,6 +951,106 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/installs/{install_id}/drift": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Install Drift Show
+         * @description Show what the last scan found, resource by resource and property by property.
+         */
+        get: operations["install_drift_show"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/installs/{install_id}/drift-scans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Install Drift Scan
+         * @description Compare the account with the state under an active grant; a reading run.
+         */
+        post: operations["install_drift_scan"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/installs/{install_id}/drift/{finding_id}/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Drift Accept
+         * @description Accept what somebody else proposed.
+         */
+        post: operations["drift_accept"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/installs/{install_id}/drift/{finding_id}/proposal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Drift Acceptance Propose
+         * @description Propose that a change may stay for some days.
+         */
+        post: operations["drift_acceptance_propose"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/installs/{install_id}/removal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Install Removal Request
+         * @description Ask for an install's removal under an active grant; a second person approves the list.
+         */
+        post: operations["install_removal_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/installs/{install_id}/takeover": {
         parameters: {
             query?: never;
@@ -1860,6 +1960,16 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * AcceptanceIn
+         * @description Why a change in the account may stay, and for how long.
+         */
+        AcceptanceIn: {
+            /** Days */
+            days: number;
+            /** Reason */
+            reason: string;
+        };
+        /**
          * AgentOut
          * @description The live agent and its newest status; all None before enrolment.
          */
@@ -2311,6 +2421,8 @@ export interface components {
             };
             /** Resource Types */
             resource_types: string[];
+            /** Retained */
+            retained?: string | null;
             /** Stack */
             stack: string;
         };
@@ -2517,6 +2629,90 @@ export interface components {
              * @enum {string}
              */
             via: "person" | "group";
+        };
+        /**
+         * DriftFindingOut
+         * @description One resource that was changed or deleted outside of our runs.
+         */
+        DriftFindingOut: {
+            /** Accepted Until */
+            accepted_until: string | null;
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "changed" | "deleted";
+            /** Cloud Id */
+            cloud_id: string;
+            /** Days */
+            days: number | null;
+            /**
+             * Found At
+             * Format: date-time
+             */
+            found_at: string;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Is Accepted */
+            is_accepted: boolean;
+            /** Name */
+            name: string;
+            /** Properties */
+            properties: components["schemas"]["DriftPropertyOut"][];
+            /** Reason */
+            reason: string | null;
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /** Stack */
+            stack: string;
+            /** Type */
+            type: string;
+        };
+        /**
+         * DriftOut
+         * @description How the account compares with the state.
+         */
+        DriftOut: {
+            /** Drift */
+            drift: string;
+            /** Drift At */
+            drift_at: string | null;
+            /** Findings */
+            findings: components["schemas"]["DriftFindingOut"][];
+        };
+        /**
+         * DriftPropertyOut
+         * @description One property that is not as the state has it; secrets are not shown.
+         */
+        DriftPropertyOut: {
+            /** Is */
+            is: string;
+            /** Path */
+            path: string;
+            /** Was */
+            was: string;
+        };
+        /**
+         * DriftScanIn
+         * @description Under which grant the account is compared with the state.
+         */
+        DriftScanIn: {
+            /**
+             * Grant Id
+             * Format: uuid
+             */
+            grant_id: string;
+            /**
+             * Keep Open
+             * @default false
+             */
+            keep_open: boolean;
         };
         /**
          * EntitlementOut
@@ -2993,6 +3189,8 @@ export interface components {
             created_at: string;
             /** Drift */
             drift: string;
+            /** Drift At */
+            drift_at: string | null;
             /** Health */
             health: string;
             /**
@@ -3004,6 +3202,8 @@ export interface components {
             lifecycle: string;
             /** Name */
             name: string;
+            /** Retained */
+            retained: components["schemas"]["RetainedOut"][];
             /** Revisions */
             revisions: components["schemas"]["RevisionOut"][];
             /** Run Ids */
@@ -3608,6 +3808,24 @@ export interface components {
             salt?: string | null;
         };
         /**
+         * RemovalIn
+         * @description Under which grant an install is removed, and why.
+         */
+        RemovalIn: {
+            /**
+             * Grant Id
+             * Format: uuid
+             */
+            grant_id: string;
+            /**
+             * Purge
+             * @default false
+             */
+            purge: boolean;
+            /** Reason */
+            reason: string;
+        };
+        /**
          * ReportFileOut
          * @description One finished file.
          */
@@ -3698,6 +3916,22 @@ export interface components {
         ReportsOut: {
             /** Reports */
             reports: components["schemas"]["ReportOut"][];
+        };
+        /**
+         * RetainedOut
+         * @description One object that a removal left in the customer's account.
+         */
+        RetainedOut: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Reason */
+            reason: string;
+            /** Stack */
+            stack: string;
+            /** Type */
+            type: string;
         };
         /**
          * RetryIn
@@ -4748,6 +4982,7 @@ export interface components {
     headers: never;
     pathItems: never;
 }
+export type AcceptanceIn = components['schemas']['AcceptanceIn'];
 export type AgentOut = components['schemas']['AgentOut'];
 export type AppliedBoundaryOut = components['schemas']['AppliedBoundaryOut'];
 export type AppliedOut = components['schemas']['AppliedOut'];
@@ -4784,6 +5019,10 @@ export type DecisionIn = components['schemas']['DecisionIn'];
 export type DenyIn = components['schemas']['DenyIn'];
 export type DirectoryPersonOut = components['schemas']['DirectoryPersonOut'];
 export type DirectoryRoleOut = components['schemas']['DirectoryRoleOut'];
+export type DriftFindingOut = components['schemas']['DriftFindingOut'];
+export type DriftOut = components['schemas']['DriftOut'];
+export type DriftPropertyOut = components['schemas']['DriftPropertyOut'];
+export type DriftScanIn = components['schemas']['DriftScanIn'];
 export type EntitlementOut = components['schemas']['EntitlementOut'];
 export type EntitlementsOut = components['schemas']['EntitlementsOut'];
 export type ErrorBody = components['schemas']['ErrorBody'];
@@ -4840,11 +5079,13 @@ export type PlannedOut = components['schemas']['PlannedOut'];
 export type Problem = components['schemas']['Problem'];
 export type ProviderOut = components['schemas']['ProviderOut'];
 export type Recipient = components['schemas']['Recipient'];
+export type RemovalIn = components['schemas']['RemovalIn'];
 export type ReportFileOut = components['schemas']['ReportFileOut'];
 export type ReportIn = components['schemas']['ReportIn'];
 export type ReportOut = components['schemas']['ReportOut'];
 export type ReportRowsOut = components['schemas']['ReportRowsOut'];
 export type ReportsOut = components['schemas']['ReportsOut'];
+export type RetainedOut = components['schemas']['RetainedOut'];
 export type RetryIn = components['schemas']['RetryIn'];
 export type RevisionOut = components['schemas']['RevisionOut'];
 export type RoleName = components['schemas']['RoleName'];
@@ -6592,6 +6833,175 @@ export interface operations {
                     "application/json": {
                         [key: string]: unknown;
                     };
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    install_drift_show: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                install_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DriftOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    install_drift_scan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                install_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DriftScanIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InstallCreatedOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    drift_accept: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                install_id: string;
+                finding_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DriftFindingOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    drift_acceptance_propose: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                install_id: string;
+                finding_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AcceptanceIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DriftFindingOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    install_removal_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                install_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RemovalIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InstallCreatedOut"];
                 };
             };
             /** @description An error */

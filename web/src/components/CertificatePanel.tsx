@@ -12,7 +12,7 @@ import { Panel } from "./Panel";
 import { duration, Moment } from "./Time";
 import { WaitingPart } from "./Waiting";
 
-/** wire/certificate.py, `InstallCertificate`: the part that is shown. */
+/** wire/certificate.py, `InstallCertificate` or `RemovalCertificate`: the part that is shown. */
 interface Certificate {
   id: string;
   install_id: string;
@@ -22,10 +22,12 @@ interface Certificate {
   started_at: string;
   finished_at: string;
   issued_at: string;
-  permissions_granted: number;
-  permissions_used: number | null;
+  permissions_granted?: number;
+  permissions_used?: number | null;
+  /** Of a removal only. */
+  removed?: { id: string }[];
+  retained?: { id: string; reason: string }[];
   plan_digest: string | null;
-  artifact_digests: Record<string, string>;
   residue: { kind: string; name: string; expected: boolean }[];
   access: {
     grant_number: number;
@@ -90,7 +92,12 @@ function Shown({ file, name }: { file: CertificateFile; name: string }) {
           ["Outcome", c.outcome],
           ["Took", duration((Date.parse(c.finished_at) - Date.parse(c.started_at)) / 1000)],
           ["Signed by", `${file.envelope.signatures.length} ${file.envelope.signatures.length === 1 ? "key, not countersigned" : "keys: ours and the agent's"}`],
-          ["Permissions", `${c.permissions_granted} granted, ${c.permissions_used ?? "?"} seen in use`],
+          ...(c.removed
+            ? ([
+                ["Removed", `${c.removed.length} resources`],
+                ["Retained", c.retained?.length ? c.retained.map((r) => r.id).join(", ") : "nothing"],
+              ] as [string, string][])
+            : ([["Permissions", `${c.permissions_granted} granted, ${c.permissions_used ?? "?"} seen in use`]] as [string, string][])),
           ["Plan", c.plan_digest && <Digest key="plan" value={c.plan_digest} label="digest of the plan" />],
           ["Way in closed", c.access.way_in_closed_at && <Moment key="way" at={c.access.way_in_closed_at} />],
           ["Power removed", c.access.power_removed_at && <Moment key="power" at={c.access.power_removed_at} />],

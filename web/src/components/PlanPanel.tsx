@@ -23,7 +23,7 @@ interface PlanDocument {
   seconds_p90?: number;
 }
 
-const SIGNS: Record<string, string> = { create: "+", update: "~", delete: "−", replace: "±", same: "=" };
+const SIGNS: Record<string, string> = { create: "+", update: "~", delete: "−", replace: "±", same: "=", retain: "•" };
 
 export function PlanPanel({ runId }: { runId: string }) {
   const plan = useQuery(planQuery(runId));

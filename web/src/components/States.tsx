@@ -19,7 +19,7 @@ const TONES: Record<string, Tone> = {
   // health
   healthy: "good", degraded: "attention", down: "bad",
   // drift
-  none: "good", drifted: "attention",
+  none: "good", found: "attention",
   // access: open is neither good nor bad, but everybody shall see it
   open: "attention", closing: "attention", closed: "good",
   // grants
@@ -40,6 +40,7 @@ const TONES: Record<string, Tone> = {
 
 const WORDS: Record<string, string> = {
   none: "no drift",
+  found: "drift found",
   "awaiting-approval": "awaiting approval",
   "waiting-for-grant": "waiting for a grant",
   "needs-attention": "needs attention",
