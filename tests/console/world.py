@@ -1,8 +1,9 @@
-"""What the console's tests look at: six boundaries, each at another point of the main job.
+"""What the console's tests look at: seven boundaries, each at another point of the main job.
 
 payments is installed and used; research is being installed; treasury waits for access, markets for
-the approval of its plan; labs and opened are new; globex is a second organization. What only a
-worker writes (runs, steps, events, a certificate) is written as its rows, all else by the API.
+the approval of its plan; labs and opened are new; steered is brought into each state by who tests
+it; globex is a second organization. What only a worker writes (runs, steps, events, a certificate)
+is written as its rows, all else by the API.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ NEWCOMERS = ("gus@globex.test", "gia@globex.test", "gil@globex.test", "noa@acme.
 """An administrator and an architect of the empty globex, and somebody whom no file names."""
 JOB_SECONDS = 60.0
 CIDRS = {"treasury": "10.40.0.0/16", "markets": "10.50.0.0/16", "labs": "10.60.0.0/16",
-         "opened": "10.70.0.0/16", "quant": "10.80.0.0/16"}  # fmt: skip
+         "opened": "10.70.0.0/16", "quant": "10.80.0.0/16",
+         "steered": "10.90.0.0/16"}  # fmt: skip
 SECONDS = {
     "preflight": 0.9, "plan": 6.1, "approval": 14.0, "foundation": 5.2, "cluster": 31.5,
     "weights": 1.1, "reach_open": 4.0, "stack": 3.2, "agent": 2.0, "desired": 0.4, "ready": 9.8,
@@ -158,7 +160,7 @@ def build_world(api: ApiProcess, urls: DatabaseUrls) -> World:
     for boundary in world.call("max", "GET", "/v1/boundaries")["boundaries"]:
         world.boundaries[boundary["name"]] = UUID(boundary["id"])
         world.organization_id = UUID(boundary["organization_id"])
-    for name in ("payments", "research", "markets"):
+    for name in ("payments", "research", "markets", "steered"):
         _open_grant(world, name)
         _run(world, name)
     _install_payments(world)
