@@ -172,18 +172,25 @@ class Lease:
                     self._lose()
                     return
                 continue
+            if cancelled is None:
+                return
             self._good_until = started + self._seconds
             if cancelled:
                 self._on_cancel()
 
-    def _renew(self) -> bool:
-        """Extend the lease; return whether a person asked to cancel. Raises: LeaseLostError."""
+    def _renew(self) -> bool | None:
+        """Extend the lease; return whether a person asked to cancel. Raises: LeaseLostError.
+
+        Returns None for a lease that was given back or reaped: a beat may come after the end of
+        its run, and must not hold what is free.
+        """
         with self._db.transaction(self._claim.scope) as session:
             announce(session, self._claim.fence)
             row = session.execute(
                 text(
                     "UPDATE run SET lease_until = now() + make_interval(secs => :seconds)"
                     " WHERE boundary_id = :b AND id = :id AND fence = :fence"
+                    " AND lease_until IS NOT NULL"
                     " RETURNING cancel_requested_at IS NOT NULL AND outcome IS NULL AS cancelled"
                 ),
                 {
@@ -193,8 +200,9 @@ class Lease:
                     "fence": self._claim.fence,
                 },
             ).one_or_none()
-        if row is None:
-            raise LeaseLostError(f"run {self._claim.run_id}: fence {self._claim.fence} is over")
+            if row is None:
+                hold(session, self._claim)
+                return None
         return bool(row.cancelled)
 
     def _lose(self) -> None:
