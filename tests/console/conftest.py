@@ -75,10 +75,11 @@ class Watched:
             expect(html).to_have_class(has)
         else:
             expect(html).not_to_have_class(has)
-        # Colours change over a moment, and half-way they have any contrast.
+        # Colours change over a moment, and half-way they have any contrast. Ended and not waited
+        # for: what is folded away is not drawn, and its changes never come to their end.
         self.page.evaluate(
-            "Promise.allSettled(document.getAnimations().filter((a) =>"
-            " a.effect.getComputedTiming().iterations !== Infinity).map((a) => a.finished))"
+            "document.getAnimations().filter((a) =>"
+            " a.effect.getComputedTiming().iterations !== Infinity).forEach((a) => a.finish())"
         )
 
     def picture(self, name: str) -> None:
