@@ -5,7 +5,7 @@ export function Facts({ items }: { items: [name: string, value: ReactNode][] }) 
   return (
     <dl className="rf-facts">
       {items
-        .filter(([, value]) => value !== null && value !== undefined && value !== "")
+        .filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false)
         .map(([name, value]) => (
           <div key={name}>
             <dt>{name}</dt>
