@@ -152,18 +152,20 @@ def measure(
 
 
 def server_side(urls: DatabaseUrls, tenants: list[Tenant], seconds: float) -> dict[str, Any]:
-    """Return how many appends per second the database itself does, one transaction each.
+    """Return how many audited changes per second the database itself commits, one by one.
 
     The client's share of a change (SQLAlchemy, one process per writer) is left out: a procedure in
-    the server appends and commits in a loop, a connection per boundary side by side.
+    the server changes a row, appends and commits in a loop, a connection per boundary side by side.
     """
     with psycopg.connect(urls.admin, autocommit=True) as connection:
         connection.execute(
-            "CREATE OR REPLACE PROCEDURE bench_append(o uuid, b uuid, seconds float8, INOUT n int)"
+            "CREATE OR REPLACE PROCEDURE"
+            " bench_append(o uuid, b uuid, i uuid, seconds float8, INOUT n int)"
             " LANGUAGE plpgsql AS $$ DECLARE until timestamptz := clock_timestamp() +"
             " make_interval(secs => seconds); BEGIN WHILE clock_timestamp() < until LOOP"
             " PERFORM set_config('app.organization', o::text, true),"
             " set_config('app.boundaries', '{' || b::text || '}', true);"
+            " UPDATE install SET updated_at = clock_timestamp() WHERE id = i;"
             " PERFORM audit_append(b, o, b, 'install.changed', '{}', 'r', 't', '{}',"
             ' \'{"a":"\', \'","b":"\', \'","c":\', \'}\'); COMMIT; n := n + 1;'
             " END LOOP; END $$"
@@ -175,8 +177,8 @@ def server_side(urls: DatabaseUrls, tenants: list[Tenant], seconds: float) -> di
     def call(tenant: Tenant) -> None:
         with psycopg.connect(urls.api, autocommit=True) as connection:
             row = connection.execute(
-                "CALL bench_append(%s, %s, %s, 0)",
-                (tenant.organization_id, tenant.boundary_id, seconds),
+                "CALL bench_append(%s, %s, %s, %s, 0)",
+                (tenant.organization_id, tenant.boundary_id, tenant.install_id, seconds),
             ).fetchone()
             out.put(row[0] if row else 0)
 

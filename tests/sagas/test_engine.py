@@ -31,7 +31,7 @@ from controlplane.core.run_engine.definition import (
     StepContext,
     StepResult,
 )
-from controlplane.core.run_engine.fence import claim_run, reap_runs
+from controlplane.core.run_engine.fence import Lease, claim_run, reap_runs
 from controlplane.core.run_engine.store import RunStore
 from tests.sagas.bench import Bench, wait_until
 
@@ -319,6 +319,19 @@ def test_two_workers_never_claim_the_same_run(bench: Bench):
 
 def _expire(bench: Bench, run_id: object) -> None:
     bench.change("UPDATE run SET lease_until = now() - interval '1 second' WHERE id = %s", run_id)
+
+
+def test_a_heartbeat_after_the_run_was_given_back_does_not_hold_it(bench: Bench):
+    run_id = bench.start(SAGA)
+    claim = bench.claim_soon(run_id)
+    lease = Lease(bench.worker, claim, 60.0, lambda: None, lambda: None, time.monotonic())
+    assert lease._renew() is False
+    RunStore(bench.worker, claim).release(timedelta(0))
+    assert lease._renew() is None
+    assert bench.run(run_id)["lease_until"] is None
+    assert bench.claim(run_id) is not None
+    with pytest.raises(LeaseLostError):
+        lease._renew()
 
 
 def test_the_next_claim_locks_a_silent_worker_out(bench: Bench):
