@@ -8,7 +8,7 @@ having no evidence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -279,8 +279,3 @@ def _all_evidence() -> Iterator[Evidence]:
 
 _KNOWN: tuple[tuple[str, Level], ...] = tuple(_known())
 _EVIDENCE: tuple[Evidence, ...] = tuple(_all_evidence())
-
-
-def without_evidence(actions: Mapping[str, object]) -> list[str]:
-    """Return the actions that nothing is known to need, for the list that is published."""
-    return sorted(action for action in actions if not evidence_of(action))

@@ -292,7 +292,11 @@ async def _on_shape_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # `input` is left out: it may be a secret sent in the wrong place.
     problems = [
-        {"path": ".".join(str(part) for part in found["loc"]), "message": found["msg"]}
+        {
+            "path": ".".join(str(part) for part in found["loc"]),
+            # The library's own opening of a text that a validator of ours wrote.
+            "message": found["msg"].removeprefix("Value error, "),
+        }
         for found in error.errors()
     ]
     body = {

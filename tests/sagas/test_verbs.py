@@ -81,8 +81,9 @@ def test_a_pause_that_has_not_begun_is_taken_back(bench: Bench) -> None:
 def test_what_is_over_or_turned_around_is_not_paused(bench: Bench) -> None:
     run_id = bench.start(SAGA)
     assert bench.execute(run_id, SAGA, World()) == "succeeded"
-    with pytest.raises(ConflictError, match="succeeded"):
+    with pytest.raises(ConflictError, match="succeeded") as refused:
         bench.ask(request_pause, run_id, "too late")
+    assert refused.value.fix == "it is over"
     with pytest.raises(ConflictError, match="only a paused run"):
         bench.ask(resume, run_id)
 

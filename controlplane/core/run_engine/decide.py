@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from controlplane.core.run_engine.graph import STARTED, Phase, StepGraph
+from controlplane.core.run_engine.graph import Phase, StepGraph
 from wire.run_event import RunState, StepState
 
 Outcome = Literal["failed", "cancelled", "denied", "kept"]
@@ -158,8 +158,3 @@ def _final_state(run: Snapshot, outcome: Outcome) -> RunState:
     if outcome in ("cancelled", "denied", "kept"):
         return "cancelled"
     return "unwound" if "unwound" in run.states.values() else "failed"
-
-
-def left_behind(states: Mapping[str, StepState]) -> tuple[str, ...]:
-    """Return the steps whose effects may still exist."""
-    return tuple(key for key, state in states.items() if state in STARTED)

@@ -169,10 +169,6 @@ class StepContext(Generic[ParamsT, PortsT]):
             raise LeaseLostError(f"run {self.run.id}: the lease of fence {self.fence} is gone")
         self.stop.check()
 
-    def may_go_on(self) -> bool:
-        """Say whether `check` would return; for adapters that take a callback."""
-        return self.lease_held() and not self.stop.is_set()
-
     def wait(self, seconds: float) -> None:
         """Wait, but wake at once when the step must stop. Raises: as `check`."""
         self.stop.wait(seconds)

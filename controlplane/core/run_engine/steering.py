@@ -40,7 +40,11 @@ def request_pause(session: Session, ctx: OpContext, run_id: UUID, reason: str) -
     if run.state not in ("queued", "planning", "running") or run.outcome is not None:
         raise ConflictError(
             f"the run is {run.state}; only a run that goes forward can be paused",
-            fix="it waits already" if run.state in PARKED else "let it end",
+            fix="it waits already"
+            if run.state in PARKED
+            else "it is over"
+            if run.state in FINAL
+            else "let it end",
         )
     shown = f"{ctx.actor.display}: {reason}"
     update_run(session, run, {"pause_requested_at": func.now(), "pause_reason": shown})

@@ -15,7 +15,7 @@ const COLORS: Record<Tone, LabelProps["color"]> = {
 const TONES: Record<string, Tone> = {
   // lifecycle
   requested: "busy", installing: "busy", updating: "busy", removing: "busy",
-  installed: "good", removed: "quiet",
+  installed: "good", partial: "attention", removed: "quiet",
   // health
   healthy: "good", degraded: "attention", down: "bad",
   // drift
