@@ -37,7 +37,7 @@ from sandbox.aws_provider.install import install
 from sandbox.toolchain import find_program
 from tests.postgres import DatabaseUrls
 from tests.sagas.bench import Bench, seed_tenant
-from tests.sagas.test_install_provision import seed
+from tests.sagas.stage import seed
 from tests.sandbox_aws.conftest import VENDOR, Boundary
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -27,10 +27,8 @@ from controlplane.sagas.provisioning.ports import Ports
 from proof.sealing import encode_public, unseal
 from proof.takeover import unpack, verify_folder
 from tests.architecture.sources import ROOT
-from tests.sagas.test_install_provision import Stage, stage
+from tests.sagas.stage import Stage
 from wire.takeover import SealedSecret
-
-__all__ = ["stage"]
 
 OURS = "ours-canary-of-the-control-plane"
 PLAIN = "canary-of-a-secret-in-state"

@@ -19,7 +19,7 @@ from controlplane.reconcilers.leases import LeaseReaper
 from controlplane.scheduler import Scheduler
 from tests.integration.runs.worker_process import SAGA
 from tests.sagas.bench import Bench, wait_until
-from tests.sagas.test_install_provision import seed
+from tests.sagas.stage import seed
 
 
 @dataclass
