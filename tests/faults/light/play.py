@@ -177,7 +177,7 @@ class Play:
                 self.tenant.requester,
                 organization_id=self.tenant.organization_id,
                 boundary_id=self.tenant.boundary_id,
-                install_id=self.tenant.install_id,
+                install_id=None,
                 kind=kind,
                 params={},
             )
