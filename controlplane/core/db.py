@@ -107,6 +107,8 @@ def make_engine(
         driver_url,
         pool_size=pool_size,
         max_overflow=pool_size,
+        # The one that was good a moment ago, and not one that may have died since.
+        pool_use_lifo=True,
         # Parameters may hold hashes and tokens: never in an error's text.
         hide_parameters=True,
         connect_args={
@@ -120,8 +122,9 @@ def make_engine(
     return engine
 
 
-IDLE_SECONDS = 1.0
-"""A connection that lay longer than this is tried before it is used."""
+IDLE_SECONDS = 0.2
+"""A connection that lay longer than this is tried before it is used. Short, because a worker writes
+a step's end only once: on a connection that died meanwhile the step would have to run again."""
 
 
 def _note_use(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
