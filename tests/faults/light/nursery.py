@@ -12,6 +12,7 @@ import os
 import selectors
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ def _fork(order: dict[str, Any]) -> int:
 
         work(WorkerConfig(**order))
         status = 0
+    except BaseException:  # edge: a process of its own; its log must say why it ended
+        traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(status)

@@ -31,7 +31,7 @@ from tests.faults.light.saga import Definitions
 
 TAPPED = (
     "step_started", "step_finished", "step_failed", "step_parked", "undo_started",
-    "undo_finished", "undo_failed", "turn_around", "set_state", "release", "not_attempted",
+    "undo_finished", "undo_failed", "turn_around", "set_state", "release", "give_up",
 )  # fmt: skip
 """The engine's writes; each is a boundary at which a worker may die."""
 
