@@ -66,9 +66,9 @@ def _fork(order: dict[str, Any]) -> int:
 
         work(WorkerConfig(**order))
         status = 0
-    except BaseException:  # edge: a process of its own; its log must say why it ended
-        traceback.print_exc()
     finally:
+        if sys.exc_info()[0] is not None:
+            traceback.print_exc()  # nobody above this would say it
         sys.stderr.flush()
         os._exit(status)
 
