@@ -211,6 +211,19 @@ CONTROL_PLANE: dict[str, tuple[str, str]] = {
         "eks:ListAccessEntries eks:ListPodIdentityAssociations iam:GetRole iam:ListRoles"
         " kms:ListGrants s3:GetBucketPolicy",
     ),
+    "aws/strays": (
+        "twins that a repeated call made, after each apply and destruction",
+        "ec2:DescribeAddresses ec2:DescribeInternetGateways ec2:DescribeNatGateways"
+        " ec2:DescribeRouteTables ec2:DescribeSubnets ec2:DescribeVpcEndpoints ec2:DescribeVpcs"
+        " kms:DescribeKey kms:ListKeys kms:ListResourceTags",
+    ),
+    "aws/inventory": (
+        "inventory of what is left, at the end of a removal",
+        "ec2:DescribeAddresses ec2:DescribeInternetGateways ec2:DescribeNatGateways"
+        " ec2:DescribeRouteTables ec2:DescribeSecurityGroups ec2:DescribeSubnets"
+        " ec2:DescribeVpcEndpoints ec2:DescribeVpcs eks:DescribeCluster iam:ListRoles"
+        " kms:ListAliases s3:ListAllMyBuckets",
+    ),
     "aws/closing": ("close: our power taken away by ourselves", "iam:AttachRolePolicy"),
     "kubernetes/reach": (
         "way into the cluster, opened and closed",

@@ -73,7 +73,7 @@ async def until(
 async def until(condition: Callable[[], T | None], seconds: float = ..., what: str = ...) -> T: ...
 
 
-async def until(condition: Callable[[], Any], seconds: float = 15.0, what: str = "") -> Any:
+async def until(condition: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:
     """Return the first true answer of `condition`; fails after `seconds`."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:

@@ -101,7 +101,7 @@ def _roles(account: Account) -> Iterator[ResidueItem]:
 
 def _buckets(account: Account) -> list[str]:
     prefix = f"ringfence-{account.target.boundary}-{account.target.account}-"
-    with translated("s3:ListAllMyBuckets"):
+    with translated("s3:ListBuckets"):
         found = account.client("s3").list_buckets()["Buckets"]
     return [bucket["Name"] for bucket in found if bucket["Name"].startswith(prefix)]
 

@@ -116,8 +116,12 @@ class RunExecutor(Generic[PortsT]):
             except (RingfenceError, ValidationError) as error:
                 # Nothing was begun: a person must look, and a claim would only fail again.
                 code, message, _ = describe(error)
-                parked: RunState = "cancelled" if facts.cancel_requested else "needs-attention"
-                self._store.set_state(facts.ctx, parked, reason=message, code=code)
+                ended: RunState = "cancelled" if facts.cancel_requested else "needs-attention"
+                if self._definition.lane == "read" and not facts.cancel_requested:
+                    # Nobody waits for a look that cannot begin: it ends, and is asked for again.
+                    self._store.turn_around(facts.ctx, "failed", None, code, message)
+                    ended = "failed"
+                self._store.set_state(facts.ctx, ended, reason=message, code=code)
                 return
         self._shown = facts.state
         if facts.cancel_requested:
