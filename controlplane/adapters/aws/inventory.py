@@ -68,7 +68,9 @@ def _network(account: Account) -> Iterator[ResidueItem]:
         yield from (
             _left(kind, item[identifier])
             for item in found
-            if str(item.get("State", "")).lower() not in _GONE
+            # Looked at once more: another boundary's object is nothing of this one's.
+            if {"Key": BOUNDARY_TAG, "Value": account.target.boundary} in item.get("Tags", [])
+            and str(item.get("State", "")).lower() not in _GONE
         )
 
 
