@@ -27,8 +27,9 @@ def one_line(text: str, width: int = 40) -> str:
 
 
 def cloud_seconds() -> float:
-    """Return the published p50 latencies of the blueprint's slow resources, one after another."""
-    return sum(latency.p50_seconds for latency in load(BLUEPRINT).latencies)
+    """Return how long the blueprint's slow resources take, as published, along the longest way."""
+    manifest = load(BLUEPRINT)
+    return sum(manifest.stack_seconds(stack.name, "p50") for stack in manifest.stacks)
 
 
 def boundary_result(scene: Scene, foreign_adapter: str, scale: float) -> BoundaryResult:
