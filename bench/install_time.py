@@ -33,25 +33,16 @@ from controlplane.sagas.install_provision import DEFINITION
 from sandbox.aws.latencies import (
     CLUSTER_SOURCES,
     LATENCIES,
+    STEP_WAITS,
     WEIGHT_BANDWIDTH_SOURCE,
     Latency,
     fraction,
+    played_seconds,
     weights_seconds,
 )
 
 DRAWS = 4000
 MUST_P50, MUST_P90, MUST_OVERHEAD = 22 * 60, 30 * 60, 0.05
-# Which latencies each step waits for, one after the other; beside each other only the longest
-# counts, and a step of the saga that is not here waits for nothing of the cloud.
-WAITS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "foundation": (("vpc",), ("vpc-endpoint",)),
-    "cluster": (("iam-propagation",), ("cluster", "nat-gateway"), ("nodegroup", "addon")),
-    "stack": (("chart-images",),),
-    "ready": (("image-pull",), ("weight-load",)),
-    "reach_close": (("endpoint-access",),),
-    "power-off": (("iam-propagation",),),
-    "proof": (("iam-propagation",),),
-}
 # How the run reaches the cluster: a runner in the VPC needs no change of the public endpoint.
 REACHES: Mapping[str, frozenset[str]] = {
     "public-cidr": frozenset(),
@@ -92,20 +83,9 @@ def cloud_seconds(draw: int | None, weight_bytes: int, cloud: Cloud = Cloud()) -
     """Return what each step waits for the cloud: one draw, or without one the p50 of each."""
     found = {
         step: sum(max(cloud.seconds(name, step, draw) for name in beside) for beside in waits)
-        for step, waits in WAITS.items()
+        for step, waits in STEP_WAITS.items()
     }
     return {**found, "weights": weights_seconds(weight_bytes)}
-
-
-def played_seconds() -> dict[str, float]:
-    """Return what the rehearsal account itself plays of each step, at p50 and scale 1."""
-    return {
-        step: sum(
-            max((LATENCIES[name].p50 for name in beside if LATENCIES[name].played), default=0.0)
-            for beside in waits
-        )
-        for step, waits in WAITS.items()
-    }
 
 
 def own_seconds(measured: Mapping[str, float], scale: float) -> dict[str, float]:
@@ -198,7 +178,7 @@ def report(result: Mapping[str, Any], weight_bytes: int) -> dict[str, Any]:
         "latencies_with_a_source": counts[False],
         "weight_bytes": weight_bytes,
         "weight_bandwidth": WEIGHT_BANDWIDTH_SOURCE,
-        "second_boundary_in_an_existing_cluster": "not built: the blueprint makes its own cluster",
+        "second_boundary_in_an_existing_cluster": "not built: see docs/adr/0037",
     }
 
 

@@ -111,9 +111,42 @@ CLUSTER_SOURCES: Mapping[str, Latency] = MappingProxyType(
         "third-party-21-regions": Latency(914, 971, _REGIONS),
     }
 )
+# Which latencies each step waits for, one after the other; beside each other only the longest
+# counts, and a step of the saga that is not here waits for nothing of the cloud.
+STEP_WAITS: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
+    {
+        "foundation": (("vpc",), ("vpc-endpoint",)),
+        "cluster": (("iam-propagation",), ("cluster", "nat-gateway"), ("nodegroup", "addon")),
+        "stack": (("chart-images",),),
+        "ready": (("image-pull",), ("weight-load",)),
+        "reach_close": (("endpoint-access",),),
+        "power-off": (("iam-propagation",),),
+        "proof": (("iam-propagation",),),
+    }
+)
 # Weights travel by size; what an S3 bucket takes from one sender is bounded by that sender.
 WEIGHT_BYTES_PER_SECOND = 250e6
 WEIGHT_BANDWIDTH_SOURCE = "assumed: 2 Gbit/s between our store and the customer's bucket"
+
+
+def played_seconds() -> dict[str, float]:
+    """Return what the rehearsal account itself plays of each step, at p50 and scale 1."""
+    return {
+        step: sum(
+            max((LATENCIES[name].p50 for name in beside if LATENCIES[name].played), default=0.0)
+            for beside in waits
+        )
+        for step, waits in STEP_WAITS.items()
+    }
+
+
+def step_seconds() -> float:
+    """Return what an install waits for AWS step by step, at p50 and scale 1."""
+    return sum(
+        max(LATENCIES[name].p50 for name in beside)
+        for waits in STEP_WAITS.values()
+        for beside in waits
+    )
 
 
 def weights_seconds(size: int) -> float:

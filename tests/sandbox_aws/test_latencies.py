@@ -9,13 +9,21 @@ from bench.install_time import (
     Cloud,
     cloud_seconds,
     own_seconds,
-    played_seconds,
     report,
     simulate,
 )
 from blueprints.manifest import load
-from sandbox.aws.latencies import CLUSTER_SOURCES, LATENCIES, Pace, pooled, weights_seconds
+from sandbox.aws.latencies import (
+    CLUSTER_SOURCES,
+    LATENCIES,
+    Pace,
+    played_seconds,
+    pooled,
+    step_seconds,
+    weights_seconds,
+)
 from sandbox.aws.published_times import PUBLISHED
+from sandbox.demo.facts import cloud_seconds as demo_seconds
 
 
 @pytest.mark.parametrize("step", sorted(LATENCIES))
@@ -135,3 +143,11 @@ def test_the_report_gives_the_whole_under_each_single_source_of_the_control_plan
     assert found["pool"]["wall_p50_seconds"] == figures["wall_p50_seconds"]
     walls = [found[name]["wall_p50_seconds"] for name in ("vendors-average", "pool")]
     assert walls[0] < walls[1] < found["third-party-21-regions"]["wall_p50_seconds"]
+
+
+def test_the_demo_tells_the_same_whole_as_the_bench() -> None:
+    scale = 0.005
+    bench = simulate({}, 1_700_000, draws=50)
+    path = sum(cloud_seconds(None, 1_700_000).get(step, 0.0) for step in bench.path)
+    assert step_seconds() == path
+    assert demo_seconds(scale) == pytest.approx(path - scale * sum(played_seconds().values()))
