@@ -134,7 +134,7 @@ def test_a_destroyed_cluster_can_be_made_after_an_interrupted_run(
 ) -> None:
     eks = engine.client("eks")
     (destroy,) = engine.succeed("cluster", "destroy", upstream=foundation)
-    assert destroy["changes"]["delete"] == 15
+    assert destroy["changes"]["delete"] == 18
     assert eks.list_clusters()["clusters"] == []
     with engine.started("cluster", "up", upstream=foundation) as process:
         _until(lambda: eks.list_clusters()["clusters"] == [NAME])
