@@ -90,7 +90,7 @@ def test_what_becomes_known_after_the_foundation_satisfies_the_approved_plan(chi
     approved = constraint.build(
         [child.run("preview", "foundation"), child.run("preview", "cluster")]
     )
-    assert approved.counts() == {"foundation": {"create": 22}, "cluster": {"create": 13}}
+    assert approved.counts() == {"foundation": {"create": 19}, "cluster": {"create": 16}}
     assert constraint.satisfies(approved, child.run("preview", "foundation")) == []
     made = child.run("up", "foundation")
     assert made.complete

@@ -14,6 +14,8 @@ from tests.blueprints.engine import INPUTS, PROGRAM, ROOT
 
 UPSTREAM = {
     "private_subnet_ids": ["subnet-1", "subnet-2"],
+    "public_subnet_id": "subnet-3",
+    "private_route_table_id": "rtb-1",
     "kms_key_arn": "arn:test:kms:::key/1",
     "artifact_bucket_arn": "arn:test:s3:::artifacts",
 }
@@ -85,8 +87,8 @@ def _only(kind: str, name: str | None = None) -> dict[str, Any]:
 
 
 def test_a_boundary_is_37_resources_in_two_stacks() -> None:
-    assert len(_answer("foundation")["resources"]) == 23
-    assert len(_answer("cluster", INPUTS, UPSTREAM)["resources"]) == 14
+    assert len(_answer("foundation")["resources"]) == 20
+    assert len(_answer("cluster", INPUTS, UPSTREAM)["resources"]) == 17
 
 
 def test_every_type_is_in_the_manifest_and_every_manifest_type_is_used() -> None:
@@ -256,7 +258,7 @@ def test_the_provider_is_bound_to_the_account() -> None:
 
 def test_a_plan_of_the_cluster_works_before_the_foundation_exists() -> None:
     planned = _answer("cluster", preview=True)["resources"]
-    assert len(planned) == 14
+    assert len(planned) == 17
     (cluster,) = [item for item in planned if item["type"] == "aws:eks/cluster:Cluster"]
     assert cluster["inputs"]["vpcConfig"]["subnetIds"] == "<unknown>"
     assert cluster["inputs"]["encryptionConfig"]["provider"] == {"keyArn": "<unknown>"}

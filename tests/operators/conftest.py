@@ -109,6 +109,7 @@ def settings(namespace: str) -> Settings:
         system_namespace="ringfence-system",
         fetcher_image=FETCHER_IMAGE,
         identity="tests",
+        boundary=namespace,
         engine_port=apiserver.free_port(),
         probe_seconds=0.2,
     )

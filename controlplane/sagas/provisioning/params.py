@@ -181,10 +181,8 @@ def _stacks(manifest: BlueprintManifest, scale: float) -> tuple[Stack, ...]:
             name=stack.name,
             entry=stack.entry,
             budget=manifest.budgets.get(f"{stack.name}.up", 1800) * scale + OVERHEAD_BUDGET,
-            estimate=scale * sum(x.p50_seconds for x in manifest.latencies if x.stack == stack.name)
-            + OVERHEAD_ESTIMATE,
-            p90=scale * sum(x.p90_seconds for x in manifest.latencies if x.stack == stack.name)
-            + OVERHEAD_ESTIMATE,
+            estimate=scale * manifest.stack_seconds(stack.name, "p50") + OVERHEAD_ESTIMATE,
+            p90=scale * manifest.stack_seconds(stack.name, "p90") + OVERHEAD_ESTIMATE,
         )
         for stack in manifest.stacks
     )
