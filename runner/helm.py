@@ -47,7 +47,7 @@ class Helm:
 
     def find(self, release: str, namespace: str) -> ReleaseFacts | None:
         """Return a release, None when there is none. Raises: HelmError."""
-        arguments = ["list", "--all", "--filter", f"^{release}$", "--namespace", namespace]
+        arguments = ["list", "--filter", f"^{release}$", "--namespace", namespace]
         for found in json.loads(self._run([*arguments, "--output", "json"])):
             return ReleaseFacts(
                 name=found["name"],

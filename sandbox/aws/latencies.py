@@ -55,6 +55,7 @@ LATENCIES: Mapping[str, Latency] = MappingProxyType(
         "nodegroup-delete": Latency(120, 240, ASSUMED),
         "addon": Latency(60, 120, f"{ASSUMED}; the blueprint's manifest estimates the same"),
         "endpoint-access": Latency(120, 300, ASSUMED),
+        "fargate-task": Latency(40, 60, f"{ASSUMED}; a start on Fargate with a small image"),
         "nat-gateway": Latency(110, 150, f"{ASSUMED}; the blueprint's manifest estimates the same"),
         "vpc-endpoint": Latency(60, 90, ASSUMED),
         "iam-propagation": Latency(10, 30, _IAM, played=False),
