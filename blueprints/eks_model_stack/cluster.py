@@ -88,8 +88,7 @@ def _cluster(stack: Stack, upstream: Upstream) -> tuple[Any, Any]:
         vpc_config={
             "subnet_ids": upstream.get("private_subnet_ids"),
             "endpoint_private_access": True,
-            "endpoint_public_access": True,
-            "public_access_cidrs": list(stack.inputs.control_plane_cidrs),
+            **_openness(stack),
         },
         encryption_config={
             "resources": ["secrets"],
@@ -100,6 +99,16 @@ def _cluster(stack: Stack, upstream: Upstream) -> tuple[Any, Any]:
         opts=stack.options(depends_on=[attachment], ignore_changes=OPENNESS),
     )
     return cluster, role
+
+
+def _openness(stack: Stack) -> dict[str, Any]:
+    """Return who may reach the endpoint from outside, from its first second on."""
+    if stack.inputs.reach == "in-vpc-runner":
+        return {"endpoint_public_access": False}
+    return {
+        "endpoint_public_access": True,
+        "public_access_cidrs": list(stack.inputs.control_plane_cidrs),
+    }
 
 
 def _nodes(stack: Stack, upstream: Upstream, cluster: Any) -> tuple[Any, Any]:
