@@ -32,7 +32,9 @@ from controlplane.adapters.kubernetes.reach import (
     until,
 )
 from controlplane.adapters.kubernetes.runner_orders import (
+    REPLACEMENTS,
     Link,
+    RunnerDiedError,
     RunnerOrders,
     RunnerRefusedError,
     RunnerSite,
@@ -143,7 +145,7 @@ class InVpcRunnerReach:
         proofs = []
         had_entry = self._tasks.role_arn in self._control.entries()
         if had_entry or self._tasks.running():
-            proofs.append(self._see_refused(had_entry=had_entry))
+            proofs += self._see_refused(had_entry=had_entry)
         proofs.append(self._see_no_connection())
         return proofs, {"way": "in-vpc-runner", **self._see_private()}
 
@@ -162,11 +164,18 @@ class InVpcRunnerReach:
 
     # ---- What the close has to see
 
-    def _see_refused(self, *, had_entry: bool) -> DeniedAttempt:
-        """Delete the entry, and see the same question refused that was answered before."""
+    def _see_refused(self, *, had_entry: bool) -> list[DeniedAttempt]:
+        """Delete the entry, and see the same question refused that was answered before.
+
+        Empty where no runner can be had: then nothing of ours is left that could ask.
+        """
         if had_entry:
             self._tasks.ensure()
-        before = self._ask()
+        try:
+            before = self._ask(runners=1)
+        except RunnerDiedError:
+            self._control.delete_entry(self._tasks.role_arn)
+            return []
         self._control.delete_entry(self._tasks.role_arn)
         attempts = 0
 
@@ -181,13 +190,15 @@ class InVpcRunnerReach:
                 f"cluster {self._control.name} still answers the runner with {last}",
                 fix="look at the cluster's access entries",
             )
-        return DeniedAttempt(
-            action="kubernetes:list-namespaces",
-            error_code=str(last),
-            succeeded_before=before == 200,
-            denied_at=now(),
-            attempts=attempts,
-        )
+        return [
+            DeniedAttempt(
+                action="kubernetes:list-namespaces",
+                error_code=str(last),
+                succeeded_before=before == 200,
+                denied_at=now(),
+                attempts=attempts,
+            )
+        ]
 
     def _see_no_connection(self) -> DeniedAttempt:
         """See that the endpoint does not answer us, as it never did."""
@@ -222,9 +233,9 @@ class InVpcRunnerReach:
             )
         return {"access_entries": 0, "endpoint_public": False, "endpoint_changes": len(changes)}
 
-    def _ask(self) -> int | str:
+    def _ask(self, *, runners: int = REPLACEMENTS) -> int | str:
         action = AskCluster(cluster=self._address())
-        found = self._orders.give(lambda _: action).found
+        found = self._orders.give(lambda _: action, runners=runners).found
         return "unreachable" if found is None else found
 
     def _address(self) -> ClusterAddress:

@@ -18,9 +18,10 @@ from controlplane.adapters.aws.runner_mailbox import RunnerMailbox, Sent
 from controlplane.adapters.aws.runner_task import RunnerTask, RunnerTasks
 from controlplane.adapters.helm.release import ReleaseFailedError
 from controlplane.adapters.kubernetes.control import ClusterControl
+from controlplane.adapters.kubernetes.reach import NotReachableError
 from controlplane.adapters.redaction import redact
 from controlplane.core.clock import now
-from controlplane.core.errors import ConflictError, UnavailableError
+from controlplane.core.errors import ConflictError
 from wire.envelope import Envelope
 from wire.runner import (
     Action,
@@ -63,8 +64,8 @@ class RunnerSite:
     """Raises when the step must stop: a worker without its lease gives no orders."""
 
 
-class RunnerDiedError(UnavailableError):
-    """The runner has ended, or did not begin, before it answered."""
+class RunnerDiedError(NotReachableError):
+    """The runner has ended, or did not begin: nobody can ask the cluster for us."""
 
     code = "runner-died"
 
@@ -108,13 +109,13 @@ class RunnerOrders:
             self._send(self._linked, Stop())
             self._linked = None
 
-    def give(self, make: Callable[[Link], Action]) -> RunnerAnswer:
+    def give(self, make: Callable[[Link], Action], *, runners: int = REPLACEMENTS) -> RunnerAnswer:
         """Have one order done; a runner that has died is replaced and given it anew.
 
         Raises: RunnerDiedError, RunnerRefusedError, ReleaseFailedError.
         """
         died: RunnerDiedError | None = None
-        for _ in range(REPLACEMENTS):
+        for _ in range(runners):
             try:
                 link = self._link()
                 answer = self._wait(link, make(link))

@@ -23,7 +23,11 @@ from controlplane.adapters.helm.release import HelmReleases, ReleaseFailedError
 from controlplane.adapters.kubernetes.control import ClusterControl
 from controlplane.adapters.kubernetes.reach import Budget
 from controlplane.adapters.kubernetes.reach_runner import InVpcRunnerReach
-from controlplane.adapters.kubernetes.runner_orders import RunnerRefusedError, RunnerSite
+from controlplane.adapters.kubernetes.runner_orders import (
+    RunnerDiedError,
+    RunnerRefusedError,
+    RunnerSite,
+)
 from controlplane.core.clock import now
 from controlplane.core.errors import ForbiddenError
 from proof.dsse import seal
@@ -71,10 +75,12 @@ class World:
     def client(self, service: str) -> Any:
         return self.account.client(service)
 
-    def way(self, run: UUID, fence: int = 1, signer: Signer | None = None) -> InVpcRunnerReach:
+    def way(
+        self, run: UUID, fence: int = 1, signer: Signer | None = None, image: str | None = None
+    ) -> InVpcRunnerReach:
         site = RunnerSite(
             bucket=self.bucket,
-            image=references()["ringfence/runner"],
+            image=image or references()["ringfence/runner"],
             fence=fence,
             grant_until=now() + timedelta(hours=1),
             signer=signer or self.signer,
@@ -192,6 +198,17 @@ def test_a_runner_that_dies_is_replaced_in_the_middle_of_a_step(
     (other,) = world.tasks(run).running()
     assert other.arn != task.arn
     assert way.uninstall(NO_HELM, "probe", "probing")
+
+
+def test_a_runner_that_never_starts_is_named_and_leaves_no_way_in(world: World) -> None:
+    run = uuid4()
+    way = world.way(run, image=references()["ringfence/runner"][:-4] + "0000")
+    with pytest.raises(RunnerDiedError, match="CannotPullContainerError"):
+        way.open()
+    closed = way.close()
+    assert [proof.action for proof in closed.proofs] == ["kubernetes:connect"]
+    assert closed.facts["access_entries"] == closed.facts["running_tasks"] == 0
+    assert world.keys(run) == []
 
 
 def test_a_worker_that_lost_its_lease_is_refused_by_the_runner(world: World, run: UUID) -> None:
