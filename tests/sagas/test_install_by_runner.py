@@ -41,6 +41,8 @@ def test_every_step_goes_in_by_the_runner_with_the_runs_fence_and_the_grants_end
         assert abs(way.runner.grant_until - ends) < timedelta(seconds=1)
     closed = by_runner.bench.steps(run)["reach_close"]["output"]
     assert closed["way"] == "in-vpc-runner"
+    told = [str(event) for event in by_runner.bench.events(run)]
+    assert any("the way in is shut" in one and "in-vpc-runner" in one for one in told)
 
 
 def test_without_the_input_the_way_is_the_public_endpoint(stage: Stage) -> None:

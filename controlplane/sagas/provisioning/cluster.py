@@ -156,9 +156,13 @@ def close_reach(context: Context) -> WayInClosed | None:
     """Shut the way in and prove it; None when the cluster does not exist (any more)."""
     try:
         with reach(context) as way:
-            return way.close()
+            closed = way.close()
     except NotFoundError:
         return None
+    if closed.facts:
+        # Beside the refused calls, which are in the certificate: for who follows the run.
+        context.progress(message="the way in is shut", **closed.facts)
+    return closed
 
 
 def chart_values(context: Context, enrolment_token: str) -> dict[str, Any]:
