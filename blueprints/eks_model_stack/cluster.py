@@ -94,8 +94,7 @@ def _cluster(stack: Stack, upstream: Upstream) -> tuple[Any, Any]:
         vpc_config={
             "subnet_ids": upstream.get("private_subnet_ids"),
             "endpoint_private_access": True,
-            "endpoint_public_access": True,
-            "public_access_cidrs": list(stack.inputs.control_plane_cidrs),
+            **_openness(stack),
         },
         encryption_config={
             "resources": ["secrets"],
@@ -128,6 +127,16 @@ def _way_out(stack: Stack, upstream: Upstream) -> tuple[Any, Any]:
         opts=stack.options(),
     )
     return nat, route
+
+
+def _openness(stack: Stack) -> dict[str, Any]:
+    """Return who may reach the endpoint from outside, from its first second on."""
+    if stack.inputs.reach == "in-vpc-runner":
+        return {"endpoint_public_access": False}
+    return {
+        "endpoint_public_access": True,
+        "public_access_cidrs": list(stack.inputs.control_plane_cidrs),
+    }
 
 
 def _nodes(stack: Stack, upstream: Upstream, cluster: Any, route: Any) -> tuple[Any, Any]:

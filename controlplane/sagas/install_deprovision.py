@@ -176,6 +176,7 @@ def reach_close(context: Context) -> StepResult:
         {
             "closed_at": closed.closed_at.isoformat(),
             "proofs": [proof.model_dump(mode="json") for proof in closed.proofs],
+            **closed.facts,
         }
     )
 

@@ -44,6 +44,7 @@ CLOSE_OVERHEAD_SECONDS = 30.0
 def preflight(context: Context) -> StepResult:
     """Check the account before the first resource; a failed check ends the run with its remedy."""
     params = context.params
+    cluster.require_way(context)
     wanted = Wanted(
         cidr=str(params.inputs["cidr"]),
         zones=tuple(params.inputs.get("zones", ())),
@@ -191,6 +192,7 @@ def reach_close(context: Context) -> StepResult:
         {
             "closed_at": closed.closed_at.isoformat(),
             "proofs": [proof.model_dump(mode="json") for proof in closed.proofs],
+            **closed.facts,
         }
     )
 

@@ -93,6 +93,7 @@ LATENCIES: Mapping[str, Latency] = MappingProxyType(
         "nodegroup-delete": _pool("nodegroup-delete", 600),
         "addon": Latency(60, 120, f"{ASSUMED}; the blueprint's manifest estimates the same"),
         "endpoint-access": Latency(240, 300, _ENDPOINT),
+        "fargate-task": Latency(40, 60, f"{ASSUMED}; a start on Fargate with a small image"),
         "nat-gateway": _pool("nat-gateway", 150),
         "vpc": _pool("vpc", 30, played=False),
         "vpc-endpoint": _pool("vpc-endpoint", 10),

@@ -184,6 +184,18 @@ def test_the_cluster_takes_access_entries_only_and_makes_its_creator_no_admin() 
     assert cluster["encryptionConfig"]["provider"] == {"keyArn": UPSTREAM["kms_key_arn"]}
 
 
+def test_with_a_runner_the_endpoint_is_private_from_its_first_second() -> None:
+    (cluster,) = [
+        one
+        for one in _resources(INPUTS | {"reach": "in-vpc-runner"})
+        if one["type"] == "aws:eks/cluster:Cluster"
+    ]
+    openness = cluster["inputs"]["vpcConfig"]
+    assert openness["endpointPrivateAccess"] is True
+    assert openness["endpointPublicAccess"] is False
+    assert "publicAccessCidrs" not in openness
+
+
 def test_the_program_makes_no_access_entry_of_ours() -> None:
     assert not [
         item for item in _resources() if "access" in item["type"].lower().split("/")[-1][:6]

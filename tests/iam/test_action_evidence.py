@@ -20,6 +20,7 @@ from iam.policy_atoms import ConditionTest
 from iam.role_permissions import PARTS, read_permissions
 from iam.role_statements import ROLE_TABLES
 from iam.role_template import render_template
+from iam.runner_statements import RUNNER
 from iam.statement_reasons import REASONS
 from sandbox.aws.operations.s3 import _BUCKET, _OBJECT
 
@@ -46,7 +47,7 @@ def allowed_actions() -> dict[str, None]:
     """The actions that the role is allowed."""
     return {
         action: None
-        for table in ROLE_TABLES.values()
+        for table in (*ROLE_TABLES.values(), RUNNER)
         for statement in table
         if statement["Effect"] == "Allow"
         for action in listed(statement["Action"])
@@ -132,6 +133,7 @@ def test_every_statement_of_the_template_says_what_it_is_for() -> None:
         external_id="0" * 32,
         control_plane_key="sha256:a",
         release_key="sha256:b",
+        reach="in-vpc-runner",
     )
     found = read_permissions(template, partition="aws", account="111122223333")
     statements = {

@@ -27,7 +27,7 @@ from controlplane.adapters.aws.closing import PowerOff
 from controlplane.adapters.aws.preflight import Check, Wanted
 from controlplane.adapters.aws.sessions import Credentials, ProbeResult, RoleTarget
 from controlplane.adapters.aws.strays import Stray
-from controlplane.adapters.helm.release import Release
+from controlplane.adapters.helm.release import Release, Releases
 from controlplane.adapters.kubernetes.reach import NotReachableError, WayInClosed
 from controlplane.adapters.pulumi.engine import EngineRun, StackProgram
 from controlplane.adapters.pulumi.messages import EngineEvent, PlannedResource, Result
@@ -37,6 +37,7 @@ from controlplane.core.clock import now
 from controlplane.core.db import Database, Scope
 from controlplane.core.errors import ForbiddenError, NotFoundError
 from controlplane.domains.agents import enrolment, repository, service
+from controlplane.sagas.provisioning.ports import WayIn
 from proof.dsse import countersign
 from proof.keys import encode_public
 from wire.agent import (
@@ -93,6 +94,8 @@ class World:
     deleted: set[str] = field(default_factory=set)
     claims: list[UUID] = field(default_factory=list)
     """Runs that took the engine's state."""
+    ways: list[WayIn] = field(default_factory=list)
+    """Every way into the cluster that a step asked for."""
     refuses_bundle: bool = False
     agent: FakeAgent | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -126,27 +129,33 @@ class FakeSessions:
 
 
 class FakeReach:
-    """The way into the cluster."""
+    """The way into the cluster: the same doors whichever way it is."""
 
-    def __init__(self, world: World, folder: Path) -> None:
+    def __init__(self, world: World, way: WayIn) -> None:
         self._world = world
-        self._file = folder / "kubeconfig"
+        self._way = way
+        self._file = way.folder / "kubeconfig"
 
     def _needs_cluster(self) -> None:
         if "cluster" not in self._world.things:
             raise NotFoundError("eks:DescribeCluster failed with ResourceNotFoundException")
 
-    def open(self) -> Path:
+    def open(self) -> None:
         self._needs_cluster()
         if self._world.lost_cluster:
             raise NotReachableError("cluster ringfence-payments does not let us in: timed out")
         self._world.things.add("way-in")
-        return self.kubeconfig()
 
-    def kubeconfig(self) -> Path:
+    def install(
+        self, releases: Releases, name: str, chart: Path, namespace: str, values: Mapping[str, Any]
+    ) -> Release:
         self._needs_cluster()
         self._file.write_text("{}")
-        return self._file
+        return releases.upgrade_install(self._file, name, chart, namespace, values)
+
+    def uninstall(self, releases: Releases, name: str, namespace: str) -> bool:
+        self._needs_cluster()
+        return releases.uninstall(self._file, name, namespace)
 
     def close(self) -> WayInClosed:
         self._needs_cluster()
@@ -159,7 +168,8 @@ class FakeReach:
             denied_at=now(),
             attempts=1,
         )
-        return WayInClosed(proof.denied_at, (proof,))
+        facts = {"way": "in-vpc-runner"} if self._way.runner is not None else {}
+        return WayInClosed(proof.denied_at, (proof,), facts)
 
 
 class FakeCloud:
@@ -235,8 +245,9 @@ class FakeCloud:
             attempts=1,
         )
 
-    def reach(self, account: Account, cluster: str, folder: Path, run_id: UUID) -> FakeReach:
-        return FakeReach(self._world, folder)
+    def reach(self, account: Account, way: WayIn) -> FakeReach:
+        self._world.ways.append(way)
+        return FakeReach(self._world, way)
 
 
 class FakeEngine:

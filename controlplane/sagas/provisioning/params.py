@@ -21,6 +21,8 @@ from controlplane.tables.installs import InstallRevision
 from controlplane.tables.organizations import Boundary, CloudConnection, Organization
 from wire.manifest import BlueprintManifest
 
+IN_VPC_RUNNER = "in-vpc-runner"
+
 
 class Model(BaseModel):
     """One file that has to be in the boundary."""
@@ -69,6 +71,11 @@ class ProvisionParams(BaseModel):
     inputs: dict[str, Any]
     models: tuple[Model, ...]
     time_scale: float
+
+    @property
+    def reach(self) -> str:
+        """Return how we get to the cluster; a blueprint without the input has one way only."""
+        return str(self.inputs.get("reach", "public-cidr"))
 
     @property
     def project(self) -> str:
@@ -169,6 +176,7 @@ def _server_inputs(
         "region": connection.region,
         "partition": connection.partition,
         "control_plane_cidrs": list(ports.settings.control_plane_cidrs),
+        "reach": boundary.target.get("reach", "public-cidr"),
     }
     known = manifest.inputs_schema.get("properties")
     names = known if isinstance(known, dict) else given
