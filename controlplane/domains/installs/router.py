@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from controlplane.core.http import Context, Transaction, TransactionRoute
 from controlplane.core.run_engine.tables import Run
 from controlplane.domains.boundaries.repository import get_boundary
-from controlplane.domains.installs import drift, removal, repository, service
+from controlplane.domains.installs import drift, removal, repository, service, update
 from controlplane.domains.installs.schemas import (
     AcceptanceIn,
     DriftFindingOut,
@@ -28,6 +28,7 @@ from controlplane.domains.installs.schemas import (
     RemovalIn,
     RetainedOut,
     RevisionOut,
+    UpdateIn,
 )
 from controlplane.tables.catalog import BlueprintVersion
 from controlplane.tables.drift import DriftFinding
@@ -68,6 +69,19 @@ def install_request(
 
 
 @router.post(
+    "/installs/{install_id}/update", operation_id="install_update_request", status_code=202
+)
+def install_update_request(
+    install_id: UUID, body: UpdateIn, session: Transaction, ctx: Context, cidrs: OurCidrs
+) -> InstallCreatedOut:
+    """Ask for an update under an active grant; a second person approves what it would change."""
+    install, run_id = update.request_update(
+        session, ctx, install_id, body, control_plane_cidrs=cidrs
+    )
+    return InstallCreatedOut(install_id=install.id, run_id=run_id)
+
+
+@router.post(
     "/installs/{install_id}/removal", operation_id="install_removal_request", status_code=202
 )
 def install_removal_request(
@@ -101,6 +115,7 @@ def install_drift_show(install_id: UUID, session: Transaction, ctx: Context) -> 
         drift=drift.axis(install, is_drifting=bool(drift.drifting(session, [install_id]))),
         drift_at=install.drift_at,
         findings=[_drift_finding(row) for row in drift.open_findings(session, install_id)],
+        ended=[_drift_finding(row) for row in drift.ended_findings(session, install_id)],
     )
 
 
@@ -185,6 +200,9 @@ def _drift_finding(row: DriftFinding) -> DriftFindingOut:
         days=row.days,
         accepted_until=row.accepted_until,
         is_accepted=drift.is_accepted(row),
+        resolved_at=row.resolved_at,
+        remediated_by=row.remediated_by,
+        outcome=drift.outcome(row),
     )
 
 
