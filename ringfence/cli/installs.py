@@ -122,7 +122,10 @@ def show(install: str = INSTALL, person: str | None = PERSON, as_json: bool = JS
     if as_json:
         print_json(found)
         return
-    revision = found["revisions"][0] if found["revisions"] else {}
+    # The newest may have been asked for and refused.
+    newest = found["revisions"][0] if found["revisions"] else {}
+    numbered = {r["number"]: r for r in found["revisions"]}
+    revision = numbered.get(found["applied_revision"], newest)
     print_facts(
         [
             ("install", found["id"]),

@@ -20,6 +20,12 @@ TAKEOVER = "install.takeover"
 """Kind of the runs that make take-over kits: a reader's, and no part of the install's own story."""
 
 
+_HAS_APPLIED = or_(
+    and_(Run.kind.in_(APPLYING), Run.state == "succeeded"),
+    and_(Run.kind == APPLYING[0], Run.outcome == "kept"),
+)
+
+
 def get_install(session: Session, install_id: UUID) -> Install:
     """Return an install in scope. Raises: NotFoundError."""
     found = session.scalars(select(Install).where(Install.id == install_id)).one_or_none()
@@ -49,13 +55,7 @@ def get_applied_run(session: Session, install_id: UUID) -> Run:
     """
     found = session.scalars(
         select(Run)
-        .where(
-            Run.install_id == install_id,
-            or_(
-                and_(Run.kind.in_(APPLYING), Run.state == "succeeded"),
-                and_(Run.kind == APPLYING[0], Run.outcome == "kept"),
-            ),
-        )
+        .where(Run.install_id == install_id, _HAS_APPLIED)
         .order_by(Run.created_at.desc())
         .limit(1)
     ).one_or_none()
@@ -66,6 +66,16 @@ def get_applied_run(session: Session, install_id: UUID) -> Run:
             fix="ask for the install again",
         )
     return found
+
+
+def applied_revisions(session: Session, install_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Return the revision that a run applied last, for those of many installs that have one."""
+    rows = session.execute(
+        select(Run.install_id, Run.params["revision"].as_integer())
+        .where(Run.install_id.in_(install_ids), _HAS_APPLIED, Run.params.has_key("revision"))
+        .order_by(Run.created_at)
+    )
+    return {install: number for install, number in rows if install is not None}
 
 
 def get_revision(session: Session, install_id: UUID, number: int) -> InstallRevision:

@@ -152,7 +152,7 @@ def install_show(install_id: UUID, session: Transaction, ctx: Context) -> Instal
 
 
 def _shown(session: Session, installs: Sequence[Install]) -> list[InstallOut]:
-    """Return installs with revisions and runs: four queries, however many installs there are."""
+    """Return installs with revisions and runs: a fixed number of queries for any number of them."""
     ids = [install.id for install in installs]
     revisions: dict[UUID, list[RevisionOut]] = {i: [] for i in ids}
     runs: dict[UUID, list[InstallRunOut]] = {i: [] for i in ids}
@@ -162,6 +162,7 @@ def _shown(session: Session, installs: Sequence[Install]) -> list[InstallOut]:
         if run.install_id is not None:
             runs[run.install_id].append(_run(run))
     drifting = drift.drifting(session, ids)
+    applied = repository.applied_revisions(session, ids)
     names = repository.boundary_names(session, {i.boundary_id for i in installs})
     return [
         InstallOut(
@@ -177,6 +178,7 @@ def _shown(session: Session, installs: Sequence[Install]) -> list[InstallOut]:
             created_at=install.created_at,
             updated_at=install.updated_at,
             revisions=revisions[install.id],
+            applied_revision=applied.get(install.id),
             retained=[RetainedOut.model_validate(item) for item in install.retained],
             run_ids=[run.id for run in runs[install.id]],
             runs=runs[install.id],

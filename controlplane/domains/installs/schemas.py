@@ -179,6 +179,9 @@ class InstallOut(BaseModel):
     created_at: datetime
     updated_at: datetime
     revisions: list[RevisionOut]
+    """Newest first; one may have been asked for and refused."""
+    applied_revision: int | None
+    """The revision that a run brought the install to last."""
     retained: list[RetainedOut]
     """What a removal left on purpose; empty before one, and after a purge."""
     run_ids: list[UUID]

@@ -35,6 +35,7 @@ VALUES: dict[str, Any] = {
     "install.health": "unknown",
     "install.drift": "unknown",
     "install.access": "unknown",
+    "drift_finding.change": "changed",
     "verb.kind": "close",
     "waiver.kind": "guest",
     "waiver.ends_at": datetime.now(UTC) + timedelta(days=1),
