@@ -185,16 +185,7 @@ def reach_close(context: Context) -> StepResult:
     """Shut the way into the cluster and prove it."""
     if context.run.is_unwound:
         return Skip("the unwind has shut the way in and destroyed the cluster")
-    closed = cluster.close_reach(context)
-    if closed is None:
-        return Skip("there is no cluster")
-    return Done(
-        {
-            "closed_at": closed.closed_at.isoformat(),
-            "proofs": [proof.model_dump(mode="json") for proof in closed.proofs],
-            **closed.facts,
-        }
-    )
+    return closing.shut_way_in(context)
 
 
 def _constraint(document: dict[str, Any]) -> dict[str, Any]:

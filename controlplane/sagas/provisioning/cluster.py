@@ -5,6 +5,7 @@ Called by the steps `weights`, `reach_open`, `stack`, `reach_close` and their un
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from controlplane.sagas.provisioning.access import (
 )
 from controlplane.sagas.provisioning.params import IN_VPC_RUNNER, ProvisionParams
 from controlplane.sagas.provisioning.ports import Ports, WayIn
+from proof.canonical import digest
 
 CHART = "boundary-stack"
 RUNNER_IMAGE = "ringfence/runner"
@@ -124,6 +126,11 @@ def install_chart(context: Context) -> dict[str, Any]:
             context.run.boundary_id,
             context.params.install_id,
         )
+    return {**upgrade_chart(context, issued.token), "enrolment_token_id": str(issued.id)}
+
+
+def upgrade_chart(context: Context, enrolment_token: str) -> dict[str, Any]:
+    """Install or upgrade the chart; an agent that lives needs no token."""
     folder = run_folder(context)
     with reach(context) as way:
         release = way.install(
@@ -131,14 +138,26 @@ def install_chart(context: Context) -> dict[str, Any]:
             RELEASE,
             Path(context.ports.settings.charts) / CHART,
             SYSTEM_NAMESPACE,
-            chart_values(context, issued.token),
+            chart_values(context, enrolment_token),
         )
     return {
         "release": release.name,
         "revision": release.revision,
         "chart": release.chart,
-        "enrolment_token_id": str(issued.id),
+        "release_digest": release_digest(context, context.outputs),
     }
+
+
+def release_digest(context: Context, outputs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the digest of what the chart is given beside the token, and of its own files."""
+    root = Path(context.ports.settings.charts) / CHART
+    files = {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+    values = values_of(context.run, context.params, outputs, context.ports, enrolment_token="")
+    return digest({"chart": files, "values": values})
 
 
 def remove_chart(context: Context) -> None:

@@ -6,7 +6,7 @@ the only part that reads the request's tables; the steps see the result.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -54,6 +54,8 @@ class ProvisionParams(BaseModel):
     """What is installed where; carries no secret and not the External ID."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    unwinds: ClassVar[bool] = True
+    """Whether a run that turns around takes back what stands (`Definition.keeps` is the other)."""
 
     organization: str
     boundary: str
