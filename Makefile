@@ -9,10 +9,10 @@ SYSTEM_PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)
-PROCESSES := cli api worker scheduler operators agent gateway engine sandbox dev
+PROCESSES := cli api worker scheduler operators agent runner gateway engine sandbox dev
 COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header
-PACKAGES := wire iam proof controlplane blueprints operators agent gateway countersigner ringfence sandbox
+PACKAGES := wire iam proof controlplane blueprints operators agent runner gateway countersigner ringfence sandbox
 PYTEST_WORKERS ?= 2
 CONSOLE := controlplane/console/static/index.html
 

@@ -6,14 +6,16 @@ Called by `agent.desired`. Only objects that the agent itself made (its label) a
 from __future__ import annotations
 
 from agent.bundles import Accepted
-from agent.kubernetes import Kubernetes
+from agent.kubernetes import Kubernetes, own_path
 from wire.resources import KINDS
 
 LABEL = "ringfence.dev/managed-by"
 LABEL_VALUE = "agent"
 
 
-async def apply_bundle(kubernetes: Kubernetes, accepted: Accepted, namespace: str) -> None:
+async def apply_bundle(
+    kubernetes: Kubernetes, accepted: Accepted, namespace: str, boundary: str
+) -> None:
     """Apply every resource in order, then prune. Raises: KubernetesError at the first refusal.
 
     Safe to repeat: applying the same bundle again changes nothing.
@@ -27,8 +29,8 @@ async def apply_bundle(kubernetes: Kubernetes, accepted: Accepted, namespace: st
         wanted.add((kind_name, name))
     # In reverse, so that nothing is left that refers to something already gone.
     for kind in reversed(KINDS.values()):
-        selector = f"?labelSelector={LABEL}%3D{LABEL_VALUE}"
-        for found in await kubernetes.list(kind.path(namespace) + selector):
+        path = own_path(kind, namespace, boundary, labelSelector=f"{LABEL}={LABEL_VALUE}")
+        for found in await kubernetes.list(path):
             name = found["metadata"]["name"]
             if (kind.kind, name) not in wanted:
                 await kubernetes.delete(kind.path(namespace, name))

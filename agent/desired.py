@@ -60,7 +60,9 @@ class DesiredLoop:
             # The same refused bundle comes back at once: do not spin on it.
             await asyncio.sleep(5)
             return
-        await apply_bundle(self.kubernetes, accepted, self.trust.namespace)
+        await apply_bundle(
+            self.kubernetes, accepted, self.trust.namespace, self.trust.boundary_name
+        )
         progress = self.volume.progress()
         sequence = accepted.bundle.sequence
         self.volume.save_progress(progress.model_copy(update={"applied_sequence": sequence}))

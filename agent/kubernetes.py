@@ -10,12 +10,26 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import orjson
 
+from wire.resources import ResourceKind
+
 FIELD_MANAGER = "ringfence/agent"
 TIMEOUT = aiohttp.ClientTimeout(total=30)
+
+
+def own_path(kind: ResourceKind, namespace: str, boundary: str, **query: str) -> str:
+    """Return where this boundary's objects of a kind are listed.
+
+    Of a cluster-scoped kind that is the one object of the boundary's name: others are a neighbour's
+    in the same cluster, which the API server does not show us.
+    """
+    if not kind.namespaced:
+        query["fieldSelector"] = f"metadata.name={boundary}"
+    return f"{kind.path(namespace)}?{urlencode(query)}" if query else kind.path(namespace)
 
 
 class KubernetesError(RuntimeError):

@@ -118,7 +118,9 @@ def _loops(
         boundary_name=settings.boundary_name,
         namespace=settings.namespace,
     )
-    observer = Observer(control_plane, kubernetes, volume, settings.namespace)
+    observer = Observer(
+        control_plane, kubernetes, volume, settings.namespace, settings.boundary_name
+    )
     desired = DesiredLoop(control_plane, kubernetes, cloud, volume, trust, key, observer)
     anchors = Anchors(control_plane, cloud, volume, trust, settings.bucket)
     return [

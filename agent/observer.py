@@ -27,11 +27,13 @@ class Observer:
         kubernetes: Kubernetes,
         volume: Volume,
         namespace: str,
+        boundary: str,
     ) -> None:
         self._control_plane = control_plane
         self._kubernetes = kubernetes
         self._volume = volume
         self._namespace = namespace
+        self._boundary = boundary
         self._pushed: dict[str, Any] | None = None
         self._pushed_at = datetime.min.replace(tzinfo=UTC)
         self.refused: Refusal | None = None
@@ -39,7 +41,7 @@ class Observer:
 
     async def observe(self) -> AgentStatus:
         """Return the boundary's status now."""
-        resources = await gather(self._kubernetes, self._namespace)
+        resources = await gather(self._kubernetes, self._namespace, self._boundary)
         applied = self._volume.progress().applied_sequence
         return summarise(resources, applied, self.refused, datetime.now(UTC))
 

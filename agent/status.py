@@ -8,18 +8,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from agent.kubernetes import Kubernetes
+from agent.kubernetes import Kubernetes, own_path
 from agent.settings import AGENT_VERSION
 from wire.agent import AgentStatus, ResourceReport, SmokeReport
 from wire.bundle import Refusal
 from wire.resources import KINDS
 
 
-async def gather(kubernetes: Kubernetes, namespace: str) -> list[dict[str, Any]]:
-    """Return every custom resource of the vocabulary, each with its `kind`."""
+async def gather(kubernetes: Kubernetes, namespace: str, boundary: str) -> list[dict[str, Any]]:
+    """Return the boundary's custom resources of the vocabulary, each with its `kind`."""
     found: list[dict[str, Any]] = []
     for kind in KINDS.values():
-        items = await kubernetes.list(kind.path(namespace))
+        items = await kubernetes.list(own_path(kind, namespace, boundary))
         found += [{**item, "kind": kind.kind} for item in items]
     return found
 

@@ -9,7 +9,8 @@ the emulated cloud's waits are scaled; our own work takes its real time. So for 
 and the run's wall time is the longest path through the saga's graph. p50 and p90 are those of the
 whole: every step is drawn from its lognormal distribution, many times, from a seed. Our overhead
 is wall minus the longest path with the same latencies and no work of our own. Nothing here was
-measured on AWS: every figure is *simulated*, and says how many latencies are assumed.
+measured on AWS: every figure is *simulated*, and says how many latencies are assumed. The step that
+decides the whole has several published figures, which differ: the result is given under each.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -30,25 +31,40 @@ from typing import Any
 from controlplane.core.run_engine.critical_path import critical_path
 from controlplane.sagas.install_provision import DEFINITION
 from sandbox.aws.latencies import (
+    CLUSTER_SOURCES,
     LATENCIES,
+    STEP_WAITS,
     WEIGHT_BANDWIDTH_SOURCE,
+    Latency,
     fraction,
+    played_seconds,
     weights_seconds,
 )
 
 DRAWS = 4000
 MUST_P50, MUST_P90, MUST_OVERHEAD = 22 * 60, 30 * 60, 0.05
-# Which latencies each step waits for, one after the other; beside each other only the longest
-# counts, and a step of the saga that is not here waits for nothing of the cloud.
-WAITS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "foundation": (("nat-gateway", "vpc-endpoint"),),
-    "cluster": (("iam-propagation",), ("cluster",), ("nodegroup",), ("addon",)),
-    "stack": (("chart-images",),),
-    "ready": (("image-pull",), ("weight-load",)),
-    "reach_close": (("endpoint-access",),),
-    "power-off": (("iam-propagation",),),
-    "proof": (("iam-propagation",),),
+# How the run reaches the cluster: a runner in the VPC needs no change of the public endpoint.
+REACHES: Mapping[str, frozenset[str]] = {
+    "public-cidr": frozenset(),
+    "in-vpc-runner": frozenset({"endpoint-access"}),
 }
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """What the cloud takes: the latencies, and which of them this kind of install does not meet."""
+
+    latencies: Mapping[str, Latency] = field(default_factory=lambda: LATENCIES)
+    without: frozenset[str] = frozenset()
+
+    def seconds(self, name: str, step: str, draw: int | None) -> float:
+        """Return one draw of a latency as met by a step; without a draw its p50."""
+        if name in self.without:
+            return 0.0
+        latency = self.latencies[name]
+        if draw is None:
+            return latency.p50
+        return latency.at(0.001 + 0.998 * fraction(draw, step, name))
 
 
 @dataclass(frozen=True)
@@ -63,24 +79,13 @@ class Simulated:
     """Share of the wall time that is our own work, at p50."""
 
 
-def cloud_seconds(draw: int | None, weight_bytes: int) -> dict[str, float]:
+def cloud_seconds(draw: int | None, weight_bytes: int, cloud: Cloud = Cloud()) -> dict[str, float]:
     """Return what each step waits for the cloud: one draw, or without one the p50 of each."""
     found = {
-        step: sum(max(_seconds(name, step, draw) for name in beside) for beside in waits)
-        for step, waits in WAITS.items()
+        step: sum(max(cloud.seconds(name, step, draw) for name in beside) for beside in waits)
+        for step, waits in STEP_WAITS.items()
     }
     return {**found, "weights": weights_seconds(weight_bytes)}
-
-
-def played_seconds() -> dict[str, float]:
-    """Return what the rehearsal account itself plays of each step, at p50 and scale 1."""
-    return {
-        step: sum(
-            max((LATENCIES[name].p50 for name in beside if LATENCIES[name].played), default=0.0)
-            for beside in waits
-        )
-        for step, waits in WAITS.items()
-    }
 
 
 def own_seconds(measured: Mapping[str, float], scale: float) -> dict[str, float]:
@@ -92,15 +97,17 @@ def own_seconds(measured: Mapping[str, float], scale: float) -> dict[str, float]
     }
 
 
-def simulate(own: Mapping[str, float], weight_bytes: int, draws: int = DRAWS) -> Simulated:
+def simulate(
+    own: Mapping[str, float], weight_bytes: int, draws: int = DRAWS, cloud: Cloud = Cloud()
+) -> Simulated:
     """Return the wall time of an install whose own work takes `own`."""
     graph = DEFINITION.graph
     walls, clouds = [], []
     for draw in range(draws):
-        cloud = cloud_seconds(draw, weight_bytes)
-        clouds.append(critical_path(graph, cloud).seconds)
-        walls.append(critical_path(graph, _together(own, cloud)).seconds)
-    middle = cloud_seconds(None, weight_bytes)
+        waits = cloud_seconds(draw, weight_bytes, cloud)
+        clouds.append(critical_path(graph, waits).seconds)
+        walls.append(critical_path(graph, _together(own, waits)).seconds)
+    middle = cloud_seconds(None, weight_bytes, cloud)
     whole = critical_path(graph, _together(own, middle))
     alone = critical_path(graph, middle).seconds
     return Simulated(
@@ -113,12 +120,6 @@ def simulate(own: Mapping[str, float], weight_bytes: int, draws: int = DRAWS) ->
 
 def _together(own: Mapping[str, float], cloud: Mapping[str, float]) -> dict[str, float]:
     return {step: own.get(step, 0.0) + cloud.get(step, 0.0) for step in {*own, *cloud}}
-
-
-def _seconds(name: str, step: str, draw: int | None) -> float:
-    if draw is None:
-        return LATENCIES[name].p50
-    return LATENCIES[name].at(0.001 + 0.998 * fraction(draw, step, name))
 
 
 def _p50_p90(values: list[float]) -> tuple[float, float]:
@@ -149,9 +150,9 @@ def report(result: Mapping[str, Any], weight_bytes: int) -> dict[str, Any]:
         measured = {step["key"]: float(step["seconds"] or 0.0) for step in boundary["steps"]}
         # People, not we, decide how long an approval takes.
         measured["approval"] = 0.0
-        simulated = simulate(own_seconds(measured, scale), weight_bytes)
-        boundaries.append((boundary["name"], simulated))
-    name, slower = max(boundaries, key=lambda one: one[1].wall[0])
+        own = own_seconds(measured, scale)
+        boundaries.append((boundary["name"], own, simulate(own, weight_bytes)))
+    name, own, slower = max(boundaries, key=lambda one: one[2].wall[0])
     counts = Counter(one.is_assumed for one in LATENCIES.values())
     return {
         "label": "simulated; nothing was measured on AWS",
@@ -168,11 +169,38 @@ def report(result: Mapping[str, Any], weight_bytes: int) -> dict[str, Any]:
             "p90": slower.wall[1] <= MUST_P90,
             "overhead": slower.overhead <= MUST_OVERHEAD,
         },
+        "by_source_of_the_control_plane": _by_source(own, weight_bytes),
+        "by_reach": {
+            reach: _figures(simulate(own, weight_bytes, cloud=Cloud(without=without)))
+            for reach, without in REACHES.items()
+        },
         "latencies_assumed": counts[True],
         "latencies_with_a_source": counts[False],
         "weight_bytes": weight_bytes,
         "weight_bandwidth": WEIGHT_BANDWIDTH_SOURCE,
-        "second_boundary_in_an_existing_cluster": "not built: the blueprint makes its own cluster",
+        "second_boundary_in_an_existing_cluster": "not built: see docs/adr/0037",
+    }
+
+
+def _by_source(own: Mapping[str, float], weight_bytes: int) -> dict[str, Any]:
+    """Return the whole under each single source of the step that decides it, and under the pool."""
+    found = {}
+    for name, latency in {"pool": LATENCIES["cluster"], **CLUSTER_SOURCES}.items():
+        cloud = Cloud({**LATENCIES, "cluster": latency})
+        found[name] = {
+            "control_plane_p50_seconds": round(latency.p50),
+            "control_plane_p90_seconds": round(latency.p90),
+            **_figures(simulate(own, weight_bytes, cloud=cloud)),
+            "source": latency.source,
+        }
+    return found
+
+
+def _figures(simulated: Simulated) -> dict[str, Any]:
+    return {
+        "wall_p50_seconds": round(simulated.wall[0]),
+        "wall_p90_seconds": round(simulated.wall[1]),
+        "overhead_share": round(simulated.overhead, 4),
     }
 
 

@@ -37,6 +37,7 @@ from controlplane.sagas import (
     install_drift,
     install_provision,
     install_takeover,
+    install_update,
 )
 from controlplane.sagas.provisioning.ports import AwsCloud, Ports, ProvisionSettings
 from controlplane.worker_config import WorkerSettings
@@ -47,6 +48,7 @@ OWN_REACH_SECONDS = 90.0
 """What our own side may add to a cluster's answer, on a busy machine."""
 DEFINITIONS = (
     install_provision.DEFINITION,
+    install_update.DEFINITION,
     install_deprovision.DEFINITION,
     install_deprovision.PURGE,
     install_drift.DEFINITION,

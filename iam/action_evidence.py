@@ -33,6 +33,7 @@ class Evidence:
 _LEVELS: dict[Level, dict[str, str]] = {
     "list": {
         "ec2": "Describe*",
+        "ecs": "ListTaskDefinitions ListTasks",
         "eks": "List* ListClusters",
         "iam": "ListRoles ListPolicies GetAccountSummary ListAttachedRolePolicies"
         " ListInstanceProfilesForRole ListRolePolicies ListRoleTags ListPolicyVersions",
@@ -43,6 +44,7 @@ _LEVELS: dict[Level, dict[str, str]] = {
     "read": {
         "ecr": "BatchCheckLayerAvailability BatchGetImage GetAuthorizationToken"
         " GetDownloadUrlForLayer",
+        "ecs": "DescribeTasks",
         "eks": "Describe* DescribeClusterVersions DescribeAddonVersions",
         "iam": "GetRole GetRolePolicy GetPolicy GetPolicyVersion",
         "kms": "DescribeKey GetKeyPolicy GetKeyRotationStatus",
@@ -61,6 +63,8 @@ _LEVELS: dict[Level, dict[str, str]] = {
         " ModifySubnetAttribute ModifyVpcAttribute ModifyVpcEndpoint ReleaseAddress ReplaceRoute"
         " ReplaceRouteTableAssociation RevokeSecurityGroupEgress RevokeSecurityGroupIngress"
         " AttachVolume CreateVolume DeleteVolume DetachVolume ModifyVolume",
+        "ecs": "CreateCluster DeleteCluster DeleteTaskDefinitions DeregisterTaskDefinition"
+        " RegisterTaskDefinition RunTask StopTask",
         "eks": "AssociateAccessPolicy CreateAccessEntry CreateAddon CreateCluster CreateNodegroup"
         " CreatePodIdentityAssociation DeleteAccessEntry DeleteAddon DeleteCluster DeleteNodegroup"
         " DeletePodIdentityAssociation DisassociateAccessPolicy UpdateAccessEntry UpdateAddon"
@@ -82,6 +86,7 @@ _LEVELS: dict[Level, dict[str, str]] = {
     },
     "tagging": {
         "ec2": "CreateTags DeleteTags",
+        "ecs": "TagResource",
         "eks": "TagResource UntagResource",
         "iam": "TagRole UntagRole",
         "kms": "TagResource UntagResource",
@@ -211,11 +216,39 @@ CONTROL_PLANE: dict[str, tuple[str, str]] = {
         "eks:ListAccessEntries eks:ListPodIdentityAssociations iam:GetRole iam:ListRoles"
         " kms:ListGrants s3:GetBucketPolicy",
     ),
+    "aws/strays": (
+        "twins that a repeated call made, after each apply and destruction",
+        "ec2:DescribeAddresses ec2:DescribeInternetGateways ec2:DescribeNatGateways"
+        " ec2:DescribeRouteTables ec2:DescribeSubnets ec2:DescribeVpcEndpoints ec2:DescribeVpcs"
+        " kms:DescribeKey kms:ListKeys kms:ListResourceTags",
+    ),
+    "aws/inventory": (
+        "inventory of what is left, at the end of a removal",
+        "ec2:DescribeAddresses ec2:DescribeInternetGateways ec2:DescribeNatGateways"
+        " ec2:DescribeRouteTables ec2:DescribeSecurityGroups ec2:DescribeSubnets"
+        " ec2:DescribeVpcEndpoints ec2:DescribeVpcs eks:DescribeCluster iam:ListRoles"
+        " kms:ListAliases s3:ListAllMyBuckets",
+    ),
+    "aws/runner_task": (
+        "the runner in the private network, where no endpoint is public",
+        "ecs:CreateCluster ecs:DeleteCluster ecs:DeleteTaskDefinitions"
+        " ecs:DeregisterTaskDefinition ecs:DescribeTasks ecs:ListTaskDefinitions ecs:ListTasks"
+        " ecs:RegisterTaskDefinition ecs:RunTask ecs:StopTask iam:CreateRole iam:DeleteRole"
+        " iam:DeleteRolePolicy iam:ListRoles iam:PutRolePolicy",
+    ),
+    "aws/runner_mailbox": (
+        "orders to that runner and its answers",
+        "s3:DeleteObject s3:GetObject s3:ListBucket s3:ListBucketVersions s3:PutObject",
+    ),
     "aws/closing": ("close: our power taken away by ourselves", "iam:AttachRolePolicy"),
+    "kubernetes/control": (
+        "who may enter the cluster, and how it was ever reached",
+        "eks:AssociateAccessPolicy eks:CreateAccessEntry eks:DeleteAccessEntry eks:DescribeCluster"
+        " eks:DescribeUpdate eks:ListAccessEntries eks:ListUpdates",
+    ),
     "kubernetes/reach": (
         "way into the cluster, opened and closed",
-        "eks:AssociateAccessPolicy eks:CreateAccessEntry eks:DeleteAccessEntry eks:DescribeCluster"
-        " eks:DescribeUpdate eks:UpdateClusterConfig",
+        "eks:DescribeUpdate eks:UpdateClusterConfig",
     ),
     "pulumi/adoption": (
         "finding what a crashed run has made",
@@ -228,6 +261,7 @@ CONTROL_PLANE: dict[str, tuple[str, str]] = {
 _DEPENDENT: dict[str, str] = {
     "ec2:CreateTags": "the tags are in the same call as what is created",
     "eks:TagResource": "the tags are in the same call as what is created",
+    "ecs:TagResource": "the tags are in the same call as what is created",
     "iam:TagRole": "the tags are in the same call as the role",
     "kms:TagResource": "the tags are in the same call as the key",
     "iam:PassRole": "eks:CreateCluster, eks:CreateNodegroup and eks:CreatePodIdentityAssociation"
@@ -238,7 +272,8 @@ _DEPENDENT: dict[str, str] = {
     "kms:GenerateDataKey": "s3:PutObject into a bucket that is encrypted with the boundary's key",
     "kms:Decrypt": "s3:GetObject, and s3:PutObject in parts, with the boundary's key",
     "s3:AbortMultipartUpload": "s3:PutObject in parts that was interrupted",
-    "s3:DeleteObjectVersion": "s3:DeleteBucket of a bucket that keeps versions",
+    "s3:DeleteObjectVersion": "s3:DeleteBucket of a bucket that keeps versions, and the runner's"
+    " orders in one",
 }
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 Table = list[dict[str, Any]]
 
-_OURS = "${aws:PrincipalTag/ringfence:boundary}"
-_ON_RESOURCE = {"StringEquals": {"aws:ResourceTag/ringfence:boundary": _OURS}}
-_IN_REQUEST = {"StringEquals": {"aws:RequestTag/ringfence:boundary": _OURS}}
+OURS = "${aws:PrincipalTag/ringfence:boundary}"
+_ON_RESOURCE = {"StringEquals": {"aws:ResourceTag/ringfence:boundary": OURS}}
+IN_REQUEST = {"StringEquals": {"aws:RequestTag/ringfence:boundary": OURS}}
 
 _IAM = "arn:<partition>:iam::<account>:"
 _EC2 = "arn:<partition>:ec2:*:<account>:"
@@ -76,7 +76,7 @@ NETWORK: Table = [
         "Effect": "Allow",
         "Action": [f"ec2:{name}" for name in _CREATE_ACTIONS],
         "Resource": [f"{_EC2}{kind}/*" for kind in _EC2_CREATED],
-        "Condition": _IN_REQUEST,
+        "Condition": IN_REQUEST,
     },
     {
         "Sid": "CreateInsideOurs",
@@ -98,7 +98,7 @@ NETWORK: Table = [
         "Resource": [f"{_EC2}{kind}/*" for kind in _EC2_CREATED],
         "Condition": {
             "StringEquals": {
-                "aws:RequestTag/ringfence:boundary": _OURS,
+                "aws:RequestTag/ringfence:boundary": OURS,
                 "ec2:CreateAction": _CREATE_ACTIONS,
             }
         },
@@ -153,7 +153,7 @@ STORAGE: Table = [
         "Effect": "Allow",
         "Action": ["kms:CreateKey", "kms:TagResource"],
         "Resource": "*",
-        "Condition": _IN_REQUEST,
+        "Condition": IN_REQUEST,
     },
     {
         "Sid": "UseKey",
@@ -182,7 +182,7 @@ STORAGE: Table = [
         "Resource": KMS + "key/*",
         "Condition": {
             "Bool": {"kms:GrantIsForAWSResource": "true"},
-            "StringEquals": {"aws:ResourceTag/ringfence:boundary": _OURS},
+            "StringEquals": {"aws:ResourceTag/ringfence:boundary": OURS},
         },
     },
 ]  # fmt: skip
@@ -312,7 +312,7 @@ GUARDS: Table = [
         "Action": ["ec2:CreateTags", "eks:TagResource", "iam:TagRole", "kms:TagResource"],
         "Resource": "*",
         "Condition": {
-            "StringNotEqualsIfExists": {"aws:RequestTag/ringfence:boundary": _OURS}
+            "StringNotEqualsIfExists": {"aws:RequestTag/ringfence:boundary": OURS}
         },
     },
     {

@@ -14,12 +14,14 @@ from typing import Any
 
 from iam.closer_statements import CLOSER_POLICY
 from iam.role_statements import BOUNDARY_POLICY, ROLE_TABLES, Table
+from iam.runner_statements import REACH_PUBLIC, REACH_RUNNER, RUNNER
 
 MANAGED_POLICY_LIMIT = (
     6144  # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 )
 INLINE_ROLE_LIMIT = 10240
 MANAGED_POLICIES_PER_ROLE = 10
+RUNNER_POLICY = "PermissionsRunner"
 CLOSED_UNTIL = "2000-01-01T00:00:00Z"
 BOUNDARY_NAME = re.compile(r"^[a-z][a-z0-9-]{0,22}[a-z0-9]$")
 # A boundary `pay-g1` would be covered by the patterns of a boundary `pay` (`ringfence-pay-g*`).
@@ -94,10 +96,12 @@ def render_template(
     external_id: str,
     control_plane_key: str,
     release_key: str,
+    reach: str = REACH_PUBLIC,
 ) -> dict[str, Any]:
     """Render the template of one boundary.
 
-    `control_plane_key` and `release_key` are key fingerprints, put on the closer as tags.
+    `control_plane_key` and `release_key` are key fingerprints, put on the closer as tags. What the
+    runner needs is in it only where the boundary's cluster is reached by one.
     Raises ValueError for a boundary name that does not fit, and where a limit of IAM is passed.
     """
     _checked(boundary)
@@ -107,10 +111,15 @@ def render_template(
         resources[f"Permissions{index}"] = _managed_policy(
             f"ringfence-${{Boundary}}-permissions-{index}", statements, until_grant=True
         )
+    attached = [f"Permissions{i}" for i in range(1, len(groups) + 1)]
+    if reach == REACH_RUNNER:
+        name = "ringfence-${Boundary}-permissions-runner"
+        resources[RUNNER_POLICY] = _managed_policy(name, RUNNER, until_grant=True)
+        attached.append(RUNNER_POLICY)
     resources["BoundaryPolicy"] = _managed_policy(
         "ringfence-${Boundary}-boundary", BOUNDARY_POLICY, until_grant=False
     )
-    resources["Role"] = _role([f"Permissions{i}" for i in range(1, len(groups) + 1)])
+    resources["Role"] = _role(attached)
     resources["Closer"] = _closer()
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
@@ -187,8 +196,9 @@ def split_policies() -> list[Table]:
             groups[-1].append(statement)
         else:
             groups.append([statement])
-    if len(groups) > MANAGED_POLICIES_PER_ROLE:
-        raise ValueError(f"{len(groups)} managed policies, a role can have ten")
+    # One more is for the runner, where the customer wants it.
+    if len(groups) + 1 > MANAGED_POLICIES_PER_ROLE:
+        raise ValueError(f"{len(groups) + 1} managed policies, a role can have ten")
     return groups
 
 

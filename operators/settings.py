@@ -23,6 +23,8 @@ class Settings:
     """`OPERATOR_FETCHER_IMAGE`: image of the fetch Job, by digest."""
     identity: str
     """`OPERATOR_IDENTITY`: who holds the Lease; the pod's name."""
+    boundary: str
+    """`OPERATOR_BOUNDARY`: name of the one SecurityBoundary it sees; a neighbour has its own."""
     model_store_claim: str = "model-store"
     """`OPERATOR_MODEL_STORE_CLAIM`: the volume claim that holds verified artifacts."""
     engine_port: int = 8000
@@ -50,6 +52,7 @@ class Settings:
             system_namespace=needed("SYSTEM_NAMESPACE"),
             fetcher_image=image,
             identity=needed("IDENTITY"),
+            boundary=needed("BOUNDARY"),
             model_store_claim=environment.get("OPERATOR_MODEL_STORE_CLAIM", "model-store"),
             engine_port=_number(environment, "ENGINE_PORT", 8000),
             metrics_port=_number(environment, "METRICS_PORT", 9090),

@@ -1,7 +1,8 @@
 """Everything the controllers see: one cache per type, with the indexes they look things up by.
 
 Built by `operators.main`, read by the gather steps. Only objects of the stack are watched (label
-`ringfence.dev/component`), so the caches never hold the cluster's other objects.
+`ringfence.dev/component`), and of the cluster-scoped kinds the boundary's own, so the caches never
+hold the cluster's other objects or a neighbour's.
 """
 
 from __future__ import annotations
@@ -73,8 +74,9 @@ class View:
     def selections(self, settings: Settings) -> list[tuple[Selection, Cache]]:
         """Return what each cache is fed from."""
         ours, inside = types.COMPONENT, settings.namespace
+        own = f"metadata.name={settings.boundary}"
         return [
-            (Selection(types.custom("SecurityBoundary")), self.boundaries),
+            (Selection(types.custom("SecurityBoundary"), fields=own), self.boundaries),
             (Selection(types.custom("ModelArtifact"), inside), self.artifacts),
             (Selection(types.custom("ModelInstance"), inside), self.instances),
             (Selection(types.custom("AdapterBinding"), inside), self.bindings),

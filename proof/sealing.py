@@ -1,7 +1,8 @@
-"""Seal a short secret to a customer's X25519 key, and open it again.
+"""Seal a secret to an X25519 key, and open it again.
 
-Used by the worker, which seals a take-over kit's passphrase, and offline by the command line, which
-opens it. The private half is a key file, or follows from a passphrase, which then never leaves the
+Used by the worker, which seals a take-over kit's passphrase to the customer's key and a chart's
+values to the runner's, and by who opens them: the command line, offline, and the runner. The
+customer's private half is a key file, or follows from a passphrase, which then never leaves the
 customer's machine either: we are only ever given the public half.
 """
 
@@ -22,6 +23,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from proof.canonical import canonical_bytes
 from wire.takeover import Recipient, SealedSecret
 
+TAKEOVER_KIT = b"ringfence take-over kit sealing v1"
+RUNNER_ORDER = b"ringfence runner order sealing v1"
+"""What is sealed for one purpose opens for no other."""
 SHORTEST_PASSPHRASE = 20
 """Characters: who holds the public half may guess at the passphrase behind it."""
 # scrypt at about 0.5 s and 128 MB for one guess. Source: RFC 7914.
@@ -103,15 +107,17 @@ def key_of_passphrase(passphrase: bytes, salt: str) -> X25519PrivateKey:
     return X25519PrivateKey.from_private_bytes(raw)
 
 
-def seal(secret: bytes, recipient: Recipient, seed: bytes) -> SealedSecret:
+def seal(
+    secret: bytes, recipient: Recipient, seed: bytes, purpose: bytes = TAKEOVER_KIT
+) -> SealedSecret:
     """Seal to the recipient; the ephemeral key follows from `seed`, 32 secret bytes.
 
-    `seed` must be unknown to others and differ per secret: the same three arguments give the same
+    `seed` must be unknown to others and differ per secret: the same arguments give the same
     bytes, so that a kit can be made again. Raises: SealingError for a key that agrees on nothing.
     """
     ephemeral = X25519PrivateKey.from_private_bytes(seed)
     public = encode_public(ephemeral)
-    key = _agreed(ephemeral, recipient.public, recipient, public)
+    key = _agreed(ephemeral, recipient.public, recipient, public, purpose)
     sealed = ChaCha20Poly1305(key).encrypt(_NONCE, secret, None)
     return SealedSecret(
         scheme="x25519-hkdf-sha256-chacha20poly1305",
@@ -121,24 +127,25 @@ def seal(secret: bytes, recipient: Recipient, seed: bytes) -> SealedSecret:
     )
 
 
-def unseal(sealed: SealedSecret, key: X25519PrivateKey) -> bytes:
+def unseal(sealed: SealedSecret, key: X25519PrivateKey, purpose: bytes = TAKEOVER_KIT) -> bytes:
     """Return the secret. Raises: SealingError when the key is another one or a byte was changed."""
     if encode_public(key) != sealed.recipient.public:
-        raise SealingError("this key is not the one that the kit was sealed to")
+        raise SealingError("this key is not the one that the secret was sealed to")
     try:
-        agreed = _agreed(key, sealed.ephemeral, sealed.recipient, sealed.ephemeral)
+        agreed = _agreed(key, sealed.ephemeral, sealed.recipient, sealed.ephemeral, purpose)
         data = base64.b64decode(sealed.ciphertext, validate=True)
         return ChaCha20Poly1305(agreed).decrypt(_NONCE, data, None)
     except (InvalidTag, binascii.Error) as error:
-        raise SealingError("the sealed passphrase was changed") from error
+        raise SealingError("the sealed secret was changed") from error
 
 
-def _agreed(own: X25519PrivateKey, other: str, recipient: Recipient, ephemeral: str) -> bytes:
+def _agreed(
+    own: X25519PrivateKey, other: str, recipient: Recipient, ephemeral: str, purpose: bytes
+) -> bytes:
     """Return the key of one sealing; both public halves go into it."""
     try:
         shared = own.exchange(decode_public(other))
     except ValueError as error:
         raise SealingError("the public key agrees on nothing: make another one") from error
     context = canonical_bytes({"recipient": recipient.public, "ephemeral": ephemeral})
-    info = b"ringfence take-over kit sealing v1" + context
-    return HKDF(hashes.SHA256(), length=32, salt=None, info=info).derive(shared)
+    return HKDF(hashes.SHA256(), length=32, salt=None, info=purpose + context).derive(shared)

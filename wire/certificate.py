@@ -7,7 +7,7 @@ key, countersigned by the agent, verified offline by `ringfence certificate veri
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -56,7 +56,10 @@ class InstallCertificate(Message):
     """What was installed, in which time, with which permissions, and that access has ended."""
 
     SCHEMA: ClassVar[str] = "ringfence.install-certificate"
+    VERSION: ClassVar[int] = 2
 
+    operation: Literal["provision", "update"]
+    """What the run was for; until version 1 every certificate was of a provision."""
     id: UUID
     organization: str
     organization_id: UUID
@@ -69,7 +72,8 @@ class InstallCertificate(Message):
     blueprint_digest: str
     outcome: Literal["succeeded", "kept", "unwound", "cancelled", "failed"]
     """How the run ended. `kept`: cancelled half-way, what existed by then stays. For the last three
-    this is a record of failure and of the end of access, and nothing of the install is left."""
+    this is a record of failure and of the end of access; of a provision nothing is left then, an
+    update leaves what stood before, changed as far as it came."""
     plan_digest: str | None
     """Digest of the approved constraint; None when the run ended before there was one."""
     artifact_digests: dict[str, str]
@@ -92,6 +96,11 @@ class InstallCertificate(Message):
     pins: dict[str, str]
     """Fingerprints that the customer's template pins, as read back from the closer role's tags."""
     issued_at: datetime
+
+    @classmethod
+    def upgrade(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """Return a certificate of version 1 as one of version 2."""
+        return {**raw, "operation": "provision"}
 
 
 class RemovedResource(Document):

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CRD_FOLDER = ROOT / "charts" / "boundary-stack" / "templates" / "crds"
 REFERENCE = ROOT / "docs" / "reference" / "custom-resources.md"
 HEADER = "# Generated from wire/resources by: python -m wire.crd --write\n"
+# A second boundary in a cluster finds the definitions there, and must not own them.
+CHART_IF, CHART_END = "{{- if .Values.customResources.install }}\n", "{{- end }}\n"
 
 _DROPPED = {"title", "additionalProperties", "patternProperties", "propertyNames", "$defs"}
 _KEPT = {
@@ -172,7 +174,7 @@ def render() -> dict[Path, str]:
         text = yaml.safe_dump(definition(kind), sort_keys=False, width=100)
         if "{{" in text:
             raise SchemaError(f"{kind.kind}: a description holds template braces")
-        files[CRD_FOLDER / f"{kind.plural}.yaml"] = HEADER + text
+        files[CRD_FOLDER / f"{kind.plural}.yaml"] = f"{HEADER}{CHART_IF}{text}{CHART_END}"
     return files
 
 

@@ -67,6 +67,8 @@ class Latency(Model):
     p50_seconds: Annotated[float, Field(ge=0)]
     p90_seconds: Annotated[float, Field(ge=0)]
     source: str
+    beside: ResourceType | None = None
+    """The type of the same stack that it is made beside: of the two only the longer one counts."""
 
     @model_validator(mode="after")
     def _percentiles_are_ordered(self) -> Self:
@@ -125,6 +127,16 @@ class BlueprintManifest(Model):
         if stray := {key for key in self.budgets if key.split(".", 1)[0] not in seen}:
             raise ValueError(f"budgets: {sorted(stray)} do not start with the name of a stack")
         return self
+
+    def stack_seconds(self, name: str, quantile: Literal["p50", "p90"]) -> float:
+        """Return how long the slow resources of a stack take, one after another or beside it."""
+        groups: dict[str, float] = {}
+        for item in self.latencies:
+            if item.stack == name:
+                group = item.beside or item.resource_type
+                seconds = item.p50_seconds if quantile == "p50" else item.p90_seconds
+                groups[group] = max(groups.get(group, 0.0), seconds)
+        return sum(groups.values())
 
     def stack(self, name: str) -> StackSpec:
         """Return the stack called `name`. Raises: KeyError when there is none."""

@@ -45,7 +45,9 @@ class TargetEntry(Document):
 class ConnectionEntry(Document):
     """How the boundary's cluster is reached while a grant is open."""
 
-    reach: Literal["public-cidr"] = "public-cidr"
+    reach: Literal["public-cidr", "in-vpc-runner"] = "public-cidr"
+    """Through a public endpoint limited to the control plane's addresses, or by a short-lived task
+    in the private network while the endpoint never is public."""
 
 
 class ModelsEntry(Document):

@@ -6,7 +6,7 @@ from blueprints.eks_model_stack import naming
 from blueprints.eks_model_stack.inputs import Inputs
 from wire.manifest import BlueprintManifest, Component, Latency, OutputSpec, OutputType, StackSpec
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 FOLDER = Path(naming.__file__).parent
 PROGRAM = "blueprints.eks_model_stack.program"
 _CLUSTER, _GROUP, _ADDON = (
@@ -14,16 +14,12 @@ _CLUSTER, _GROUP, _ADDON = (
     "aws:eks/nodeGroup:NodeGroup",
     "aws:eks/addon:Addon",
 )
-_MEASURED = (
-    "Unofficial EKS Cluster Creation Performance (median, and 17th, of 21 regions): "
-    "https://easontechtalk.com/unofficial-eks-cluster-creation-performance-across-aws-regions"
-)
+_NAT = "aws:ec2/natGateway:NatGateway"
+_POOLED = "{} published creations, {}: sandbox/aws/published_times.py has each with its page"
 _ESTIMATE = "estimate from practice; AWS publishes no figure"
 
 FOUNDATION_TYPES = (
-    "aws:ec2/eip:Eip",
     "aws:ec2/internetGateway:InternetGateway",
-    "aws:ec2/natGateway:NatGateway",
     "aws:ec2/route:Route",
     "aws:ec2/routeTable:RouteTable",
     "aws:ec2/routeTableAssociation:RouteTableAssociation",
@@ -40,6 +36,9 @@ FOUNDATION_TYPES = (
     "pulumi:providers:aws",
 )
 CLUSTER_TYPES = (
+    "aws:ec2/eip:Eip",
+    _NAT,
+    "aws:ec2/route:Route",
     _ADDON,
     _CLUSTER,
     _GROUP,
@@ -51,9 +50,10 @@ CLUSTER_TYPES = (
 )
 
 COMPONENTS = (
-    ("network", "foundation", "VPC, subnets over two zones, NAT and S3 endpoint", ("aws:ec2/",)),
+    ("network", "foundation", "VPC, subnets over two zones, S3 endpoint", ("aws:ec2/",)),
     ("key", "foundation", "The key of the boundary's data", ("aws:kms/",)),
     ("artifacts", "foundation", "The bucket the boundary's artifacts come from", ("aws:s3/",)),
+    ("way-out", "cluster", "NAT gateway, its address and the route to it", ("aws:ec2/",)),
     ("cluster", "cluster", "EKS with access entries and no creator admin", (_CLUSTER, _ADDON)),
     ("nodes", "cluster", "Nodes by accelerator class", (_GROUP,)),
     ("identities", "cluster", "Roles of the cluster, its nodes and its pods", ("aws:iam/",)),
@@ -100,7 +100,7 @@ OUTPUTS: tuple[tuple[str, str, OutputType, str], ...] = (
     ("vpc_cidr", "foundation", "string", "Its address block"),
     ("private_subnet_ids", "foundation", "string_list", "The subnets of cluster and nodes"),
     ("public_subnet_id", "foundation", "string", "The subnet of the NAT gateway"),
-    ("egress_address", "foundation", "string", "The address the boundary is seen from outside"),
+    ("private_route_table_id", "foundation", "string", "The routes of cluster and nodes"),
     ("kms_key_arn", "foundation", "string", "The key of artifacts and cluster secrets"),
     ("artifact_bucket", "foundation", "string", "The artifact bucket"),
     ("artifact_bucket_arn", "foundation", "string", "Its ARN"),
@@ -109,17 +109,19 @@ OUTPUTS: tuple[tuple[str, str, OutputType, str], ...] = (
     ("cluster_endpoint", "cluster", "string", "URL of its API server"),
     ("cluster_certificate_authority", "cluster", "string", "Its CA, PEM in base64"),
     ("cluster_role_arn", "cluster", "string", "The role of its control plane"),
+    ("egress_address", "cluster", "string", "The address the boundary is seen from outside"),
     ("node_group_name", "cluster", "string", "The node group"),
     ("node_role_arn", "cluster", "string", "The role of the nodes"),
     ("fetcher_role_arn", "cluster", "string", "The role of the artifact Job"),
     ("fetcher_association_id", "cluster", "string", "Its pod identity association"),
     ("agent_association_id", "cluster", "string", "The agent's association to the closer role"),
 )
+# Type, stack, p50, p90, source, and the type beside which it is made.
 LATENCIES = (
-    ("aws:ec2/natGateway:NatGateway", "foundation", 110, 150, _ESTIMATE),
-    (_CLUSTER, "cluster", 914, 971, _MEASURED),
-    (_GROUP, "cluster", 130, 240, _ESTIMATE),
-    (_ADDON, "cluster", 60, 120, _ESTIMATE),
+    (_CLUSTER, "cluster", 606, 780, _POOLED.format(11, "2022-2026"), None),
+    (_NAT, "cluster", 95.5, 150, _POOLED.format(2, "2023-2026") + "; p90 assumed", _CLUSTER),
+    (_GROUP, "cluster", 115.5, 144.5, _POOLED.format(6, "2020-2026"), None),
+    (_ADDON, "cluster", 60, 120, _ESTIMATE, _GROUP),
 )
 BUDGETS = {
     "foundation.preview": 60,
@@ -167,14 +169,23 @@ def manifest(digest: str) -> BlueprintManifest:
             for found in [tuple(kind for kind in types[stack] if kind.startswith(prefixes))]
         ),
         budgets=BUDGETS,
-        latencies=tuple(
-            Latency(
-                resource_type=kind, stack=stack, p50_seconds=p50, p90_seconds=p90, source=source
-            )
-            for kind, stack, p50, p90, source in LATENCIES
-        ),
+        latencies=_latencies(),
         outputs=tuple(
             OutputSpec(name=name, stack=stack, type=kind, description=text)
             for name, stack, kind, text in OUTPUTS
         ),
+    )
+
+
+def _latencies() -> tuple[Latency, ...]:
+    return tuple(
+        Latency(
+            resource_type=kind,
+            stack=stack,
+            p50_seconds=p50,
+            p90_seconds=p90,
+            source=source,
+            beside=beside,
+        )
+        for kind, stack, p50, p90, source, beside in LATENCIES
     )

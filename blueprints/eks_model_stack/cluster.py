@@ -1,4 +1,8 @@
-"""The cluster: EKS, its nodes, and the roles of the pods that need AWS."""
+"""The cluster: EKS, its nodes, their way out, and the roles of the pods that need AWS.
+
+The way out is here, not in `foundation`: only nodes need it, so that it is built beside the control
+plane and not before it.
+"""
 
 from typing import Any
 
@@ -26,8 +30,9 @@ OPENNESS = ["vpcConfig.endpointPublicAccess", "vpcConfig.publicAccessCidrs"]
 def build(stack: Stack, upstream: Upstream) -> dict[str, Any]:
     """Declare the cluster and return its outputs."""
     cluster, cluster_role = _cluster(stack, upstream)
-    group, node_role = _nodes(stack, upstream, cluster)
-    addon = _pod_identity_agent(stack, cluster, group)
+    nat, route = _way_out(stack, upstream)
+    group, node_role = _nodes(stack, upstream, cluster, route)
+    addon = _pod_identity_agent(stack, cluster)
     fetcher_role = _fetcher_role(stack, upstream)
     fetcher = _association(
         stack, cluster, "fetcher", stack.names.namespace, fetcher_role.arn, addon
@@ -41,6 +46,7 @@ def build(stack: Stack, upstream: Upstream) -> dict[str, Any]:
             lambda authority: authority["data"]
         ),
         "cluster_role_arn": cluster_role.arn,
+        "egress_address": nat.public_ip,
         "node_group_name": group.node_group_name,
         "node_role_arn": node_role.arn,
         "fetcher_role_arn": fetcher_role.arn,
@@ -88,8 +94,7 @@ def _cluster(stack: Stack, upstream: Upstream) -> tuple[Any, Any]:
         vpc_config={
             "subnet_ids": upstream.get("private_subnet_ids"),
             "endpoint_private_access": True,
-            "endpoint_public_access": True,
-            "public_access_cidrs": list(stack.inputs.control_plane_cidrs),
+            **_openness(stack),
         },
         encryption_config={
             "resources": ["secrets"],
@@ -102,7 +107,39 @@ def _cluster(stack: Stack, upstream: Upstream) -> tuple[Any, Any]:
     return cluster, role
 
 
-def _nodes(stack: Stack, upstream: Upstream, cluster: Any) -> tuple[Any, Any]:
+def _way_out(stack: Stack, upstream: Upstream) -> tuple[Any, Any]:
+    """Declare the NAT gateway and the private subnets' route to it; return both."""
+    address = aws.ec2.Eip(
+        "nat", domain="vpc", tags=stack.tags("aws:ec2/eip:Eip", "nat"), opts=stack.options()
+    )
+    nat = aws.ec2.NatGateway(
+        "nat",
+        allocation_id=address.id,
+        subnet_id=upstream.get("public_subnet_id"),
+        tags=stack.tags("aws:ec2/natGateway:NatGateway", "nat"),
+        opts=stack.options(),
+    )
+    route = aws.ec2.Route(
+        "private-out",
+        route_table_id=upstream.get("private_route_table_id"),
+        destination_cidr_block="0.0.0.0/0",
+        nat_gateway_id=nat.id,
+        opts=stack.options(),
+    )
+    return nat, route
+
+
+def _openness(stack: Stack) -> dict[str, Any]:
+    """Return who may reach the endpoint from outside, from its first second on."""
+    if stack.inputs.reach == "in-vpc-runner":
+        return {"endpoint_public_access": False}
+    return {
+        "endpoint_public_access": True,
+        "public_access_cidrs": list(stack.inputs.control_plane_cidrs),
+    }
+
+
+def _nodes(stack: Stack, upstream: Upstream, cluster: Any, route: Any) -> tuple[Any, Any]:
     role = _role(
         stack,
         "node",
@@ -128,20 +165,22 @@ def _nodes(stack: Stack, upstream: Upstream, cluster: Any) -> tuple[Any, Any]:
             "ringfence.dev/boundary": stack.inputs.boundary,
         },
         tags=stack.tags("aws:eks/nodeGroup:NodeGroup", "nodes"),
-        opts=stack.options(depends_on=attachments),
+        # A node without a way out cannot fetch its images, and never joins.
+        opts=stack.options(depends_on=[*attachments, route]),
     )
     return group, role
 
 
-def _pod_identity_agent(stack: Stack, cluster: Any, group: Any) -> Any:
+def _pod_identity_agent(stack: Stack, cluster: Any) -> Any:
     return aws.eks.Addon(
         "pod-identity",
         cluster_name=cluster.name,
         addon_name=POD_IDENTITY_ADDON,
         resolve_conflicts_on_create="OVERWRITE",
         tags=stack.tags("aws:eks/addon:Addon", "pod-identity"),
-        # It is a DaemonSet: without nodes it would never become active.
-        opts=stack.options(depends_on=[group]),
+        # A DaemonSet that wants no pods yet is active, so that it need not wait for the nodes:
+        # each node then starts with its agent.
+        opts=stack.options(),
     )
 
 

@@ -1,4 +1,4 @@
-"""The foundation: network, way out, key and artifact bucket."""
+"""The foundation: network, key and artifact bucket, which the control plane needs first."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ class Network:
 def build(stack: Stack) -> dict[str, Any]:
     """Declare the foundation and return its outputs."""
     network = _network(stack)
-    nat = _way_out(stack, network)
+    _public_side(stack, network)
     _s3_endpoint(stack, network)
     key = _key(stack)
     bucket = _bucket(stack, key)
@@ -33,7 +33,7 @@ def build(stack: Stack) -> dict[str, Any]:
         "vpc_cidr": stack.inputs.cidr,
         "private_subnet_ids": [subnet.id for subnet in network.private],
         "public_subnet_id": network.public.id,
-        "egress_address": nat.public_ip,
+        "private_route_table_id": network.private_table.id,
         "kms_key_arn": key.arn,
         "artifact_bucket": bucket.bucket,
         "artifact_bucket_arn": bucket.arn,
@@ -86,7 +86,8 @@ def _subnet(stack: Stack, vpc: Any, name: str, block: str, zone: str, role: str 
     )
 
 
-def _way_out(stack: Stack, network: Network) -> Any:
+def _public_side(stack: Stack, network: Network) -> None:
+    """Declare what the NAT gateway needs; the gateway itself is of the stack `cluster`."""
     gateway = aws.ec2.InternetGateway(
         "internet",
         vpc_id=network.vpc.id,
@@ -99,7 +100,7 @@ def _way_out(stack: Stack, network: Network) -> Any:
         tags=stack.tags("aws:ec2/routeTable:RouteTable", "public"),
         opts=stack.options(),
     )
-    route = aws.ec2.Route(
+    aws.ec2.Route(
         "public-out",
         route_table_id=table.id,
         destination_cidr_block="0.0.0.0/0",
@@ -109,28 +110,6 @@ def _way_out(stack: Stack, network: Network) -> Any:
     aws.ec2.RouteTableAssociation(
         "public", subnet_id=network.public.id, route_table_id=table.id, opts=stack.options()
     )
-    address = aws.ec2.Eip(
-        "nat",
-        domain="vpc",
-        tags=stack.tags("aws:ec2/eip:Eip", "nat"),
-        # Without the internet gateway an address cannot be used, nor released in order.
-        opts=stack.options(depends_on=[gateway]),
-    )
-    nat = aws.ec2.NatGateway(
-        "nat",
-        allocation_id=address.id,
-        subnet_id=network.public.id,
-        tags=stack.tags("aws:ec2/natGateway:NatGateway", "nat"),
-        opts=stack.options(depends_on=[route]),
-    )
-    aws.ec2.Route(
-        "private-out",
-        route_table_id=network.private_table.id,
-        destination_cidr_block="0.0.0.0/0",
-        nat_gateway_id=nat.id,
-        opts=stack.options(),
-    )
-    return nat
 
 
 def _s3_endpoint(stack: Stack, network: Network) -> None:

@@ -81,6 +81,14 @@ class Inputs(BaseModel):
             json_schema_extra={"enum": ["nat"]},
         ),
     ] = "nat"
+    reach: Annotated[
+        Literal["public-cidr", "in-vpc-runner"],
+        Field(
+            description="How the control plane gets to the cluster while a grant is open: through "
+            "a public endpoint limited to its addresses, or by a runner in the private network "
+            "while the endpoint never is public"
+        ),
+    ] = "public-cidr"
     accelerator: Annotated[
         str,
         Field(

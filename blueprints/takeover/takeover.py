@@ -80,6 +80,10 @@ class Kit:
 
     def stack(self, facts: dict[str, Any], upstream: dict[str, Any] | None) -> auto.Stack:
         """Return a stack, with the kit's state put in place the first time."""
+        # With the salt of the kit's state, a passphrase that does not open it is refused here and
+        # not first taken for a new one.
+        providers = self._state(facts["name"])["deployment"]["secrets_providers"]
+        settings = auto.StackSettings(encryption_salt=providers["state"]["salt"])
         stack = auto.create_or_select_stack(
             stack_name=facts["name"],
             project_name=self.facts["project"],
@@ -87,19 +91,22 @@ class Kit:
             opts=auto.LocalWorkspaceOptions(
                 work_dir=str(self._work),
                 secrets_provider="passphrase",
+                stack_settings={facts["name"]: settings},
                 env_vars=self._environment,
             ),
         )
         self._import(stack, facts["name"])
         return stack
 
+    def _state(self, name: str) -> dict[str, Any]:
+        return dict(read(f"state/{name}.json"))
+
     def _import(self, stack: auto.Stack, name: str) -> None:
-        state = KIT / "state" / f"{name}.json"
-        place = f"{self._environment['PULUMI_BACKEND_URL']}\0{state.read_text()}"
+        document = self._state(name)
+        place = f"{self._environment['PULUMI_BACKEND_URL']}\0{json.dumps(document)}"
         marker = self._work / f"imported-{name}-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
         if marker.exists():
             return
-        document = json.loads(state.read_text())
         stack.import_stack(auto.Deployment(document["version"], document["deployment"]))
         marker.touch()
 

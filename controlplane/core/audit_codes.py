@@ -59,6 +59,7 @@ CODES: Final[dict[str, str]] = {
     "gateway-key.created": "A gateway key was made; only its hash is kept.",
     "gateway-key.revoked": "A gateway key was revoked.",
     "install.requested": "An install was asked for.",
+    "install.update-requested": "An update of an install was asked for.",
     "install.removal-requested": "The removal of an install, or a purge, was asked for.",
     "install.drift-scanned": "An install's state was compared with the account.",
     "drift.acceptance-proposed": "Somebody proposed that a change in the account may stay.",

@@ -227,4 +227,13 @@ FACTS: Final[dict[str, EventFacts]] = {
     "drift.accepted": _facts(
         95, "success", "boundary", "finding resource change reason until", 6003, 3
     ),
+    "install.update-requested": _facts(
+        120,
+        "success",
+        "boundary",
+        "run_id grant_id reason revision from_revision blueprint blueprint_digest inputs_digest"
+        " changed",
+        6003,
+        3,
+    ),
 }

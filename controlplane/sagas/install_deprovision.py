@@ -169,15 +169,7 @@ def reach_close(context: Context) -> StepResult:
     # By the step before: one that failed half-way may have opened it and has no output.
     if "agent" not in context.outputs:
         return Skip("the way in was not opened")
-    closed = cluster.close_reach(context)
-    if closed is None:
-        return Skip("there is no cluster any more")
-    return Done(
-        {
-            "closed_at": closed.closed_at.isoformat(),
-            "proofs": [proof.model_dump(mode="json") for proof in closed.proofs],
-        }
-    )
+    return closing.shut_way_in(context)
 
 
 def _stack_budget(name: str) -> Callable[[BaseModel], float]:

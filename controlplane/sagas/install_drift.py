@@ -66,7 +66,7 @@ def scan(context: Context) -> StepResult:
     found = drift.read_stacks(context)
     for item in found:
         context.resource(item.change, stack=item.stack, urn=item.urn, type=item.type)
-    return Done({"findings": [_document(item) for item in found]})
+    return Done({"findings": [item.document() for item in found]})
 
 
 def record(context: Context) -> StepResult:
@@ -109,19 +109,6 @@ def _is_shared(context: Context) -> bool:
             )
         ).first()
     return other is not None
-
-
-def _document(item: drift.Found) -> dict[str, Any]:
-    return {
-        "digest": item.digest,
-        "stack": item.stack,
-        "urn": item.urn,
-        "type": item.type,
-        "name": item.name,
-        "cloud_id": item.cloud_id,
-        "change": item.change,
-        "properties": [p.document() for p in item.properties],
-    }
 
 
 # ---- Definition -----------------------------------------------------------------------------

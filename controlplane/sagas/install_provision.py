@@ -44,6 +44,7 @@ CLOSE_OVERHEAD_SECONDS = 30.0
 def preflight(context: Context) -> StepResult:
     """Check the account before the first resource; a failed check ends the run with its remedy."""
     params = context.params
+    cluster.require_way(context)
     wanted = Wanted(
         cidr=str(params.inputs["cidr"]),
         zones=tuple(params.inputs.get("zones", ())),
@@ -184,15 +185,7 @@ def reach_close(context: Context) -> StepResult:
     """Shut the way into the cluster and prove it."""
     if context.run.is_unwound:
         return Skip("the unwind has shut the way in and destroyed the cluster")
-    closed = cluster.close_reach(context)
-    if closed is None:
-        return Skip("there is no cluster")
-    return Done(
-        {
-            "closed_at": closed.closed_at.isoformat(),
-            "proofs": [proof.model_dump(mode="json") for proof in closed.proofs],
-        }
-    )
+    return closing.shut_way_in(context)
 
 
 def _constraint(document: dict[str, Any]) -> dict[str, Any]:

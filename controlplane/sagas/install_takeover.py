@@ -54,7 +54,7 @@ def complete(session: Session, run: RunView, raw: dict[str, Any], ports: Ports) 
         select(Run)
         .where(
             Run.install_id == run.install_id,
-            Run.lane == "write",
+            Run.kind.in_(("install.provision", "install.update")),
             or_(Run.state == "succeeded", Run.outcome == "kept"),
         )
         .order_by(Run.created_at.desc())
@@ -120,6 +120,8 @@ DEFINITION = Definition(
     kind=MAKE,
     params=TakeoverParams,
     lane="read",
+    # It makes nothing in the account, so there is nothing to undo.
+    keeps=True,
     complete=complete,
     # It only reads, so no maintenance window holds it.
     steps=(Step(STEP, "Take-over kit", make, None, planning=True, budget=120, estimate=4),),

@@ -20,6 +20,8 @@ class DriftFinding(BoundaryScoped, Base):
     __table_args__ = boundary_table(
         within_boundary("install_id", "install"),
         within_boundary("run_id", "run"),
+        within_boundary("remediated_by", "run"),
+        CheckConstraint("remediated_by IS NULL OR resolved_at IS NOT NULL", name="remediation"),
         CheckConstraint("change IN ('changed', 'deleted')", name="change"),
         # Four eyes in the database too: no code path can write a self-approval.
         CheckConstraint("accepted_by IS NULL OR accepted_by <> proposed_by", name="four_eyes"),
@@ -49,6 +51,8 @@ class DriftFinding(BoundaryScoped, Base):
     """`{path, was, is}` per property; a secret is never among the values."""
     found_at: Mapped[datetime] = mapped_column(server_default=func.now())
     resolved_at: Mapped[datetime | None]
+    remediated_by: Mapped[UUID | None]
+    """The run that set it right; None when somebody did so outside of our runs."""
 
     proposed_by: Mapped[UUID | None]
     proposed_at: Mapped[datetime | None]

@@ -99,7 +99,10 @@ def _print(verdict: Verdict) -> None:
     else:
         checked = "matches your bucket" if verdict.agent_key_checked else "not checked: --agent-key"
         out.print(f"countersigned by the agent {verdict.agent_key} ({checked})", markup=False)
-    what = "removal" if isinstance(certificate, RemovalCertificate) else "install"
+    if isinstance(certificate, RemovalCertificate):
+        what = "removal"
+    else:
+        what = "update" if certificate.operation == "update" else "install"
     out.print(
         f"{what} of {certificate.blueprint} {certificate.blueprint_version} in "
         f"{certificate.organization}/{certificate.boundary}"

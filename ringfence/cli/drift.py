@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from ringfence.cli.output import JSON, PERSON, connect, err, out, print_json, print_table, utc
+from ringfence.cli.updates import DETAILED, GRANT, PATIENCE, WAIT, start
 from ringfence.client import route
 
 app = typer.Typer(help="What was changed in the account outside of our runs.")
@@ -57,8 +58,28 @@ def show(install: str = INSTALL, person: str | None = PERSON, as_json: bool = JS
         ],
         "nothing was found",
     )
+    for item in found["ended"]:
+        by = f"remediated by run {item['remediated_by']}" if item["remediated_by"] else "seen right"
+        what = f"{item['stack']}/{item['name']} {item['change']}"
+        out.print(f"{utc(item['resolved_at'])}  {what}: {by}", markup=False)
     since = f"last compared {utc(found['drift_at'])}" if found["drift_at"] else "never compared"
     out.print(f"\ndrift  {found['drift']}, {since}", markup=False)
+
+
+@app.command()
+def remediate(
+    install: str = INSTALL,
+    grant: str = GRANT,
+    reason: str = typer.Option("set drift right", help="why; it stands in the audit"),
+    wait: bool = WAIT,
+    detailed: bool = DETAILED,
+    timeout: float = PATIENCE,
+    person: str | None = PERSON,
+    as_json: bool = JSON,
+) -> None:
+    """Start an update with unchanged inputs: it sets right what was changed in the account."""
+    body = {"grant_id": grant, "reason": reason}
+    start(person, install, body, wait, detailed, timeout, as_json)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from ringfence.cli import drift
+from ringfence.cli import drift, updates
 from ringfence.cli.output import (
     JSON,
     PERSON,
@@ -27,6 +27,8 @@ from ringfence.client import Api, ApiError, route
 app = typer.Typer(help="Running copies of a blueprint in a boundary.")
 app.command("takeover")(fetch)
 app.add_typer(drift.app, name="drift")
+app.command("update")(updates.update)
+app.command("apply")(updates.apply)
 INSTALL = typer.Argument(help="id of the install", metavar="INSTALL")
 
 
@@ -120,7 +122,10 @@ def show(install: str = INSTALL, person: str | None = PERSON, as_json: bool = JS
     if as_json:
         print_json(found)
         return
-    revision = found["revisions"][0] if found["revisions"] else {}
+    # The newest may have been asked for and refused.
+    newest = found["revisions"][0] if found["revisions"] else {}
+    numbered = {r["number"]: r for r in found["revisions"]}
+    revision = numbered.get(found["applied_revision"], newest)
     print_facts(
         [
             ("install", found["id"]),

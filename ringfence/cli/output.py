@@ -45,7 +45,7 @@ MEANINGS: Mapping[Exit, str] = {
     Exit.USAGE: "wrong use: an unknown option, a bad file, a name or id that is not there",
     Exit.FORBIDDEN: "not known, not allowed, or the same person on both sides of an approval",
     Exit.DEPLOYMENT_FAILED: "the run ended other than succeeded, or stopped and needs a person",
-    Exit.CHANGES: "kept for changes or drift found; no command gives it yet",
+    Exit.CHANGES: "with --detailed-exitcode: the plan would change something",
     Exit.BLOCKED: "blocked by the present state, or waiting for an approval or a grant",
     Exit.TIMED_OUT: "not finished in the time that was given; it goes on",
     Exit.INTERRUPTED: "Ctrl-C: only the watching ended",

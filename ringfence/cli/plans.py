@@ -18,7 +18,12 @@ def print_plan(view: dict[str, Any]) -> None:
     """Print the view of a plan."""
     doing = ", ".join(f"{n} to {op}" for op, n in view["operations"].items() if op != "same")
     kept = view["operations"].get("same", 0)
-    out.print(", ".join(p for p in (doing or "nothing to do", kept and f"{kept} kept") if p))
+    update = view.get("update")
+    beside = bool(update and (update["desired"] or update["release"]))
+    idle = "nothing to change in the account" if beside else "nothing to do"
+    out.print(", ".join(p for p in (doing or idle, kept and f"{kept} kept") if p))
+    if update:
+        _print_update(update)
     out.print()
     print_table(
         ("STACK", "DOES", "WHAT", "NAME", "TIME", "A MONTH", "WHY"),
@@ -41,6 +46,29 @@ def print_plan(view: dict[str, Any]) -> None:
     _print_cost(view["cost"])
     if view["time_scale"] != 1:
         out.print(f"times are simulated, at {view['time_scale']:g} of those published")
+
+
+def changes_something(view: dict[str, Any]) -> bool:
+    """Say whether the plan of an update would change anything."""
+    update = view["update"]
+    return bool(
+        any(count for op, count in view["operations"].items() if op != "same")
+        or (update and (update["desired"] or update["release"]))
+    )
+
+
+def _print_update(update: dict[str, Any]) -> None:
+    head = f"revision {update['from_revision']} -> {update['to_revision']}"
+    if update["from_version"] != update["to_version"]:
+        head += f", blueprint {update['from_version']} -> {update['to_version']}"
+    out.print(head, markup=False)
+    for item in update["inputs"]:
+        line = f"  input {item['name']}: {_value(item['old'])} -> {_value(item['new'])}"
+        out.print(line, markup=False)
+    for item in update["desired"]:
+        out.print(f"  {item['change']} {item['kind']} {item['name']}", markup=False)
+    if update["release"]:
+        out.print("  operator, agent and gateway are upgraded: the way in is opened for it")
 
 
 def _print_changes(resource: dict[str, Any]) -> None:

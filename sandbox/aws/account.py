@@ -15,6 +15,7 @@ from sandbox.aws.clock import Clock, iso
 from sandbox.aws.cloudformation.service import CloudFormation
 from sandbox.aws.cloudformation.stacks import Stacks
 from sandbox.aws.config import GateConfig
+from sandbox.aws.ecs.service import CREDENTIALS_PATH, Ecs
 from sandbox.aws.eks.service import Eks
 from sandbox.aws.eks_auth import EksAuth
 from sandbox.aws.errors import AwsError
@@ -51,6 +52,7 @@ class Account:
         storage = Storage(self.store, self.clock, config.data_dir, config.pace)
         stacks = Stacks(self.store, authorizer, self.clock, config.data_dir)
         self.eks = Eks(config, self.clock, self.keys)
+        self.ecs = Ecs(config, self.clock, self.eks, sts, self.trail)
         services = {
             **dict.fromkeys(("ec2", "iam", "s3", "kms"), storage.handle),
             "sts": sts.handle,
@@ -59,6 +61,7 @@ class Account:
             "cloudtrail": self._cloudtrail,
             "eks": self.eks.handle,
             "eks-auth": EksAuth(self.eks, sts).handle,
+            "ecs": self.ecs.handle,
         }
         outside = Outside(config.secrets_dir, config.accounts[0], config.region)
         self.faults = Faults(config.run_dir, config.pace, self.keys, self.clock, outside)
@@ -71,6 +74,7 @@ class Account:
         """Begin delivering the trail, bring the clusters back."""
         self.trail.start()
         self.eks.start()
+        self.ecs.start()
         threading.Thread(target=self._warm, name="warm", daemon=True).start()
 
     def _warm(self) -> None:
@@ -84,6 +88,7 @@ class Account:
 
     def stop(self) -> None:
         """Stop clusters, deliver the rest of the trail, close the journal."""
+        self.ecs.stop()
         self.eks.stop()
         self.trail.stop()
         self.store.close()
@@ -105,6 +110,8 @@ class Account:
             return json_response({"accounts": self.config.all_accounts})
         if request.path.startswith("/_rehearsal/eks/"):
             return self.eks.pages.handle(request)
+        if request.path.startswith(CREDENTIALS_PATH):
+            return self.ecs.credentials(request)
         raise AwsError("NotFound", "No such page of the rehearsal account", 404)
 
     def _cloudtrail(self, call: Call) -> Response:

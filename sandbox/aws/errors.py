@@ -26,6 +26,7 @@ PROTOCOLS = {
     "cloudtrail": "json",
     "eks": "rest-json",
     "eks-auth": "rest-json",
+    "ecs": "json",
 }
 
 # One meaning → code and status per protocol.

@@ -51,7 +51,8 @@ class Gate:
 
     def handle(self, request: Request) -> Response:
         """Answer one request; the only place that turns a fault into a 500."""
-        if request.path.startswith("/_rehearsal/"):
+        # The second is how Amazon ECS gives a task its credentials; no bucket can have that name.
+        if request.path.startswith(("/_rehearsal/", "/v2/credentials/")):
             return self._guarded("rest-json", "rehearsal", lambda: self._pages(request))
         service = _guess_service(request)
         return self._guarded(

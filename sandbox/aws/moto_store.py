@@ -25,6 +25,8 @@ from urllib.parse import unquote, urlencode
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "false")
 
 from moto.backends import get_backend
+from moto.ec2.models.nat_gateways import NatGatewayBackend
+from moto.ec2.utils import generic_filter, is_tag_filter
 from moto.iam.access_control import PermissionResult
 from moto.moto_api._internal import mock_random
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -35,6 +37,17 @@ from sandbox.aws.messages import Response
 
 # moto reads bucket policies without their conditions and would refuse what the gate has allowed.
 FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
+_every_nat_gateway = NatGatewayBackend.describe_nat_gateways
+
+
+def _nat_gateways(self: Any, filters: Any, nat_gateway_ids: list[str] | None) -> list[Any]:
+    """List NAT gateways by their tags too: moto drops such a filter and shows a neighbour's."""
+    by_tag = {name: values for name, values in (filters or {}).items() if is_tag_filter(name)}
+    found: list[Any] = generic_filter(by_tag, _every_nat_gateway(self, filters, nat_gateway_ids))
+    return found
+
+
+NatGatewayBackend.describe_nat_gateways = _nat_gateways
 log = logging.getLogger("sandbox.aws.moto")
 _INLINE_BODY = 64 * 1024
 

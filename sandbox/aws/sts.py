@@ -140,7 +140,9 @@ class Sts:
         context = asked.context()
         context.update({f"aws:ResourceTag/{t['Key']}": t["Value"] for t in role.tags or []})
         if service:
-            merged = {**self._authorizer.context(call), **context}
+            # A service says for whose account it acts, so that a role can refuse to be its deputy.
+            source: ContextValues = {"aws:SourceAccount": account}
+            merged = {**self._authorizer.context(call), **source, **context}
             principal = Principal("", "", service=service)
             policies = PolicySet(resource=[trust], resource_must_allow=True)
             return evaluate(AccessRequest(action, asked.role_arn, principal, merged), policies)

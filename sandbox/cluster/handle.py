@@ -127,6 +127,43 @@ class ClusterHandle:
             for condition in node["status"].get("conditions", [])
         )
 
+    def run_task(
+        self,
+        identifier: str,
+        image: str,
+        environment: dict[str, str],
+        credentials: str,
+        private_port: int | None,
+    ) -> None:
+        """Run a container in the cluster's network; one that runs already stays as it is.
+
+        `private_port` is that of the private endpoint, None where the task may not reach it.
+        Raises: ClusterError with what is wrong with the image or its start.
+        """
+        _ask(self.settings.socket("in"), {"op": "host_tasks"}, 10.0)
+        request = {
+            "op": "run",
+            "id": identifier,
+            "image": image,
+            "environment": environment,
+            "credentials": credentials,
+            "private_port": private_port,
+        }
+        _ask_patiently(self.settings.socket("task"), request, 60.0)
+
+    def stop_task(self, identifier: str) -> None:
+        """End a task and return when it is gone."""
+        _ask_patiently(self.settings.socket("task"), {"op": "stop", "id": identifier}, 30.0)
+
+    def task_states(self) -> dict[str, int | None]:
+        """Return the exit codes of all tasks that were run here; None while one runs."""
+        try:
+            answer = _ask(self.settings.socket("task"), {"op": "states"}, 10.0)
+        except OSError:
+            return {}
+        found: dict[str, int | None] = answer["exit_codes"]
+        return found
+
     def stop(self) -> None:
         """End every process of the cluster; its data stays.
 
@@ -291,6 +328,18 @@ def _ask(path: Path, request: dict[str, Any], timeout: float) -> dict[str, Any]:
     if "error" in answer:
         raise ClusterError(str(answer["error"]))
     return answer
+
+
+def _ask_patiently(path: Path, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Ask one whose process may still be starting. Raises: ClusterError, OSError."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return _ask(path, request, seconds)
+        except (FileNotFoundError, ConnectionRefusedError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _running_pid(settings: ClusterSettings) -> int | None:

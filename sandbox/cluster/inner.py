@@ -131,16 +131,23 @@ class Supervisor:
             raise ClusterError(f"POST {path}: {status} {raw.decode(errors='replace')[:300]}")
 
     async def _control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one JSON line: `nodes` replaces or removes one node group."""
+        """Answer one JSON line: nodes of one group come or go, or tasks are to be run."""
         try:
             request = json.loads(await reader.readline())
-            answer = self._nodes(request)
+            answer = self._tasks() if request["op"] == "host_tasks" else self._nodes(request)
         except (ValueError, KeyError, TypeError) as error:
             answer = {"error": f"bad request: {error!r}"}
         with contextlib.suppress(ConnectionError):
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
         await forward.close(writer)
+
+    def _tasks(self) -> dict[str, Any]:
+        """Start what runs tasks, once: a cluster that runs none does not pay for it."""
+        if "tasks" not in self.parts:
+            command = [sys.executable, "-m", "sandbox.cluster.tasks", self.settings.data_dir]
+            self.start(components.Component("tasks", command, agent_environment()))
+        return {"ok": True}
 
     def _nodes(self, request: dict[str, Any]) -> dict[str, Any]:
         path = self.settings.data / "nodes.json"
@@ -160,11 +167,11 @@ class Supervisor:
         return {"ok": True}
 
     async def stop(self) -> None:
-        """Stop the node agent with its pods, then the servers, then their store."""
-        agent = self.parts.get("node-agent")
-        if agent is not None:
-            await agent.stop(AGENT_STOP_SECONDS)
-        servers = [part for name, part in self.parts.items() if name not in ("node-agent", "etcd")]
+        """Stop pods and tasks with what runs them, then the servers, then their store."""
+        agents = [self.parts[name] for name in ("node-agent", "tasks") if name in self.parts]
+        await asyncio.gather(*(agent.stop(AGENT_STOP_SECONDS) for agent in agents))
+        apart = ("node-agent", "tasks", "etcd")
+        servers = [part for name, part in self.parts.items() if name not in apart]
         # The API server would wait a minute for its clients.
         await asyncio.gather(*(part.stop(SERVER_STOP_SECONDS) for part in servers))
         if "etcd" in self.parts:

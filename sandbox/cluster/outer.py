@@ -62,7 +62,7 @@ class Host:
         if owner is not None:
             asyncio.get_running_loop().remove_reader(owner)
             os.close(owner)
-        for kind in ("api", "net", "in", "lb", "host"):
+        for kind in ("api", "net", "in", "lb", "task", "host"):
             settings.socket(kind).unlink(missing_ok=True)
         return 1 if unexpected else 0
 

@@ -69,7 +69,7 @@ class ClusterSettings:
         return self.data / "volatile"
 
     def socket(self, kind: str) -> Path:
-        """Return the path of a socket: api, net, host, in or lb."""
+        """Return the path of a socket: api, net, host, in, lb or task."""
         return Path(self.run_dir) / f"{self.short}.{kind}"
 
     def write(self) -> None:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from blueprints.manifest import load
+from sandbox.aws.latencies import played_seconds, step_seconds
 from sandbox.demo.result import Attempt, BoundaryResult, StepSeconds
 from sandbox.demo.scene import Scene
 from sandbox.demo.screen import OK
-
-BLUEPRINT = "eks_model_stack"
 
 
 def creates(scene: Scene) -> int:
@@ -26,9 +24,9 @@ def one_line(text: str, width: int = 40) -> str:
     return " ".join(text.split())[:width]
 
 
-def cloud_seconds() -> float:
-    """Return the published p50 latencies of the blueprint's slow resources, one after another."""
-    return sum(latency.p50_seconds for latency in load(BLUEPRINT).latencies)
+def cloud_seconds(scale: float) -> float:
+    """Return how much longer AWS takes at scale 1 than what was played of it at `scale`."""
+    return step_seconds() - scale * sum(played_seconds().values())
 
 
 def boundary_result(scene: Scene, foreign_adapter: str, scale: float) -> BoundaryResult:
@@ -61,7 +59,7 @@ def boundary_result(scene: Scene, foreign_adapter: str, scale: float) -> Boundar
         ),
         critical_path=tuple(scene.run["critical_path"]["keys"]),
         seconds=seconds,
-        simulated_seconds=seconds + (1 - scale) * cloud_seconds(),
+        simulated_seconds=seconds + cloud_seconds(scale),
         answers=tuple(scene.answers),
         foreign_adapter=foreign_adapter,
         foreign_adapter_status=scene.foreign_status,

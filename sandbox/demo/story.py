@@ -247,9 +247,10 @@ class Story:
         """Return what went wrong in a run, with the step's own words and what to do next."""
         run = self._architect.get(f"/v1/runs/{scene.run_id}")
         step = next((s for s in run["steps"] if s["key"] == run["at_fault"]), None)
-        words = step["error_message"] if step else run["error_message"]
+        words = step["error_message"] if step else run["parked_reason"] or run["error_message"]
+        place = f"{run['at_fault']}: " if run["at_fault"] else ""
         return (
-            f"{scene.name}: the run is {run['state']}: {run['at_fault']}: {words}\n"
+            f"{scene.name}: the run is {run['state']}: {place}{words}\n"
             f"    next   ringfence run watch {scene.run_id}"
         )
 

@@ -62,6 +62,7 @@ _ENTRIES = (
     _python("ringfence/operator", "operators.main", "operators", "wire", "proof", "iam"),
     _python("ringfence/fetcher", "operators.fetcher", "operators", "wire", "proof", "iam"),
     _python("ringfence/agent", "agent.main", "agent", "wire", "proof", "iam"),
+    _python("ringfence/runner", "runner.main", "runner", "wire", "proof"),
     _python("ringfence/gateway", "gateway.main", "gateway", "wire", "proof", "iam"),
     _python("ringfence/engine-llamacpp", "sandbox.engine.main", "sandbox", "wire"),
     # SIGTERM would wait for the clients to leave; the official image stops with SIGINT, too.

@@ -70,7 +70,7 @@ async def make_launch(start: Start) -> Launch:
         root=str(start.folder / f"root-{spec['name']}"),
         etc=str(etc),
         hostname=hostname[:63],
-        visible=_visible(image),
+        visible=visible_paths(image),
         mounts=[*start.volumes.mounts(spec), log],
         argv=_argv(spec, image, env),
         env=env,
@@ -136,7 +136,7 @@ def _argv(spec: Object, image: Image, env: dict[str, str]) -> list[str]:
     return argv
 
 
-def _visible(image: Image) -> list[str]:
+def visible_paths(image: Image) -> list[str]:
     """Return the paths of the host an image consists of."""
     paths = [sys.base_prefix, sys.prefix, *(str(ROOT / package) for package in image.packages)]
     found = [path for path in dict.fromkeys(paths) if Path(path).exists()]

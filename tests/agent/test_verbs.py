@@ -82,6 +82,7 @@ def certificate(**changes: Any) -> InstallCertificate:
         proofs=(),
     )
     fields: dict[str, Any] = {
+        "operation": "provision",
         "id": uuid4(),
         "organization": "acme",
         "organization_id": uuid4(),

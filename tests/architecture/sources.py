@@ -16,6 +16,7 @@ PACKAGES = (
     "operators",
     "agent",
     "gateway",
+    "runner",
     "countersigner",
     "ringfence",
     "sandbox",

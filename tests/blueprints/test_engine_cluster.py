@@ -65,11 +65,11 @@ def applied(engine: Engine, foundation: dict[str, Any]) -> list[dict[str, Any]]:
 def test_the_plan_before_the_foundation_is_what_the_apply_makes(
     applied: list[dict[str, Any]],
 ) -> None:
-    assert applied[0]["changes"] == applied[1]["changes"] == {"create": 15}
+    assert applied[0]["changes"] == applied[1]["changes"] == {"create": 18}
 
 
 def test_a_second_apply_and_a_refresh_change_nothing(applied: list[dict[str, Any]]) -> None:
-    assert applied[2]["changes"] == applied[3]["changes"] == {"same": 15}
+    assert applied[2]["changes"] == applied[3]["changes"] == {"same": 18}
 
 
 def test_the_outputs_are_what_the_manifest_says(applied: list[dict[str, Any]]) -> None:
@@ -78,7 +78,7 @@ def test_the_outputs_are_what_the_manifest_says(applied: list[dict[str, Any]]) -
 
 def test_the_urn_tag_is_the_engines_own_urn(applied: list[dict[str, Any]]) -> None:
     tagged = [item for item in resources(applied[4]).values() if item["outputs"].get("tags")]
-    assert len(tagged) == 8
+    assert len(tagged) == 10
     for item in tagged:
         assert item["outputs"]["tags"]["ringfence:urn"] == item["urn"]
 
@@ -112,7 +112,7 @@ def test_an_endpoint_that_a_run_closed_stays_closed(
     )
     refresh, up = engine.succeed("cluster", "refresh", "up", upstream=foundation)
     assert refresh["changes"]["update"] == 1
-    assert up["changes"] == {"same": 15}
+    assert up["changes"] == {"same": 18}
     network = eks.describe_cluster(name=NAME)["cluster"]["resourcesVpcConfig"]
     assert network["endpointPublicAccess"] is False
 
@@ -122,7 +122,7 @@ def test_more_nodes_are_an_update_in_place(
 ) -> None:
     more = engine.inputs | {"node_count": 3}
     (up,) = engine.succeed("cluster", "up", upstream=foundation, inputs=more)
-    assert up["changes"] == {"update": 1, "same": 14}
+    assert up["changes"] == {"update": 1, "same": 17}
     group = engine.client("eks").describe_nodegroup(clusterName=NAME, nodegroupName=f"{NAME}-cpu")[
         "nodegroup"
     ]
@@ -134,7 +134,7 @@ def test_a_destroyed_cluster_can_be_made_after_an_interrupted_run(
 ) -> None:
     eks = engine.client("eks")
     (destroy,) = engine.succeed("cluster", "destroy", upstream=foundation)
-    assert destroy["changes"]["delete"] == 15
+    assert destroy["changes"]["delete"] == 18
     assert eks.list_clusters()["clusters"] == []
     with engine.started("cluster", "up", upstream=foundation) as process:
         _until(lambda: eks.list_clusters()["clusters"] == [NAME])

@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 
 from controlplane.adapters.pulumi import constraint
-from controlplane.adapters.pulumi.messages import Command, FromChild, Line, OpenSpec, Result
+from controlplane.adapters.pulumi.messages import (
+    UNKNOWN,
+    Command,
+    FromChild,
+    Line,
+    OpenSpec,
+    Result,
+)
 from controlplane.adapters.pulumi.messages import ProgramRef as Reference
 from tests.blueprints.engine import INPUTS, PROGRAM, ROOT, Engine
 
@@ -44,7 +51,16 @@ class _Child:
             )
         )
 
-    def run(self, operation: Any, stack: str, upstream: dict[str, Any] | None = None) -> Result:
+    def run(
+        self,
+        operation: Any,
+        stack: str,
+        upstream: dict[str, Any] | None = None,
+        *,
+        refresh: bool = False,
+        exists: bool = False,
+        **inputs: Any,
+    ) -> Result:
         """Run one operation of the blueprint and return its result."""
         program = Reference(root=str(ROOT), entry=f"{PROGRAM}:{stack}")
         self._send(
@@ -52,8 +68,10 @@ class _Child:
                 operation=operation,
                 stack=stack,
                 program=program,
-                inputs=INPUTS,
+                inputs={**INPUTS, **inputs},
                 upstream=upstream,
+                refresh=refresh,
+                exists=exists,
             )
         )
         assert self._process.stdout is not None
@@ -90,7 +108,7 @@ def test_what_becomes_known_after_the_foundation_satisfies_the_approved_plan(chi
     approved = constraint.build(
         [child.run("preview", "foundation"), child.run("preview", "cluster")]
     )
-    assert approved.counts() == {"foundation": {"create": 22}, "cluster": {"create": 13}}
+    assert approved.counts() == {"foundation": {"create": 19}, "cluster": {"create": 16}}
     assert constraint.satisfies(approved, child.run("preview", "foundation")) == []
     made = child.run("up", "foundation")
     assert made.complete
@@ -98,3 +116,31 @@ def test_what_becomes_known_after_the_foundation_satisfies_the_approved_plan(chi
     assert constraint.satisfies(approved, fresh) == []
     assert made.outputs["kms_key_arn"] in fresh.model_dump_json()
     child.run("destroy", "foundation")
+
+
+def test_a_refreshed_plan_names_what_was_changed_outside_and_its_apply_sets_it_right(
+    child: _Child, engine: Engine
+) -> None:
+    made = child.run("up", "foundation")
+    ec2 = engine.client("ec2")
+    ec2.create_tags(
+        Resources=[made.outputs["vpc_id"]], Tags=[{"Key": "ringfence:boundary", "Value": "theirs"}]
+    )
+    (endpoint,) = ec2.describe_vpc_endpoints()["VpcEndpoints"]
+    ec2.delete_vpc_endpoints(VpcEndpointIds=[endpoint["VpcEndpointId"]])
+    seen = child.run("preview", "foundation", exists=True, refresh=True)
+    doing = {r.urn.rsplit("::", 1)[-1]: r.op for r in seen.plan if r.op != "same"}
+    assert doing == {"vpc": "update", "s3": "create"}
+    approved = constraint.build([seen])
+    (changed,) = constraint.changes([seen]).values()
+    assert [(c["old"], c["new"]) for c in changed] == [("theirs", "payments")]
+    assert seen.outputs == made.outputs
+    again = child.run("preview", "foundation", exists=True, refresh=True)
+    assert constraint.satisfies(approved, again) == []
+    assert child.run("up", "foundation", exists=True, refresh=True).complete
+    other = child.run("preview", "foundation", exists=True, refresh=True, cidr="10.30.0.0/16")
+    assert {r.urn.rsplit("::", 1)[-1] for r in other.plan if r.op == "create"} == set()
+    assert "vpc" in {r.urn.rsplit("::", 1)[-1] for r in other.plan if r.op == "replace"}
+    assert other.outputs["vpc_id"] == UNKNOWN
+    assert other.outputs["kms_key_arn"] == made.outputs["kms_key_arn"]
+    child.run("destroy", "foundation", exists=True)

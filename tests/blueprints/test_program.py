@@ -14,6 +14,8 @@ from tests.blueprints.engine import INPUTS, PROGRAM, ROOT
 
 UPSTREAM = {
     "private_subnet_ids": ["subnet-1", "subnet-2"],
+    "public_subnet_id": "subnet-3",
+    "private_route_table_id": "rtb-1",
     "kms_key_arn": "arn:test:kms:::key/1",
     "artifact_bucket_arn": "arn:test:s3:::artifacts",
 }
@@ -85,8 +87,8 @@ def _only(kind: str, name: str | None = None) -> dict[str, Any]:
 
 
 def test_a_boundary_is_37_resources_in_two_stacks() -> None:
-    assert len(_answer("foundation")["resources"]) == 23
-    assert len(_answer("cluster", INPUTS, UPSTREAM)["resources"]) == 14
+    assert len(_answer("foundation")["resources"]) == 20
+    assert len(_answer("cluster", INPUTS, UPSTREAM)["resources"]) == 17
 
 
 def test_every_type_is_in_the_manifest_and_every_manifest_type_is_used() -> None:
@@ -182,6 +184,18 @@ def test_the_cluster_takes_access_entries_only_and_makes_its_creator_no_admin() 
     assert cluster["encryptionConfig"]["provider"] == {"keyArn": UPSTREAM["kms_key_arn"]}
 
 
+def test_with_a_runner_the_endpoint_is_private_from_its_first_second() -> None:
+    (cluster,) = [
+        one
+        for one in _resources(INPUTS | {"reach": "in-vpc-runner"})
+        if one["type"] == "aws:eks/cluster:Cluster"
+    ]
+    openness = cluster["inputs"]["vpcConfig"]
+    assert openness["endpointPrivateAccess"] is True
+    assert openness["endpointPublicAccess"] is False
+    assert "publicAccessCidrs" not in openness
+
+
 def test_the_program_makes_no_access_entry_of_ours() -> None:
     assert not [
         item for item in _resources() if "access" in item["type"].lower().split("/")[-1][:6]
@@ -256,7 +270,7 @@ def test_the_provider_is_bound_to_the_account() -> None:
 
 def test_a_plan_of_the_cluster_works_before_the_foundation_exists() -> None:
     planned = _answer("cluster", preview=True)["resources"]
-    assert len(planned) == 14
+    assert len(planned) == 17
     (cluster,) = [item for item in planned if item["type"] == "aws:eks/cluster:Cluster"]
     assert cluster["inputs"]["vpcConfig"]["subnetIds"] == "<unknown>"
     assert cluster["inputs"]["encryptionConfig"]["provider"] == {"keyArn": "<unknown>"}

@@ -38,6 +38,7 @@ def certificate() -> InstallCertificate:
         error_code="AccessDenied",
     )  # fmt: skip
     return InstallCertificate(
+        operation="provision",
         id=uuid4(), organization="acme", organization_id=uuid4(), boundary="payments",
         boundary_id=uuid4(), install_id=uuid4(), run_id=uuid4(), blueprint="eks-model-stack",
         blueprint_version="0.1.0", blueprint_digest="sha256:" + "a" * 64, outcome="succeeded",

@@ -349,6 +349,7 @@ def _certify(world: World, began: datetime, finished: datetime) -> None:
         error_code="AccessDenied",
     )  # fmt: skip
     certificate = InstallCertificate(
+        operation="provision",
         id=new_id(), organization="acme", organization_id=world.organization_id,
         boundary="payments", boundary_id=world.boundaries["payments"],
         install_id=world.installs["payments"], run_id=world.runs["payments"],

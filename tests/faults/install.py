@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -72,7 +73,8 @@ class Scene:
     definition: Definition
     run_id: UUID
     grant_id: UUID
-    text: list[str] = field(default_factory=list)
+    carry: Callable[[], str] | None = None
+    """Carries the run on instead of this process, and returns its state."""
 
     @property
     def folder(self) -> Path:
@@ -121,6 +123,8 @@ class Scene:
         return [e for e in self.bench.events(self.run_id) if "urn" not in e["detail"]]
 
     def _execute(self) -> str:
+        if self.carry is not None:
+            return self.carry()
         return self.bench.execute(self.run_id, self.definition, self.ports)
 
     def _customer_deletes_the_role(self) -> None:
@@ -235,7 +239,7 @@ def open_scene(
         boundary.external_id,
         f"ringfence-{boundary.name}",
     )
-    ports = _ports(boundary, state, root)
+    ports = ports_of(boundary, state, root)
     definition = saga(*stacks)
     return Scene(boundary, bench, state, ports, definition, bench.start(definition), grant)
 
@@ -246,12 +250,14 @@ def new_bench(urls: DatabaseUrls, databases: list[Any], boundary: Boundary) -> B
     return Bench(urls, api, worker, scheduler, seed_tenant(urls, boundary.name), SETTINGS)
 
 
-def _ports(boundary: Boundary, state: StateStore, root: Path) -> Ports:
+def ports_of(boundary: Boundary, state: StateStore, root: Path) -> Ports:
+    """Make the ports that a worker has; every worker of a root has the same passphrase."""
     gate = boundary.gate
     install(root / "plugins")
     passphrase = root / "passphrase"
-    passphrase.write_text(secrets.token_urlsafe(24))
-    passphrase.chmod(0o600)
+    if not passphrase.exists():
+        passphrase.write_text(secrets.token_urlsafe(24))
+        passphrase.chmod(0o600)
     sessions = StsSessions(gate.root / "secrets/aws/vendor.json", gate.endpoint)
     engine = PulumiEngine(
         PulumiSettings(

@@ -15,6 +15,7 @@ import pytest
 from tests.faults.conftest import OpenScene
 from tests.faults.install import judge
 
+BOTH = ("foundation", "cluster")
 MINUTES = float(os.environ.get("FAULT_MINUTES", "0"))
 FAULTS: dict[str, dict[str, Any]] = {
     "deny": {"kind": "deny"},
@@ -30,7 +31,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("stacks", [("foundation",), ("foundation", "cluster")], ids=len)
+@pytest.mark.parametrize("stacks", [BOTH[:1], BOTH], ids=len)
 def test_every_call_under_one_fault(
     open_install: OpenScene, fault: str, stacks: tuple[str, ...]
 ) -> None:
@@ -72,9 +73,14 @@ def test_a_cluster_part_that_fails_late_or_takes_its_time(
     judge(scene, state)
 
 
-@pytest.mark.parametrize("operation", ["AllocateAddress", "CreateNatGateway", "CreateKey"])
-def test_a_lost_reply_is_told_or_answered_again(open_install: OpenScene, operation: str) -> None:
-    scene = open_install("foundation")
+@pytest.mark.parametrize(
+    ("operation", "stacks"),
+    [("AllocateAddress", BOTH), ("CreateNatGateway", BOTH), ("CreateKey", BOTH[:1])],
+)
+def test_a_lost_reply_is_told_or_answered_again(
+    open_install: OpenScene, operation: str, stacks: tuple[str, ...]
+) -> None:
+    scene = open_install(*stacks)
     scene.put({"kind": "execute-and-timeout", "operation": operation, "call": 1})
     state = scene.go()
     assert scene.struck() == [operation]
@@ -105,7 +111,9 @@ def test_a_third_of_all_calls_throttled_is_ridden_out(open_install: OpenScene) -
 def test_what_goes_wrong_in_the_account_ends_or_parks_the_run_by_name(
     open_install: OpenScene, rule: dict[str, Any]
 ) -> None:
-    scene = open_install("foundation")
+    # The way out is built beside the control plane.
+    way_out = rule["operation"] in ("CreateNatGateway", "AllocateAddress")
+    scene = open_install(*(BOTH if way_out else BOTH[:1]))
     scene.put(rule)
     state = scene.go()
     assert scene.struck(), f"{state}: the fault was never met\n{scene.why()}"

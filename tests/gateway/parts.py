@@ -22,7 +22,7 @@ DIGEST = "sha256:" + "0" * 64
 AGENT = "system:serviceaccount:ringfence-system:agent"
 
 
-def until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Return the first true value of a condition. Raises: AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

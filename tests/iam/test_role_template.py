@@ -19,6 +19,7 @@ from iam.role_template import (
     role_name,
     split_policies,
 )
+from iam.runner_statements import RUNNER, RUNNER_ROLES
 
 VENDOR = "arn:aws:iam::999988887777:role/ringfence-control-plane"
 EXTERNAL = "0123456789abcdef0123456789abcdef"
@@ -75,11 +76,46 @@ def test_trust_names_one_principal_one_external_id_and_three_actions(
 
 def test_every_managed_policy_fits(template: dict[str, Any]) -> None:
     groups = split_policies()
-    assert len(groups) <= 10
+    assert len(groups) + 1 <= 10
+    assert policy_size(RUNNER, until_grant=True) <= MANAGED_POLICY_LIMIT
     assert all(policy_size(one, until_grant=True) <= MANAGED_POLICY_LIMIT for one in groups)
     assert policy_size(BOUNDARY_POLICY, until_grant=False) <= MANAGED_POLICY_LIMIT
     assert policy_size(CLOSER_POLICY, until_grant=False) <= INLINE_ROLE_LIMIT
     assert len(json.dumps(template)) <= 51200
+
+
+def test_what_the_runner_needs_is_there_only_for_a_boundary_with_one(
+    template: dict[str, Any],
+) -> None:
+    assert "ecs" not in json.dumps(template)
+    with_runner = render_template(
+        "payments",
+        vendor_principal=VENDOR,
+        external_id=EXTERNAL,
+        control_plane_key="sha256:plane",
+        release_key="sha256:release",
+        reach="in-vpc-runner",
+    )
+    added = set(with_runner["Resources"]) - set(template["Resources"])
+    assert added == {"PermissionsRunner"}
+    attached = with_runner["Resources"]["Role"]["Properties"]["ManagedPolicyArns"]
+    assert attached[-1] == {"Ref": "PermissionsRunner"}
+    del with_runner["Resources"]["PermissionsRunner"], attached[-1]
+    assert with_runner == template
+
+
+def test_the_runner_gets_two_roles_by_name_and_only_tasks_get_them() -> None:
+    (passing,) = [one for one in RUNNER if one["Action"] == "iam:PassRole"]
+    assert passing["Resource"] == RUNNER_ROLES
+    assert all("*" not in one for one in RUNNER_ROLES)
+    assert passing["Condition"] == {
+        "StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
+    }
+
+
+def test_what_the_runner_needs_on_anything_is_tagged_here_or_cannot_be_narrowed() -> None:
+    wide = {one["Sid"] for one in RUNNER if one["Resource"] == "*" and "Condition" not in one}
+    assert wide == {"ForgetRunner"}
 
 
 def test_no_partition_is_written_out(template: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ async def until(
 async def until(condition: Callable[[], T | None], seconds: float = ..., what: str = ...) -> T: ...
 
 
-async def until(condition: Callable[[], Any], seconds: float = 15.0, what: str = "") -> Any:
+async def until(condition: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:
     """Return the first true answer of `condition`; fails after `seconds`."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
@@ -109,6 +109,7 @@ def settings(namespace: str) -> Settings:
         system_namespace="ringfence-system",
         fetcher_image=FETCHER_IMAGE,
         identity="tests",
+        boundary=namespace,
         engine_port=apiserver.free_port(),
         probe_seconds=0.2,
     )

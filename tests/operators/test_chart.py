@@ -32,7 +32,9 @@ ACCOUNTS = {
 ALLOWED = [
     ("agent", "patch", "ringfence.dev", "modelinstances", BOUNDARY),
     ("agent", "delete", "ringfence.dev", "adapterbindings", BOUNDARY),
-    ("agent", "patch", "ringfence.dev", "securityboundaries", ""),
+    ("agent", "patch", "ringfence.dev", "securityboundaries/payments", ""),
+    ("agent", "list", "ringfence.dev", "securityboundaries/payments", ""),
+    ("operator", "watch", "ringfence.dev", "securityboundaries/payments", ""),
     ("agent", "list", "", "services", BOUNDARY),
     ("operator", "patch", "apps", "deployments", BOUNDARY),
     ("operator", "watch", "", "pods", BOUNDARY),
@@ -42,6 +44,9 @@ ALLOWED = [
 ]
 DENIED = [
     ("agent", "get", "", "secrets", SYSTEM),
+    ("agent", "list", "ringfence.dev", "securityboundaries", ""),
+    ("agent", "patch", "ringfence.dev", "securityboundaries/research", ""),
+    ("operator", "watch", "ringfence.dev", "securityboundaries", ""),
     ("agent", "list", "", "secrets", BOUNDARY),
     ("agent", "create", "", "pods", BOUNDARY),
     ("agent", "create", "apps", "deployments", BOUNDARY),
@@ -240,6 +245,27 @@ def test_an_upgrade_and_a_reinstall_keep_the_database_password(
     assert asyncio.run(password()) == before
 
 
+async def allowed(
+    api: KubernetesApi, user: str, verb: str, group: str, resource: str, namespace: str
+) -> bool:
+    """Ask the API server; `resource` is a plural, with `/part` or, cluster-scoped, `/name`."""
+    plural, _, rest = resource.partition("/")
+    attributes: dict[str, Any] = {
+        "verb": verb,
+        "group": group,
+        "resource": plural,
+        "name" if plural == "securityboundaries" and rest != "status" else "subresource": rest,
+        "namespace": namespace,
+    }
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": user, "resourceAttributes": attributes},
+    }
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    return bool((await api.request("POST", path, body=body))["status"]["allowed"])
+
+
 @pytest.mark.cluster
 def test_each_service_account_may_do_what_it_needs_and_nothing_else(
     installed: tuple[ApiServer, Path, Path],
@@ -248,24 +274,8 @@ def test_each_service_account_may_do_what_it_needs_and_nothing_else(
 
     async def review(case: tuple[str, str, str, str, str]) -> bool:
         account, verb, group, resource, namespace = case
-        name, _, part = resource.partition("/")
-        attributes: dict[str, Any] = {
-            "verb": verb,
-            "group": group,
-            "resource": name,
-            "subresource": part,
-            "namespace": namespace,
-        }
-        body = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SubjectAccessReview",
-            "spec": {"user": ACCOUNTS[account], "resourceAttributes": attributes},
-        }
         async with KubernetesApi(server.connection) as api:
-            answer = await api.request(
-                "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body=body
-            )
-            return bool(answer["status"]["allowed"])
+            return await allowed(api, ACCOUNTS[account], verb, group, resource, namespace)
 
     async def check() -> None:
         wrong = [f"{case} is denied" for case in ALLOWED if not await review(case)]

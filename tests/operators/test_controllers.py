@@ -119,12 +119,30 @@ def test_a_boundary_for_another_namespace_is_not_touched(
 ) -> None:
     async def check() -> None:
         async with operator_running(cluster, settings) as (_, api):
-            name = f"foreign-{settings.namespace}"
+            name = settings.boundary
             spec = {**VALID["SecurityBoundary"], "namespace": "default"}
             await apply_resource(api, "SecurityBoundary", name, None, spec)
             await settled(api, "SecurityBoundary", None, name, "Ready", "NamespaceNotManaged")
             assert await gone(api, types.NETWORK_POLICY, "default", "boundary-default-deny")
             await api.delete(types.custom("SecurityBoundary"), None, name)
+
+    asyncio.run(check())
+
+
+def test_a_neighbours_boundary_in_the_cluster_is_neither_seen_nor_written(
+    cluster: ApiServer, settings: Settings
+) -> None:
+    async def check() -> None:
+        async with operator_running(cluster, settings) as (operator, api):
+            spec = {**VALID["SecurityBoundary"], "namespace": settings.namespace}
+            neighbour = f"neighbour-of-{settings.boundary}"
+            await apply_resource(api, "SecurityBoundary", neighbour, None, spec)
+            await apply_resource(api, "SecurityBoundary", settings.boundary, None, spec)
+            await settled(api, "SecurityBoundary", None, settings.boundary, "Ready", "Ready")
+            await until(lambda: all(c.queue.idle for c in operator.controllers.values()))
+            left = await api.get(types.custom("SecurityBoundary"), None, neighbour)
+            assert "status" not in left
+            await api.delete(types.custom("SecurityBoundary"), None, neighbour)
 
     asyncio.run(check())
 

@@ -76,12 +76,17 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 class Stack:
-    """The installed chart and the cluster under it."""
+    """One boundary: the installed chart, and the cluster under it."""
 
-    def __init__(self, handle: ClusterHandle, aws: PlayedAws, models: ModelSet) -> None:
+    def __init__(
+        self, handle: ClusterHandle, models: ModelSet, kubeconfig: Path, name: str = "payments"
+    ) -> None:
         self.handle = handle
-        self.aws = aws
         self.models = models
+        self.kubeconfig = kubeconfig
+        self.name = name
+        self.inside = f"boundary-{name}"
+        self.system = SYSTEM if name == "payments" else f"{SYSTEM}-{name}"
         self.admin = handle.admin()
 
     def until(self, what: str, holds: Callable[[], Any], seconds: float = 60.0) -> Any:
@@ -96,7 +101,7 @@ class Stack:
     def describe(self) -> str:
         """Return pods, resources and their conditions."""
         lines = []
-        for namespace in (SYSTEM, BOUNDARY):
+        for namespace in (self.system, self.inside):
             for pod in self.list(f"/api/v1/namespaces/{namespace}/pods"):
                 status = pod["status"]
                 states = [c.get("state") for c in status.get("containerStatuses", [])]
@@ -118,11 +123,11 @@ class Stack:
     def add(self, kind: str, name: str, spec: dict[str, Any]) -> None:
         """Store a resource as the agent would."""
         known = KINDS[kind]
-        body = known.manifest(name, BOUNDARY, known.spec.model_validate(spec))
-        self.admin.request("POST", known.path(BOUNDARY), body)
+        body = known.manifest(name, self.inside, known.spec.model_validate(spec))
+        self.admin.request("POST", known.path(self.inside), body)
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.admin.request("GET", KINDS[kind].path(BOUNDARY, name))
+        found: dict[str, Any] = self.admin.request("GET", KINDS[kind].path(self.inside, name))
         return found
 
     def condition(self, kind: str, name: str, type_: str = "Ready") -> dict[str, Any]:
@@ -165,8 +170,9 @@ def stack() -> Iterator[Stack]:
     forwarder = Forwarder(handle.api_socket)
     try:
         handle.add_nodes("general", 2)
-        install(handle, forwarder.port, folder)
-        yield Stack(handle, aws, models)
+        installed = Stack(handle, models, write_kubeconfig(handle, forwarder.port, folder))
+        install(installed)
+        yield installed
     finally:
         forwarder.close()
         handle.stop()
@@ -174,13 +180,19 @@ def stack() -> Iterator[Stack]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def install(handle: ClusterHandle, port: int, folder: Path) -> None:
-    """Install the chart as the control plane does."""
+def write_kubeconfig(handle: ClusterHandle, port: int, folder: Path) -> Path:
+    """Write how helm reaches the cluster, and return where."""
     kubeconfig = yaml.safe_load(handle.admin_kubeconfig.read_text())
     kubeconfig["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{port}"
     path = folder / "kubeconfig"
     path.touch(mode=0o600)
     path.write_text(yaml.safe_dump(kubeconfig))
+    return path
+
+
+def install(stack: Stack, **more: Any) -> None:
+    """Install the chart as the control plane does."""
+    folder = stack.kubeconfig.parent
     values = {
         **yaml.safe_load(EXAMPLE.read_text()),
         "images": references(),
@@ -189,14 +201,15 @@ def install(handle: ClusterHandle, port: int, folder: Path) -> None:
             "awsEndpoints": [{"cidr": "10.88.0.10/32", "port": 80}],
             "clientCidrs": ["10.88.0.20/32"],
         },
+        **more,
     }
     values["agent"]["controlPlaneUrl"] = "http://10.88.0.11"
-    values_file = folder / "values.yaml"
+    values_file = folder / f"{stack.name}.yaml"
     values_file.write_text(yaml.safe_dump(values))
     helm(
         *("upgrade", "ringfence", str(CHART), "--install", "--create-namespace"),
-        *("--take-ownership", "--namespace", SYSTEM, "--values", str(values_file)),
-        *("--kubeconfig", str(path)),
+        *("--take-ownership", "--namespace", stack.system, "--values", str(values_file)),
+        *("--kubeconfig", str(stack.kubeconfig)),
         home=folder,
     )
 
@@ -206,9 +219,23 @@ def engine_image() -> str:
 
 
 def test_a_boundary_becomes_ready_and_its_adapter_answers(stack: Stack) -> None:
-    stack.add("SecurityBoundary", "payments", boundary_spec())
+    fill(stack)
+    stack.ready("SecurityBoundary", "payments")
+    artifact = stack.ready("ModelArtifact", "tiny-coder")
+    assert artifact["status"]["verifiedDigest"] == stack.models.artifact("tiny-coder").digest
+    coder = stack.ready("ModelInstance", "coder", 90)
+    assert coder["status"]["smoke"]["outputTokens"] >= 1
+    assert coder["status"]["servedModels"] == ["payments-style", "tiny-coder"]
+    stack.ready("AdapterBinding", "payments-style")
+    assert ask(stack) >= 1
+
+
+def fill(stack: Stack) -> None:
+    """Store what the agent would: a boundary, its models, and who may ask them."""
+    style = f"{stack.name}-style"
+    stack.add("SecurityBoundary", stack.name, boundary_spec(stack))
     stack.add_artifact("tiny-coder")
-    stack.add_artifact("payments-style")
+    stack.add_artifact(style)
     instance = {
         "artifactRef": {"name": "tiny-coder"},
         "engine": {"name": "llama.cpp", "image": engine_image()},
@@ -217,12 +244,12 @@ def test_a_boundary_becomes_ready_and_its_adapter_answers(stack: Stack) -> None:
     stack.add("ModelInstance", "coder", instance)
     binding = {
         "instanceRef": {"name": "coder"},
-        "artifactRef": {"name": "payments-style"},
-        "alias": "payments-style",
+        "artifactRef": {"name": style},
+        "alias": style,
     }
-    stack.add("AdapterBinding", "payments-style", binding)
+    stack.add("AdapterBinding", style, binding)
     access = {
-        "groups": [{"name": "engineers", "models": ["tiny-coder", "payments-style"]}],
+        "groups": [{"name": "engineers", "models": ["tiny-coder", style]}],
         "keys": [
             {
                 "hash": f"sha256:{hashlib.sha256(CHAT_KEY.encode()).hexdigest()}",
@@ -232,17 +259,14 @@ def test_a_boundary_becomes_ready_and_its_adapter_answers(stack: Stack) -> None:
             }
         ],
     }
-    stack.add("GatewayAccess", "payments", access)
-    stack.ready("SecurityBoundary", "payments")
-    artifact = stack.ready("ModelArtifact", "tiny-coder")
-    assert artifact["status"]["verifiedDigest"] == stack.models.artifact("tiny-coder").digest
-    coder = stack.ready("ModelInstance", "coder", 90)
-    assert coder["status"]["smoke"]["outputTokens"] >= 1
-    assert coder["status"]["servedModels"] == ["payments-style", "tiny-coder"]
-    stack.ready("AdapterBinding", "payments-style")
-    gateway = stack.ready("GatewayAccess", "payments", 90)
+    stack.add("GatewayAccess", stack.name, access)
+
+
+def ask(stack: Stack) -> int:
+    """Ask the boundary's gateway for its own adapter, and return how many tokens came back."""
+    gateway = stack.ready("GatewayAccess", stack.name, 90)
     body = {
-        "model": "payments-style",
+        "model": f"{stack.name}-style",
         "messages": [{"role": "user", "content": "def pay("}],
         "max_tokens": 8,
     }
@@ -252,13 +276,13 @@ def test_a_boundary_becomes_ready_and_its_adapter_answers(stack: Stack) -> None:
         headers={"Authorization": f"Bearer {CHAT_KEY}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
-        assert json.load(answer)["usage"]["completion_tokens"] >= 1
+        return int(json.load(answer)["usage"]["completion_tokens"])
 
 
-def boundary_spec() -> dict[str, Any]:
+def boundary_spec(stack: Stack) -> dict[str, Any]:
     return {
-        "displayName": "Payments",
-        "namespace": BOUNDARY,
+        "displayName": stack.name.title(),
+        "namespace": stack.inside,
         "quota": {"cpu": "4", "memory": "8Gi", "maxInstances": 2},
     }
 
@@ -314,7 +338,7 @@ def probe(stack: Stack, name: str, labels: dict[str, str], *target: str) -> str:
     }
     spec = {"restartPolicy": "Never", "containers": [container]}
     body = {"metadata": {"name": name, "labels": labels}, "spec": spec}
-    path = f"/api/v1/namespaces/{BOUNDARY}/pods"
+    path = f"/api/v1/namespaces/{stack.inside}/pods"
     stack.admin.request("POST", path, body)
     stack.until(
         f"pod {name} ended",
@@ -372,3 +396,43 @@ def test_after_a_restart_of_the_operator_nothing_is_written(stack: Stack) -> Non
     while time.monotonic() < deadline:
         assert versions() == before
         time.sleep(0.5)
+
+
+def test_a_second_boundary_of_the_cluster_answers_and_neither_reaches_the_other(
+    stack: Stack,
+) -> None:
+    guest = Stack(stack.handle, stack.models, stack.kubeconfig, "research")
+    identity = {"id": "018f0000-0000-7000-8000-000000000003", "name": "research"}
+    install(guest, boundary=identity, customResources={"install": False})
+    before = stack.get("SecurityBoundary", "payments")["metadata"]["resourceVersion"]
+    fill(guest)
+    guest.ready("ModelInstance", "coder", 120)
+    guest.ready("AdapterBinding", "research-style", 90)
+    assert ask(guest) >= 1
+    assert ask(stack) >= 1
+    # The guest's operator has written nothing at its host's boundary.
+    assert stack.get("SecurityBoundary", "payments")["metadata"]["resourceVersion"] == before
+    for here, there in ((stack, guest), (guest, stack)):
+        assert connected_to(here, here) == {"engine"}, "else the probe itself does not work"
+        assert connected_to(here, there) == set()
+
+
+def connected_to(here: Stack, there: Stack) -> set[str]:
+    """Return which parts of a boundary a pod labelled as another's gateway connects to."""
+    targets = {}
+    for pod in there.list(f"/api/v1/namespaces/{there.inside}/pods"):
+        part = pod["metadata"].get("labels", {}).get("ringfence.dev/component", "")
+        port = {"engine": "8000", "gateway": "8080", "postgres": "5432"}.get(part)
+        address = pod["status"].get("podIP")
+        if port and address and pod["status"].get("phase") == "Running":
+            targets[part] = (address, port)
+    assert set(targets) >= {"engine", "gateway", "postgres"}
+    if here is there:
+        # The gateway's own pod would be its own target; the database is a matter of its policy.
+        targets = {"engine": targets["engine"]}
+    gateway = {"ringfence.dev/component": "gateway"}
+    said = {
+        part: probe(here, f"to-{there.name}-{part}", gateway, *target)
+        for part, target in targets.items()
+    }
+    return {part for part, text in said.items() if "connected" in text}

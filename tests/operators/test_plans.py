@@ -33,7 +33,7 @@ from wire.resources import (
 )
 
 GOOD, BAD = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-SETTINGS = Settings("boundary-x", "ringfence-system", "ringfence/fetcher@" + GOOD, "me")
+SETTINGS = Settings("boundary-x", "ringfence-system", "ringfence/fetcher@" + GOOD, "me", "x")
 ARTIFACT = ModelArtifactSpec.model_validate(VALID["ModelArtifact"])
 INSTANCE = ModelInstanceSpec.model_validate(VALID["ModelInstance"])
 
@@ -422,6 +422,7 @@ def test_child_names_fit_and_stay_apart() -> None:
     ("change", "named"),
     [
         ({"OPERATOR_NAMESPACE": ""}, "OPERATOR_NAMESPACE"),
+        ({"OPERATOR_BOUNDARY": ""}, "OPERATOR_BOUNDARY"),
         ({"OPERATOR_FETCHER_IMAGE": "ringfence/fetcher:latest"}, "OPERATOR_FETCHER_IMAGE"),
         ({"OPERATOR_ENGINE_PORT": "http"}, "OPERATOR_ENGINE_PORT"),
     ],
@@ -432,6 +433,7 @@ def test_a_wrong_setting_is_named(change: dict[str, str], named: str) -> None:
         "OPERATOR_SYSTEM_NAMESPACE": "ringfence-system",
         "OPERATOR_FETCHER_IMAGE": "ringfence/fetcher@" + GOOD,
         "OPERATOR_IDENTITY": "pod",
+        "OPERATOR_BOUNDARY": "x",
     }
     assert Settings.from_environment(environment).namespace == "boundary-x"
     with pytest.raises(SettingsError, match=named):

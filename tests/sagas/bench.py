@@ -174,7 +174,7 @@ def open_bench(urls: DatabaseUrls) -> Iterator[Bench]:
             database.close()
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Poll until the condition holds. Raises: AssertionError naming what did not come true."""
     deadline = time.monotonic() + seconds
     while not condition():

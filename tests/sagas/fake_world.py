@@ -27,16 +27,22 @@ from controlplane.adapters.aws.closing import PowerOff
 from controlplane.adapters.aws.preflight import Check, Wanted
 from controlplane.adapters.aws.sessions import Credentials, ProbeResult, RoleTarget
 from controlplane.adapters.aws.strays import Stray
-from controlplane.adapters.helm.release import Release
+from controlplane.adapters.helm.release import Release, Releases
 from controlplane.adapters.kubernetes.reach import NotReachableError, WayInClosed
 from controlplane.adapters.pulumi.engine import EngineRun, StackProgram
-from controlplane.adapters.pulumi.messages import EngineEvent, PlannedResource, Result
+from controlplane.adapters.pulumi.messages import (
+    EngineEvent,
+    PlannedResource,
+    PropertyChange,
+    Result,
+)
 from controlplane.adapters.pulumi.recovery import RecoveryReport
 from controlplane.core.actor import OpContext, system_actor
 from controlplane.core.clock import now
 from controlplane.core.db import Database, Scope
 from controlplane.core.errors import ForbiddenError, NotFoundError
 from controlplane.domains.agents import enrolment, repository, service
+from controlplane.sagas.provisioning.ports import WayIn
 from proof.dsse import countersign
 from proof.keys import encode_public
 from wire.agent import (
@@ -67,6 +73,13 @@ TYPES = {
     "bucket": "aws:s3/bucket:Bucket",
     "eks": "aws:eks/cluster:Cluster",
 }
+INPUTS_OF: dict[str, tuple[str, ...]] = {
+    "vpc": ("cidr",),
+    "bucket": (),
+    "eks": ("node_count", "kubernetes_version"),
+}
+FORCING = {"cidr"}
+"""Inputs that force a replacement of the part that has them."""
 
 
 def urn(stack: str, part: str) -> str:
@@ -91,8 +104,12 @@ class World:
     changed: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Part -> inputs as somebody set them outside of our runs."""
     deleted: set[str] = field(default_factory=set)
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Stack -> inputs of its last apply."""
     claims: list[UUID] = field(default_factory=list)
     """Runs that took the engine's state."""
+    ways: list[WayIn] = field(default_factory=list)
+    """Every way into the cluster that a step asked for."""
     refuses_bundle: bool = False
     agent: FakeAgent | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -126,27 +143,33 @@ class FakeSessions:
 
 
 class FakeReach:
-    """The way into the cluster."""
+    """The way into the cluster: the same doors whichever way it is."""
 
-    def __init__(self, world: World, folder: Path) -> None:
+    def __init__(self, world: World, way: WayIn) -> None:
         self._world = world
-        self._file = folder / "kubeconfig"
+        self._way = way
+        self._file = way.folder / "kubeconfig"
 
     def _needs_cluster(self) -> None:
         if "cluster" not in self._world.things:
             raise NotFoundError("eks:DescribeCluster failed with ResourceNotFoundException")
 
-    def open(self) -> Path:
+    def open(self) -> None:
         self._needs_cluster()
         if self._world.lost_cluster:
             raise NotReachableError("cluster ringfence-payments does not let us in: timed out")
         self._world.things.add("way-in")
-        return self.kubeconfig()
 
-    def kubeconfig(self) -> Path:
+    def install(
+        self, releases: Releases, name: str, chart: Path, namespace: str, values: Mapping[str, Any]
+    ) -> Release:
         self._needs_cluster()
         self._file.write_text("{}")
-        return self._file
+        return releases.upgrade_install(self._file, name, chart, namespace, values)
+
+    def uninstall(self, releases: Releases, name: str, namespace: str) -> bool:
+        self._needs_cluster()
+        return releases.uninstall(self._file, name, namespace)
 
     def close(self) -> WayInClosed:
         self._needs_cluster()
@@ -159,7 +182,8 @@ class FakeReach:
             denied_at=now(),
             attempts=1,
         )
-        return WayInClosed(proof.denied_at, (proof,))
+        facts = {"way": "in-vpc-runner"} if self._way.runner is not None else {}
+        return WayInClosed(proof.denied_at, (proof,), facts)
 
 
 class FakeCloud:
@@ -235,8 +259,9 @@ class FakeCloud:
             attempts=1,
         )
 
-    def reach(self, account: Account, cluster: str, folder: Path, run_id: UUID) -> FakeReach:
-        return FakeReach(self._world, folder)
+    def reach(self, account: Account, way: WayIn) -> FakeReach:
+        self._world.ways.append(way)
+        return FakeReach(self._world, way)
 
 
 class FakeEngine:
@@ -284,18 +309,50 @@ class FakeEngineSession:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def preview(self, target: StackProgram, on_event: Any) -> Result:
+    def preview(self, target: StackProgram, on_event: Any, *, refresh: bool = False) -> Result:
         size = 2 if self._world.drifted_plan and target.upstream is not None else 1
-        plan = tuple(
+        plan = [
             PlannedResource(
                 urn=f"urn:pulumi:{target.stack}::p::aws:x:Y::{n}",
                 type="aws:x:Y",
-                op="same" if target.stack in self._world.things else "create",
+                op="same" if target.stack in self._world.things and n == 0 else "create",
                 inputs={"n": n},
             )
             for n in range(size)
+        ]
+        plan += [self._planned(target, part, refresh) for part in PARTS[target.stack]]
+        return Result(
+            operation="preview",
+            stack=target.stack,
+            ok=True,
+            plan=tuple(plan),
+            outputs=OUTPUTS[target.stack],
         )
-        return Result(operation="preview", stack=target.stack, ok=True, plan=plan)
+
+    def _planned(self, target: StackProgram, part: str, refresh: bool) -> PlannedResource:
+        """Plan one part as its provider would: what it is told by `FORCING` replaces it."""
+        world, known = self._world, self._world.inputs.get(target.stack, target.inputs)
+        own = {key: target.inputs[key] for key in INPUTS_OF[part] if key in target.inputs}
+        changed = [key for key in INPUTS_OF[part] if known.get(key) != target.inputs.get(key)]
+        op, changes = "same", []
+        if part not in world.things or (refresh and part in world.deleted):
+            op = "create"
+        elif changed:
+            op = "replace" if FORCING & set(changed) else "update"
+            kind = "update-replace" if op == "replace" else "update"
+            changes = [
+                PropertyChange(path=key, kind=kind, old=known.get(key), new=own.get(key))
+                for key in changed
+            ]
+        elif refresh and part in world.changed:
+            op = "update"
+        return PlannedResource(
+            urn=urn(target.stack, part),
+            type=TYPES[part],
+            op=op,
+            inputs=own,
+            changes=tuple(changes),
+        )
 
     def up(self, target: StackProgram, on_event: Any, *, refresh: bool = False) -> Result:
         if target.stack == "cluster":
@@ -303,6 +360,11 @@ class FakeEngineSession:
         with self._world.lock:
             self._world.calls.append(f"up {target.stack}")
             self._world.things |= {target.stack, *PARTS[target.stack]}
+            self._world.inputs[target.stack] = dict(target.inputs)
+            if refresh:
+                self._world.deleted -= set(PARTS[target.stack])
+                for part in PARTS[target.stack]:
+                    self._world.changed.pop(part, None)
         on_event(
             EngineEvent(
                 seq=1,

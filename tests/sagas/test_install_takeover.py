@@ -95,7 +95,8 @@ def take(stage: Stage, ports: Ports, key: X25519PrivateKey) -> tuple[str, dict[s
 
 
 def _error(stage: Stage, run: UUID) -> dict[str, Any]:
-    return {"error": stage.bench.run(run)["error_code"]}
+    steps = stage.bench.steps(run)
+    return {"error": (steps["kit"] if steps else stage.bench.run(run))["error_code"]}
 
 
 def files(archive: str) -> dict[str, bytes]:

@@ -101,11 +101,12 @@ class Sandbox:
             return False
 
 
-def begin_install(sandbox: Sandbox) -> str:
+def begin_install(sandbox: Sandbox, reach: str = "public-cidr") -> str:
     """Describe one boundary, open its role, approve its plan; return the run that now applies."""
     architect, approver = sandbox.api("sam@acme.test"), sandbox.api("ana@acme.test")
     document = yaml.safe_load((ROOT / "examples/acme/organization.yaml").read_text())
     document["boundaries"] = [b for b in document["boundaries"] if b["name"] == BOUNDARY]
+    document["boundaries"][0]["connection"] = {"reach": reach}
     mappings = document["role_mappings"]
     document["role_mappings"] = [m for m in mappings if m.get("boundary", BOUNDARY) == BOUNDARY]
     sandbox.api("max@acme.test").put(f"/v1/organizations/{document['organization']}", document)

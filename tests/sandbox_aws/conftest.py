@@ -137,13 +137,16 @@ class Boundary:
         values = {"GrantNumber": str(number), "GrantUntil": grant_until}
         return [{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()]
 
-    def create(self, control_plane_key: str = "sha256:plane") -> Boundary:
+    def create(
+        self, control_plane_key: str = "sha256:plane", reach: str = "public-cidr"
+    ) -> Boundary:
         template = render_template(
             self.name,
             vendor_principal=VENDOR_ROLE,
             external_id=self.external_id,
             control_plane_key=control_plane_key,
             release_key="sha256:release",
+            reach=reach,
         )
         self.gate.client("cloudformation", "customer-admin").create_stack(
             StackName=stack_name(self.name),

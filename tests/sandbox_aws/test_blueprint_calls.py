@@ -81,6 +81,10 @@ def test_a_whole_network_is_built_and_removed(opened: Boundary) -> None:
         return bool(found[0]["State"] == "available")
 
     assert wait_for(state)
+    for boundary, expected in ((opened.name, [nat["NatGatewayId"]]), ("another", [])):
+        mine = [{"Name": "tag:ringfence:boundary", "Values": [boundary]}]
+        listed = ec2.describe_nat_gateways(Filters=mine)["NatGateways"]
+        assert [one["NatGatewayId"] for one in listed] == expected
     table = ec2.create_route_table(VpcId=vpc, TagSpecifications=opened.tags("route-table"))
     table_id = table["RouteTable"]["RouteTableId"]
     ec2.create_route(

@@ -3,6 +3,11 @@
 {{- .Values.boundary.namespace | default (printf "boundary-%s" (required "boundary.name is required" .Values.boundary.name)) -}}
 {{- end -}}
 
+{{/* Name of a cluster-scoped object of the part .part: two boundaries may share the cluster. */}}
+{{- define "boundary-stack.clusterName" -}}
+ringfence:{{ .root.Values.boundary.name }}:{{ .part }}
+{{- end -}}
+
 {{/* Reference of an image: .name is the key in .root.Values.images. */}}
 {{- define "boundary-stack.image" -}}
 {{- $reference := required (printf "images.%s is required" .name) (index .root.Values.images .name) -}}

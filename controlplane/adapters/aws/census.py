@@ -73,6 +73,8 @@ def _pod_role(account: Account, name: str) -> ResidueItem:
     outside = _foreign(role["AssumeRolePolicyDocument"], account.target.account)
     if outside:
         return _item("role", name, False, f"may be assumed from outside: {', '.join(outside)}")
+    if name.removesuffix("-execution") == f"ringfence-{account.target.boundary}-runner":
+        return _item("role", name, True, "the runner's; it goes when the way in is shut")
     return _item("role", name, True, "part of the stack, under the permissions boundary")
 
 
@@ -85,6 +87,9 @@ def _access_entries(account: Account, cluster: str) -> list[ResidueItem]:
         name = principal.rsplit("/", 1)[-1]
         if name == target.role_name:
             reason = "this grant's way in; the next step removes it"
+            items.append(_item("access-entry", principal, True, reason))
+        elif name == f"ringfence-{target.boundary}-runner":
+            reason = "the runner's way in; the next step removes it"
             items.append(_item("access-entry", principal, True, reason))
         elif f"/ringfence/{target.boundary}/" in principal:
             reason = "role of the stack's own nodes and pods"

@@ -68,7 +68,9 @@ def _network(account: Account) -> Iterator[ResidueItem]:
         yield from (
             _left(kind, item[identifier])
             for item in found
-            if str(item.get("State", "")).lower() not in _GONE
+            # Looked at once more: another boundary's object is nothing of this one's.
+            if {"Key": BOUNDARY_TAG, "Value": account.target.boundary} in item.get("Tags", [])
+            and str(item.get("State", "")).lower() not in _GONE
         )
 
 
@@ -101,7 +103,7 @@ def _roles(account: Account) -> Iterator[ResidueItem]:
 
 def _buckets(account: Account) -> list[str]:
     prefix = f"ringfence-{account.target.boundary}-{account.target.account}-"
-    with translated("s3:ListAllMyBuckets"):
+    with translated("s3:ListBuckets"):
         found = account.client("s3").list_buckets()["Buckets"]
     return [bucket["Name"] for bucket in found if bucket["Name"].startswith(prefix)]
 

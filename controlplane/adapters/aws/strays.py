@@ -73,7 +73,11 @@ def find_strays(account: Account, install: str, known: Collection[str]) -> list[
         found += [
             Stray(item[kind.key], _made_for(item), kind.delete)
             for item in answer[kind.result]
-            if item[kind.key] not in known and str(item.get("State", "")).lower() not in _GOING
+            # Looked at once more: a filter that the service left out must not make another
+            # boundary's object ours to delete.
+            if wanted.items() <= _tags(item).items()
+            and item[kind.key] not in known
+            and str(item.get("State", "")).lower() not in _GOING
         ]
     return found + _stray_keys(account, wanted, known)
 
@@ -108,8 +112,12 @@ def _readable(call: Callable[[], dict[str, Any]], action: str) -> dict[str, Any]
             raise
 
 
+def _tags(item: dict[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in item.get("Tags", [])}
+
+
 def _made_for(item: dict[str, Any]) -> str:
-    return _name({tag["Key"]: tag["Value"] for tag in item.get("Tags", [])})
+    return _name(_tags(item))
 
 
 def _name(tags: dict[str, str]) -> str:

@@ -1,19 +1,19 @@
 """`ClusterReach`: how the control plane gets to a boundary's cluster, and how that ends.
 
-Called by the saga's steps `reach_open`, `stack` (for a fresh kubeconfig) and `reach_close`.
-Separate from the infrastructure program on purpose (decision 9): our access entry and the openness
-of the endpoint belong to the run, an access entry dies with its role, each grant makes its own.
+Called by the saga's steps `reach_open`, `stack` and `reach_close`. Separate from the infrastructure
+program on purpose (decision 9): our access entry and the openness of the endpoint belong to the
+run, an access entry dies with its role, each grant makes its own.
 
-`PublicCidrReach` is the way for clusters with a public endpoint limited to our addresses. An
-in-VPC runner and an existing network are other implementations of the same port.
+`PublicCidrReach` is the way for clusters with a public endpoint limited to our addresses. The
+in-VPC runner (`reach_runner.py`) is the other one; an existing network would be a third.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -22,16 +22,16 @@ from botocore.exceptions import ClientError
 
 from controlplane.adapters.aws.account import Account
 from controlplane.adapters.aws.errors import error_code, translated
+from controlplane.adapters.helm.release import Release, Releases
+from controlplane.adapters.kubernetes.control import ClusterControl
 from controlplane.adapters.kubernetes.endpoint import Endpoint
 from controlplane.adapters.kubernetes.token import eks_token
 from controlplane.core.clock import now
 from controlplane.core.errors import ConflictError, UnavailableError
 from wire.agent import DeniedAttempt
 
-# Who we are inside while the grant lasts; the chart and the agent's rights need an administrator.
-_ADMIN = "AmazonEKSClusterAdminPolicy"
 # Needs authentication and the right to list: `/readyz` answers anybody, so it proves no way in.
-_QUESTION = "/api/v1/namespaces?limit=1"
+QUESTION = "/api/v1/namespaces?limit=1"
 _Found = TypeVar("_Found")
 _BUSY = frozenset({"ResourceInUseException", "InvalidRequestException"})
 
@@ -57,6 +57,8 @@ class WayInClosed:
 
     closed_at: datetime
     proofs: tuple[DeniedAttempt, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What was seen beside the refused calls, of a way that has more to show."""
 
 
 class NotReachableError(UnavailableError):
@@ -80,12 +82,18 @@ class UpdateFailedError(ConflictError):
 class ClusterReach(Protocol):
     """One run's way into one cluster."""
 
-    def open(self) -> Path:
-        """Open the way and return a kubeconfig once the cluster answers us."""
+    def open(self) -> None:
+        """Open the way and wait until the cluster answers through it."""
         ...
 
-    def kubeconfig(self) -> Path:
-        """Return the kubeconfig with a fresh token; good for 14 minutes."""
+    def install(
+        self, releases: Releases, name: str, chart: Path, namespace: str, values: Mapping[str, Any]
+    ) -> Release:
+        """Install or upgrade a chart; `releases` is the helm of this process."""
+        ...
+
+    def uninstall(self, releases: Releases, name: str, namespace: str) -> bool:
+        """Remove a release and return whether there was one."""
         ...
 
     def close(self) -> WayInClosed:
@@ -107,18 +115,19 @@ class PublicCidrReach:
     ) -> None:
         self._account = account
         self._cluster = cluster
+        self._control = ClusterControl(account, cluster)
         self._our_cidrs = our_cidrs
         self._file = work_dir / "kubeconfig"
         self._run_id = run_id
         self._budget = budget or Budget()
 
-    def open(self) -> Path:
+    def open(self) -> None:
         """Make our access entry, open the endpoint to us, wait until it answers.
 
         Raises: NotReachableError, UpdateFailedError, the classes of `translated`.
         """
-        self._ensure_entry()
-        vpc = self._describe()["resourcesVpcConfig"]
+        self._control.ensure_entry(self._account.target.role_arn, self._token("access-entry"))
+        vpc = self._control.describe()["resourcesVpcConfig"]
         if not vpc["endpointPublicAccess"] or not set(self._our_cidrs) <= set(
             vpc["publicAccessCidrs"]
         ):
@@ -129,34 +138,43 @@ class PublicCidrReach:
                     "publicAccessCidrs": list(self._our_cidrs),
                 }
             )
-        endpoint = self._endpoint()
-        last = _until(lambda: self._ask(endpoint), lambda found: found == 200, self._budget.ready)
+        endpoint = self._control.endpoint()
+        last = until(lambda: self._ask(endpoint), lambda found: found == 200, self._budget.ready)
         if last != 200:
             raise NotReachableError(
                 f"cluster {self._cluster} at {endpoint.url} does not let us in: {last}",
                 fix="check that our address is within publicAccessCidrs and the role's entry",
             )
-        return self.kubeconfig()
+
+    def install(
+        self, releases: Releases, name: str, chart: Path, namespace: str, values: Mapping[str, Any]
+    ) -> Release:
+        """Let our own helm do it, with a fresh token."""
+        return releases.upgrade_install(self.kubeconfig(), name, chart, namespace, values)
+
+    def uninstall(self, releases: Releases, name: str, namespace: str) -> bool:
+        """Let our own helm do it, with a fresh token."""
+        return releases.uninstall(self.kubeconfig(), name, namespace)
 
     def kubeconfig(self) -> Path:
-        """Write a kubeconfig with a fresh token."""
+        """Write a kubeconfig with a fresh token; good for 14 minutes."""
         token, _ = eks_token(self._account, self._cluster)
-        return self._endpoint().write_kubeconfig(self._file, token)
+        return self._control.endpoint().write_kubeconfig(self._file, token)
 
     def close(self) -> WayInClosed:
         """Delete the entry, see us refused, make the endpoint private, see it shut.
 
         Raises: StillReachableError, UpdateFailedError, the classes of `translated`.
         """
-        endpoint = self._endpoint()
+        endpoint = self._control.endpoint()
         before = self._ask(endpoint)
-        self._delete_entry()
+        self._control.delete_entry(self._account.target.role_arn)
         proofs = []
         if isinstance(before, int):
-            proofs.append(self._refused("kubernetes:list-namespaces", endpoint, before, _no_caller))
-        if self._describe()["resourcesVpcConfig"]["endpointPublicAccess"]:
+            proofs.append(self._refused("kubernetes:list-namespaces", endpoint, before, no_caller))
+        if self._control.describe()["resourcesVpcConfig"]["endpointPublicAccess"]:
             self._update({"endpointPublicAccess": False, "endpointPrivateAccess": True})
-        proofs.append(self._refused("kubernetes:connect", endpoint, before, _no_connection))
+        proofs.append(self._refused("kubernetes:connect", endpoint, before, no_connection))
         self._file.unlink(missing_ok=True)
         return WayInClosed(proofs[-1].denied_at, tuple(proofs))
 
@@ -174,7 +192,7 @@ class PublicCidrReach:
             attempts += 1
             return self._ask(endpoint)
 
-        last = _until(ask, is_refused, self._budget.refused)
+        last = until(ask, is_refused, self._budget.refused)
         if not is_refused(last):
             raise StillReachableError(
                 f"cluster {self._cluster} still answers us with {last} after {attempts} attempts",
@@ -190,54 +208,13 @@ class PublicCidrReach:
 
     def _ask(self, endpoint: Endpoint) -> int | str:
         token, _ = eks_token(self._account, self._cluster)
-        return endpoint.answer(_QUESTION, token)
-
-    def _describe(self) -> dict[str, Any]:
-        with translated("eks:DescribeCluster"):
-            found = self._account.client("eks").describe_cluster(name=self._cluster)
-        cluster: dict[str, Any] = found["cluster"]
-        return cluster
-
-    def _endpoint(self) -> Endpoint:
-        cluster = self._describe()
-        return Endpoint(cluster["endpoint"], cluster["certificateAuthority"]["data"])
-
-    def _ensure_entry(self) -> None:
-        eks, target = self._account.client("eks"), self._account.target
-        with translated("eks:CreateAccessEntry"):
-            try:
-                eks.create_access_entry(
-                    clusterName=self._cluster,
-                    principalArn=target.role_arn,
-                    type="STANDARD",
-                    clientRequestToken=self._token("access-entry"),
-                )
-            except ClientError as error:
-                if error_code(error) != "ResourceInUseException":
-                    raise
-        with translated("eks:AssociateAccessPolicy"):
-            eks.associate_access_policy(
-                clusterName=self._cluster,
-                principalArn=target.role_arn,
-                policyArn=f"arn:{target.partition}:eks::aws:cluster-access-policy/{_ADMIN}",
-                accessScope={"type": "cluster"},
-            )
-
-    def _delete_entry(self) -> None:
-        with translated("eks:DeleteAccessEntry"):
-            try:
-                self._account.client("eks").delete_access_entry(
-                    clusterName=self._cluster, principalArn=self._account.target.role_arn
-                )
-            except ClientError as error:
-                if error_code(error) != "ResourceNotFoundException":
-                    raise
+        return endpoint.answer(QUESTION, token)
 
     def _update(self, config: dict[str, Any]) -> None:
         """Change the endpoint and wait until EKS has done it."""
         with translated("eks:UpdateClusterConfig"):
             update = self._start_update(config)
-        status = _until(
+        status = until(
             lambda: self._update_status(update),
             lambda found: found in ("Successful", "Failed", "Cancelled"),
             self._budget.update,
@@ -274,15 +251,17 @@ class PublicCidrReach:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _no_caller(found: int | str) -> bool:
+def no_caller(found: int | str) -> bool:
+    """Tell whether the cluster refuses the caller, or does not even answer."""
     return found in (401, 403) or isinstance(found, str)
 
 
-def _no_connection(found: int | str) -> bool:
+def no_connection(found: int | str) -> bool:
+    """Tell whether nothing answers."""
     return isinstance(found, str)
 
 
-def _until(ask: Callable[[], _Found], done: Callable[[_Found], bool], seconds: float) -> _Found:
+def until(ask: Callable[[], _Found], done: Callable[[_Found], bool], seconds: float) -> _Found:
     """Ask until `done` or time is up; return the last answer. Pauses of 0.1 to 2 s."""
     deadline, pause = time.monotonic() + seconds, 0.1
     while True:

@@ -109,6 +109,8 @@ class Child:
                 "complete": listener.is_complete(),
             }
         )
+        if command.operation == "preview":
+            return result.model_copy(update={"outputs": listener.planned_outputs})
         if result.ok and command.operation in ("up", "refresh"):
             # The event hides secrets: only then is it worth another start of the CLI.
             outputs = listener.stack_outputs

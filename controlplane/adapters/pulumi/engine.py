@@ -79,7 +79,9 @@ class StackProgram:
 class EngineSession(Protocol):
     """An open engine; one command at a time. Every method raises the classes of `errors.py`."""
 
-    def preview(self, target: StackProgram, on_event: OnEvent) -> Result: ...
+    def preview(
+        self, target: StackProgram, on_event: OnEvent, *, refresh: bool = False
+    ) -> Result: ...
 
     def up(self, target: StackProgram, on_event: OnEvent, *, refresh: bool = False) -> Result: ...
 
@@ -240,12 +242,19 @@ class PulumiSession:
             raise self._stopped()
         self.start_seconds = ready.seconds
 
-    def preview(self, target: StackProgram, on_event: OnEvent) -> Result:
-        """Return the plan of a stack: `plan` holds one entry per resource."""
-        return self._run("preview", target.stack, on_event, target=target)
+    def preview(self, target: StackProgram, on_event: OnEvent, *, refresh: bool = False) -> Result:
+        """Return the plan of a stack: `plan` holds one entry per resource, `outputs` what it would
+        export, UNKNOWN where only an apply tells.
+
+        With `refresh` it is planned from what the cloud holds now; the state stays as it is.
+        """
+        return self._run("preview", target.stack, on_event, target=target, refresh=refresh)
 
     def up(self, target: StackProgram, on_event: OnEvent, *, refresh: bool = False) -> Result:
-        """Create or update a stack; `outputs` holds what it exports."""
+        """Create or update a stack; `outputs` holds what it exports.
+
+        With `refresh` the state is first brought to what the cloud holds.
+        """
         return self._run("up", target.stack, on_event, target=target, refresh=refresh)
 
     def destroy(self, stack: str, on_event: OnEvent, *, keep_protected: bool = False) -> Result:

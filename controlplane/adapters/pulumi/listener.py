@@ -22,6 +22,7 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import events_pb2_grpc
 
 from controlplane.adapters.pulumi.messages import (
+    UNKNOWN,
     Diagnostic,
     EngineEvent,
     PlannedResource,
@@ -74,6 +75,8 @@ class Listener:
         self.plan: dict[str, PlannedResource] = {}
         self.diagnostics: list[Diagnostic] = []
         self.changes: dict[str, int] | None = None
+        self.planned_outputs: dict[str, Any] = {}
+        """What the stack would export; UNKNOWN where that is not known, or is a secret."""
         self.stack_outputs: dict[str, Any] | None = None
         """What the stack exports; None when unseen, or when it holds a secret."""
 
@@ -129,8 +132,12 @@ class Listener:
         if not event.get("planning"):
             self._seen[event["metadata"]["op"]] += 1
         self._send("resource.done", event["metadata"])
-        if event["metadata"]["type"] == _STACK and not event.get("planning"):
-            outputs = (event["metadata"].get("new") or {}).get("outputs") or {}
+        if event["metadata"]["type"] != _STACK:
+            return
+        outputs = (event["metadata"].get("new") or {}).get("outputs") or {}
+        if event.get("planning"):
+            self.planned_outputs = {key: _planned_output(value) for key, value in outputs.items()}
+        else:
             hidden = _SECRET in json.dumps(outputs)
             self.stack_outputs = None if hidden else outputs
 
@@ -183,6 +190,10 @@ def _planned(metadata: dict[str, Any]) -> PlannedResource:
             for path, kind in sorted(_changed(metadata).items())
         ),
     )
+
+
+def _planned_output(value: Any) -> Any:
+    return UNKNOWN if _SECRET in json.dumps(value) else value
 
 
 def _changed(metadata: dict[str, Any]) -> dict[str, str]:

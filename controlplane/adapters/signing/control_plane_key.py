@@ -21,6 +21,7 @@ from wire.certificate import (
 )
 from wire.envelope import Envelope
 from wire.report import MANIFEST_TYPE, STATEMENT_TYPE, ReportManifest, ReportStatement
+from wire.runner import ORDER_TYPE, RunnerOrder
 from wire.takeover import TAKEOVER_TYPE, TakeoverManifest
 
 Signable = (
@@ -32,6 +33,7 @@ Signable = (
     | ReportStatement
     | ReportManifest
     | TakeoverManifest
+    | RunnerOrder
 )
 # Each payload type of its own: a signature over one can never pass for another.
 _TYPES: dict[type[Signable], str] = {
@@ -43,6 +45,7 @@ _TYPES: dict[type[Signable], str] = {
     ReportStatement: STATEMENT_TYPE,
     ReportManifest: MANIFEST_TYPE,
     TakeoverManifest: TAKEOVER_TYPE,
+    RunnerOrder: ORDER_TYPE,
 }
 
 

@@ -141,8 +141,12 @@ class RunExecutor(Generic[PortsT]):
         except (RingfenceError, ValidationError) as error:
             # Nothing was begun: a person must look, and a claim would only fail again.
             code, message, _ = describe(error)
-            parked: RunState = "cancelled" if self._facts.cancel_requested else "needs-attention"
-            self._write(changes.set_state(parked, reason=message, code=code))
+            ended: RunState = "cancelled" if self._facts.cancel_requested else "needs-attention"
+            if self._definition.lane == "read" and not self._facts.cancel_requested:
+                # Nobody waits for a look that cannot begin: it ends, and is asked for again.
+                self._noted.append(changes.turn_around("failed", None, code, message))
+                ended = "failed"
+            self._write(changes.set_state(ended, reason=message, code=code))
             return None
         steps = {step.key: StepFacts("pending", 0, 0, None) for step in self._definition.steps}
         self._facts = replace(self._facts, steps=steps)

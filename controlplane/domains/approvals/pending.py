@@ -33,7 +33,11 @@ APPROVE_GRANT = ("POST", "/v1/grants/{grant_id}/approve")
 APPROVE_PLAN = ("POST", "/v1/runs/{run_id}/approve")
 APPROVE_OVERRIDE = ("POST", "/v1/boundaries/{boundary}/window-overrides/{override_id}/approve")
 APPROVE_WAIVER = ("POST", "/v1/organizations/{name}/waivers/{waiver_id}/approve")
-_VERBS = {"install.deprovision": "Remove", "install.purge": "Purge the data of"}
+_VERBS = {
+    "install.update": "Update",
+    "install.deprovision": "Remove",
+    "install.purge": "Purge the data of",
+}
 SEE_WAIVERS = ("GET", "/v1/organizations/{name}/waivers")
 
 

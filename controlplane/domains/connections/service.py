@@ -29,6 +29,7 @@ from controlplane.tables.organizations import (
 )
 from iam.role_permissions import opened_template, sealed_document
 from iam.role_template import render_template, role_name
+from iam.runner_statements import REACH_PUBLIC
 from proof.canonical import bytes_digest, digest
 
 VERIFY = "connection.verify"
@@ -92,7 +93,13 @@ def template(connection: CloudConnection, boundary: Boundary, pins: Pins) -> dic
         external_id=connection.external_id,
         control_plane_key=pins.control_plane_fingerprint,
         release_key=pins.release_fingerprint,
+        reach=reach_of_boundary(boundary),
     )
+
+
+def reach_of_boundary(boundary: Boundary) -> str:
+    """Return how the boundary's cluster is reached, as its organization's file says."""
+    return str(boundary.target.get("reach", REACH_PUBLIC))
 
 
 def permission_document(

@@ -23,6 +23,7 @@ SERVER_INPUTS = (
     "region",
     "partition",
     "control_plane_cidrs",
+    "reach",
 )
 """Inputs that the server fills in from its own rows; a file cannot set them."""
 

@@ -164,6 +164,7 @@ ROUTES: Final[dict[tuple[str, str], Rule]] = {
         "boundary", R.SOLUTION_ARCHITECT, R.BOUNDARY_ADMIN
     ),
     ("POST", "/v1/installs/{install_id}/drift/{finding_id}/accept"): _at("boundary", R.APPROVER),
+    ("POST", "/v1/installs/{install_id}/update"): _at("boundary", R.SOLUTION_ARCHITECT),
     ("POST", "/v1/installs/{install_id}/removal"): _at("boundary", R.SOLUTION_ARCHITECT),
     ("GET", "/v1/runs/{run_id}"): _at("boundary", *STAFF),
     ("GET", "/v1/runs/{run_id}/plan"): _at("boundary", *STAFF),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -66,10 +66,12 @@ def record(
     install_id: UUID,
     run_id: UUID,
     found: Sequence[dict[str, Any]],
+    remediates: bool = False,
 ) -> str:
     """Write a scan's findings and the install's axis; return the axis.
 
-    Shapes: each of `found` has the columns of a finding. Repeating it changes nothing.
+    Shapes: each of `found` has the columns of a finding. Repeating it changes nothing. With
+    `remediates` what is not found any more was set right by this very run.
     """
     install = session.get(Install, (boundary_id, install_id))
     assert install is not None
@@ -78,6 +80,7 @@ def record(
     for known, row in earlier.items():
         if known not in seen:
             row.resolved_at = now()
+            row.remediated_by = run_id if remediates else None
     for item in found:
         if item["digest"] not in earlier:
             session.add(
@@ -115,6 +118,23 @@ def open_findings(session: Session, install_id: UUID) -> list[DriftFinding]:
     )
 
 
+def ended_findings(session: Session, install_id: UUID, limit: int = 20) -> list[DriftFinding]:
+    """Return what was set right, by a run or outside of our runs, latest first."""
+    return list(
+        session.scalars(
+            select(DriftFinding)
+            .where(DriftFinding.install_id == install_id, DriftFinding.resolved_at.is_not(None))
+            .order_by(DriftFinding.resolved_at.desc(), DriftFinding.urn)
+            .limit(limit)
+        )
+    )
+
+
+def remediated(session: Session, run_id: UUID) -> int:
+    """Return how many findings a run has set right."""
+    return session.scalar(select(func.count()).where(DriftFinding.remediated_by == run_id)) or 0
+
+
 def unaccepted(session: Session, install_id: UUID) -> list[DriftFinding]:
     """Return the open findings that nobody has accepted, or not for this moment."""
     return [row for row in open_findings(session, install_id) if not is_accepted(row)]
@@ -123,6 +143,13 @@ def unaccepted(session: Session, install_id: UUID) -> list[DriftFinding]:
 def is_accepted(row: DriftFinding, at: datetime | None = None) -> bool:
     """Say whether a finding is accepted now; an acceptance ends by itself."""
     return row.accepted_until is not None and row.accepted_until > (at or now())
+
+
+def outcome(row: DriftFinding) -> Literal["open", "accepted", "remediated", "seen-right"]:
+    """Say what has become of a finding."""
+    if row.resolved_at is not None:
+        return "remediated" if row.remediated_by is not None else "seen-right"
+    return "accepted" if is_accepted(row) else "open"
 
 
 def drifting(session: Session, install_ids: Collection[UUID]) -> set[UUID]:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from controlplane.core.http import Context, Transaction, TransactionRoute
 from controlplane.core.run_engine.tables import Run
 from controlplane.domains.boundaries.repository import get_boundary
-from controlplane.domains.installs import drift, removal, repository, service
+from controlplane.domains.installs import drift, removal, repository, service, update
 from controlplane.domains.installs.schemas import (
     AcceptanceIn,
     DriftFindingOut,
@@ -28,6 +28,7 @@ from controlplane.domains.installs.schemas import (
     RemovalIn,
     RetainedOut,
     RevisionOut,
+    UpdateIn,
 )
 from controlplane.tables.catalog import BlueprintVersion
 from controlplane.tables.drift import DriftFinding
@@ -68,6 +69,19 @@ def install_request(
 
 
 @router.post(
+    "/installs/{install_id}/update", operation_id="install_update_request", status_code=202
+)
+def install_update_request(
+    install_id: UUID, body: UpdateIn, session: Transaction, ctx: Context, cidrs: OurCidrs
+) -> InstallCreatedOut:
+    """Ask for an update under an active grant; a second person approves what it would change."""
+    install, run_id = update.request_update(
+        session, ctx, install_id, body, control_plane_cidrs=cidrs
+    )
+    return InstallCreatedOut(install_id=install.id, run_id=run_id)
+
+
+@router.post(
     "/installs/{install_id}/removal", operation_id="install_removal_request", status_code=202
 )
 def install_removal_request(
@@ -101,6 +115,7 @@ def install_drift_show(install_id: UUID, session: Transaction, ctx: Context) -> 
         drift=drift.axis(install, is_drifting=bool(drift.drifting(session, [install_id]))),
         drift_at=install.drift_at,
         findings=[_drift_finding(row) for row in drift.open_findings(session, install_id)],
+        ended=[_drift_finding(row) for row in drift.ended_findings(session, install_id)],
     )
 
 
@@ -137,7 +152,7 @@ def install_show(install_id: UUID, session: Transaction, ctx: Context) -> Instal
 
 
 def _shown(session: Session, installs: Sequence[Install]) -> list[InstallOut]:
-    """Return installs with revisions and runs: four queries, however many installs there are."""
+    """Return installs with revisions and runs: a fixed number of queries for any number of them."""
     ids = [install.id for install in installs]
     revisions: dict[UUID, list[RevisionOut]] = {i: [] for i in ids}
     runs: dict[UUID, list[InstallRunOut]] = {i: [] for i in ids}
@@ -147,6 +162,7 @@ def _shown(session: Session, installs: Sequence[Install]) -> list[InstallOut]:
         if run.install_id is not None:
             runs[run.install_id].append(_run(run))
     drifting = drift.drifting(session, ids)
+    applied = repository.applied_revisions(session, ids)
     names = repository.boundary_names(session, {i.boundary_id for i in installs})
     return [
         InstallOut(
@@ -162,6 +178,7 @@ def _shown(session: Session, installs: Sequence[Install]) -> list[InstallOut]:
             created_at=install.created_at,
             updated_at=install.updated_at,
             revisions=revisions[install.id],
+            applied_revision=applied.get(install.id),
             retained=[RetainedOut.model_validate(item) for item in install.retained],
             run_ids=[run.id for run in runs[install.id]],
             runs=runs[install.id],
@@ -185,6 +202,9 @@ def _drift_finding(row: DriftFinding) -> DriftFindingOut:
         days=row.days,
         accepted_until=row.accepted_until,
         is_accepted=drift.is_accepted(row),
+        resolved_at=row.resolved_at,
+        remediated_by=row.remediated_by,
+        outcome=drift.outcome(row),
     )
 
 

@@ -24,6 +24,25 @@ class InstallIn(BaseModel):
     grant_id: UUID
 
 
+class UpdateIn(BaseModel):
+    """To what a standing install is brought, under which grant; nothing given sets right what was
+    changed in the account.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    grant_id: UUID
+    reason: str = Field(min_length=1, max_length=500)
+    revision: int | None = Field(default=None, ge=1)
+    """Start from this revision's version and inputs; None takes what was applied last."""
+    version: str | None = Field(default=None, max_length=50)
+    """Another version of the same blueprint."""
+    inputs: dict[str, Any] | None = None
+    """All inputs, instead of those of the revision."""
+    change: dict[str, Any] = Field(default_factory=dict, max_length=100)
+    """Single inputs on top; null takes one out, so that the blueprint's default holds."""
+
+
 class RemovalIn(BaseModel):
     """Under which grant an install is removed, and why."""
 
@@ -91,6 +110,11 @@ class DriftFindingOut(BaseModel):
     days: int | None
     accepted_until: datetime | None
     is_accepted: bool
+    resolved_at: datetime | None
+    remediated_by: UUID | None
+    """The run that set it right; null while it is open, and when somebody did so elsewhere."""
+    outcome: Literal["open", "accepted", "remediated", "seen-right"]
+    """`seen-right`: a later scan found it as it should be, and no run of ours had done that."""
 
 
 class DriftOut(BaseModel):
@@ -101,6 +125,8 @@ class DriftOut(BaseModel):
     drift_at: datetime | None
     """When it was last compared; `unknown` since then."""
     findings: list[DriftFindingOut]
+    ended: list[DriftFindingOut]
+    """What was set right, latest first; at most 20."""
 
 
 class InstallCreatedOut(BaseModel):
@@ -153,6 +179,9 @@ class InstallOut(BaseModel):
     created_at: datetime
     updated_at: datetime
     revisions: list[RevisionOut]
+    """Newest first; one may have been asked for and refused."""
+    applied_revision: int | None
+    """The revision that a run brought the install to last."""
     retained: list[RetainedOut]
     """What a removal left on purpose; empty before one, and after a purge."""
     run_ids: list[UUID]

@@ -105,7 +105,8 @@ def request_install(
     )
     grant = grants.require_active(session, grant_id, boundary.id)
     install = _ensure_install(session, ctx, boundary, install, install_id, manifest.name)
-    _add_revision(session, ctx, install, registered, kept, grant.id)
+    revision = add_revision(session, ctx, install, registered, kept, grant.id)
+    _audit_request(session, ctx, install, registered, revision)
     run_id = run_engine.create_run(
         session,
         ctx,
@@ -149,6 +150,7 @@ def _ensure_install(
         raise ConflictError(
             f"blueprint {name} is installed in this boundary already",
             code="installed",
+            fix=f"ask for an update: ringfence install update {install.id}",
             detail={"install_id": str(install.id)},
         )
     else:
@@ -159,14 +161,15 @@ def _ensure_install(
     return install
 
 
-def _add_revision(
+def add_revision(
     session: Session,
     ctx: OpContext,
     install: Install,
     registered: BlueprintVersion,
     inputs: dict[str, Any],
     grant_id: UUID,
-) -> None:
+) -> InstallRevision:
+    """Write the next revision: to what a run is to bring the install."""
     earlier = repository.list_revisions(session, install.id)
     revision = InstallRevision(
         organization_id=install.organization_id,
@@ -182,6 +185,16 @@ def _add_revision(
     )
     session.add(revision)
     session.flush()
+    return revision
+
+
+def _audit_request(
+    session: Session,
+    ctx: OpContext,
+    install: Install,
+    registered: BlueprintVersion,
+    revision: InstallRevision,
+) -> None:
     audit.append(
         session,
         ctx,
@@ -193,6 +206,6 @@ def _add_revision(
             "blueprint": f"{registered.name} {registered.version}",
             "blueprint_digest": registered.digest,
             "inputs_digest": revision.inputs_digest,
-            "grant_id": str(grant_id),
+            "grant_id": str(revision.grant_id),
         },
     )

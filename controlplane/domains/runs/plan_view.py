@@ -132,9 +132,42 @@ class CostSummaryOut(_Model):
     """Resources there after the apply that have no price in the table."""
 
 
+class InputChangeOut(_Model):
+    """One input that an update changes."""
+
+    name: str
+    old: JsonValue
+    new: JsonValue
+    """None when it is taken out, so that the blueprint's default holds."""
+
+
+class DesiredChangeOut(_Model):
+    """One resource of the boundary's desired state that an update changes."""
+
+    kind: str
+    name: str
+    change: Literal["added", "removed", "changed"]
+
+
+class UpdateOut(_Model):
+    """What an update does beside the resources of the cloud, and from where it starts."""
+
+    from_revision: int
+    to_revision: int
+    from_version: str
+    to_version: str
+    inputs: list[InputChangeOut]
+    desired: list[DesiredChangeOut]
+    """Models and adapters that the boundary gains, loses or gets otherwise."""
+    release: bool
+    """Operator, agent and gateway are upgraded: the way into the cluster is opened for it."""
+
+
 class PlanViewOut(_Model):
     """A plan as a person reads it."""
 
+    update: UpdateOut | None
+    """Of an update only."""
     operations: dict[Operation, int]
     resources: list[PlannedOut]
     time_scale: float
@@ -156,7 +189,9 @@ def view(document: Mapping[str, Any], manifest: BlueprintManifest | None) -> Pla
     ]
     places = {name: at for at, name in enumerate(_in_order(stacks, manifest))}
     resources.sort(key=lambda r: (places[r.stack], _ORDER.index(r.operation), r.what, r.name))
+    update = document.get("update")
     return PlanViewOut(
+        update=UpdateOut.model_validate(update) if update else None,
         operations=dict(Counter(r.operation for r in resources)),
         resources=resources,
         time_scale=scale,

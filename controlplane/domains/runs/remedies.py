@@ -92,7 +92,17 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "unclear-refresh": Remedy(
         "so much of a stack is not found that the account, its region or its API may be the wrong"
         " one or not answer: unreachable is not gone",
-        "look in the account; if it is really gone, ask for an update or a removal",
+        "look in the account; if it is really gone, ask for a removal",
+    ),
+    "would-replace": Remedy(
+        "the update changes an input that the network, the cluster or the customer's data cannot"
+        " follow; nothing was applied",
+        "leave that input as it was; or remove the install, which keeps its data, and install it"
+        " anew",
+    ),
+    "lost-cluster": Remedy(
+        "the cluster was deleted in the account, and with it all that ran in it",
+        "remove the install, which keeps its data, and install it anew",
     ),
     "wrong-copy": Remedy(
         "a model's file in the bucket is not the one that was sent",

@@ -36,6 +36,11 @@ def _planned(output: Output) -> str:
     return ", ".join(named) or "nothing to change"
 
 
+def _compared(output: Output) -> str:
+    left = f"{output['findings']} findings" if output["findings"] else "as applied"
+    return f"{left}, {output['remediated']} set right" if output["remediated"] else left
+
+
 def _tokens(output: Output) -> str:
     return f"{sum(report['output_tokens'] for report in output['smoke'])} tokens"
 
@@ -43,6 +48,7 @@ def _tokens(output: Output) -> str:
 SUMMARIES: Mapping[str, Callable[[Output], str]] = {
     "preflight": _checks,
     "plan": _planned,
+    "account": _compared,
     "weights": lambda o: _size(sum(model["size"] for model in o["models"])),
     "stack": lambda o: str(o["chart"]),
     "agent": lambda o: f"version {o['version']}",

@@ -16,9 +16,11 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from controlplane.core.clock import now
 from controlplane.core.errors import ConflictError
+from controlplane.core.run_engine.tables import Run, StepRow
 from controlplane.domains.agents import bundles, repository, service
 from controlplane.sagas.provisioning.access import Context, output
 from controlplane.tables.agents import Agent, BundleRow, EnrolmentToken
@@ -250,6 +252,31 @@ def has_live_agent(context: Context) -> bool:
             )
         ).scalar_one_or_none()
     return found is not None
+
+
+def last_release(session: Session, install_id: UUID) -> str | None:
+    """Return the digest of what the chart was last given; None when no run has noted one."""
+    found: str | None = session.scalars(
+        select(StepRow.output["release_digest"].astext)
+        .join(Run, (Run.boundary_id == StepRow.boundary_id) & (Run.id == StepRow.run_id))
+        .where(Run.install_id == install_id, StepRow.key == "stack", StepRow.state == "succeeded")
+        .order_by(StepRow.finished_at.desc())
+        .limit(1)
+    ).one_or_none()
+    return found
+
+
+def wait_for_live_agent(context: Context) -> dict[str, Any]:
+    """Wait until an agent of this install speaks; return who it is. Raises: NotInTimeError."""
+    began = time.monotonic()
+    while not has_live_agent(context):
+        _wait(
+            context,
+            began,
+            lambda: "the agent does not speak",
+            "look at the pods and the log of the agent in namespace ringfence-system",
+        )
+    return wait_for_agent(context)
 
 
 def ask(context: Context, action: CloseVerb | CountersignVerb) -> VerbResult:

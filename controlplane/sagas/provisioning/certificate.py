@@ -21,7 +21,7 @@ from controlplane.core.run_engine.tables import Run, StepRow
 from controlplane.domains.certificates import service as certificates
 from controlplane.sagas.provisioning import boundary
 from controlplane.sagas.provisioning.access import Context, OpenRole, current_role, output
-from controlplane.sagas.provisioning.closing import parse_time, set_axes
+from controlplane.sagas.provisioning.closing import is_taken_back, parse_time, set_axes
 from controlplane.tables.installs import Install
 from wire.agent import DeniedAttempt, SmokeReport
 from wire.bundle import CountersignVerb
@@ -58,21 +58,39 @@ def issue(context: Context) -> StepResult:
                 run_id=context.run.id,
                 envelope=envelope,
             )
-    countersigned = not context.run.is_unwound and boundary.has_agent(context)
+    countersigned = _is_heard(context)
     if countersigned:
         envelope = _countersign(context, envelope)
     with context.transaction() as session:
-        if not context.run.is_unwound:
+        if not is_taken_back(context):
             _take_over_retained(session, context)
         set_axes(
             session,
             context,
-            lifecycle=_LIFECYCLES.get(context.run.outcome, "failed"),
+            **_lifecycle(session, context),
             **({"health": "healthy"} if context.run.outcome is None and countersigned else {}),
         )
     return Done(
         {"countersigned": countersigned, "signers": [item.keyid for item in envelope.signatures]}
     )
+
+
+def _is_heard(context: Context) -> bool:
+    """Say whether an agent is there to countersign."""
+    if context.run.outcome is None or context.params.unwinds:
+        return not context.run.is_unwound and boundary.has_agent(context)
+    # A run that keeps what stands may have failed because the agent is dead: nobody waits for it.
+    return boundary.has_live_agent(context)
+
+
+def _lifecycle(session: Session, context: Context) -> dict[str, str]:
+    """Return what becomes of the install."""
+    if context.params.unwinds or context.run.outcome is None:
+        return {"lifecycle": _LIFECYCLES.get(context.run.outcome, "failed")}
+    install = session.get(Install, (context.run.boundary_id, context.params.install_id))
+    # One that had not begun leaves the install as it was.
+    begun = install is not None and install.lifecycle == "updating"
+    return {"lifecycle": "partial"} if begun else {}
 
 
 def _take_over_retained(session: Session, context: Context) -> None:
@@ -102,6 +120,7 @@ def build(session: Session, context: Context, role: OpenRole) -> InstallCertific
     if outcome == "unwound" and not any(step.state == "unwound" for step in steps):
         outcome = "failed"
     return InstallCertificate(
+        operation="provision" if params.unwinds else "update",
         id=uuid5(CERTIFICATES, str(run.id)),
         organization=params.organization,
         organization_id=run.organization_id,
@@ -182,7 +201,7 @@ def step_times(
 
 
 def _image_digests(context: Context) -> dict[str, str]:
-    if context.run.is_unwound:
+    if is_taken_back(context):
         return {}
     return {
         name: reference.rsplit("@", 1)[1]

@@ -16,6 +16,7 @@ from controlplane.core.errors import ForbiddenError, InternalError
 from controlplane.core.run_engine.definition import Done, Park, Skip, StepResult
 from controlplane.domains.grants import service as grants
 from controlplane.sagas.provisioning import boundary
+from controlplane.sagas.provisioning import cluster as cluster_door
 from controlplane.sagas.provisioning.access import (
     Context,
     OpenRole,
@@ -29,15 +30,27 @@ from controlplane.tables.installs import Install
 from wire.bundle import CloseVerb
 
 
+def is_taken_back(context: Context) -> bool:
+    """Say whether the run destroyed what it had made, so that nothing of the install is left."""
+    return context.run.is_unwound and context.params.unwinds
+
+
 def take_census(context: Context) -> StepResult:
     """Count what of ours is left while we can still read it; each is expected or a finding."""
-    foundation, cluster = output(context, "foundation"), output(context, "cluster")
-    # An unwind destroyed them: only the roles are looked at, and anything of ours is a finding.
-    gone = context.run.is_unwound
+    if is_taken_back(context):
+        # Only the roles are looked at, and anything of ours is a finding.
+        return count_residue(context, {}, {})
+    return count_residue(context, output(context, "foundation"), output(context, "cluster"))
+
+
+def count_residue(
+    context: Context, foundation: dict[str, Any], cluster: dict[str, Any]
+) -> StepResult:
+    """Count every trace of ours in what the two stacks gave, as far as they stand."""
     footprint = census.Footprint(
-        cluster=None if gone else cluster.get("cluster_name"),
-        bucket=None if gone else foundation.get("artifact_bucket"),
-        key_arn=None if gone else foundation.get("kms_key_arn"),
+        cluster=cluster.get("cluster_name"),
+        bucket=foundation.get("artifact_bucket"),
+        key_arn=foundation.get("kms_key_arn"),
         vendor_account=context.ports.settings.vendor_account,
     )
     try:
@@ -50,6 +63,20 @@ def take_census(context: Context) -> StepResult:
         context.progress(finding=item.name, kind=item.kind, reason=item.reason)
     return Done(
         {"residue": [item.model_dump(mode="json") for item in items], "findings": len(findings)}
+    )
+
+
+def shut_way_in(context: Context) -> StepResult:
+    """Shut the way into the cluster and prove it, if there is a cluster."""
+    closed = cluster_door.close_reach(context)
+    if closed is None:
+        return Skip("there is no cluster")
+    return Done(
+        {
+            "closed_at": closed.closed_at.isoformat(),
+            "proofs": [proof.model_dump(mode="json") for proof in closed.proofs],
+            **closed.facts,
+        }
     )
 
 

@@ -5,6 +5,7 @@ Called by the steps `weights`, `reach_open`, `stack`, `reach_close` and their un
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +13,23 @@ from typing import Any
 
 from controlplane.adapters.aws.artifacts import Artifact
 from controlplane.adapters.kubernetes.reach import ClusterReach, WayInClosed
-from controlplane.core.errors import NotFoundError
+from controlplane.adapters.kubernetes.runner_orders import RunnerSite
+from controlplane.core.errors import InvalidRequestError, NotFoundError
 from controlplane.core.run_engine.definition import RunView
 from controlplane.domains.agents.enrolment import issue_token
-from controlplane.sagas.provisioning.access import Context, open_account, output, run_folder
-from controlplane.sagas.provisioning.params import ProvisionParams
-from controlplane.sagas.provisioning.ports import Ports
+from controlplane.sagas.provisioning.access import (
+    Context,
+    OpenAccount,
+    open_account,
+    output,
+    run_folder,
+)
+from controlplane.sagas.provisioning.params import IN_VPC_RUNNER, ProvisionParams
+from controlplane.sagas.provisioning.ports import Ports, WayIn
+from proof.canonical import digest
 
 CHART = "boundary-stack"
+RUNNER_IMAGE = "ringfence/runner"
 REHEARSAL_NETWORK = {
     "awsEndpoints": [{"cidr": "10.88.0.10/32", "port": 80}],
     "clientCidrs": ["10.88.0.20/32"],
@@ -36,9 +46,34 @@ def reach(context: Context) -> Iterator[ClusterReach]:
     """Open the run's way into the boundary's cluster."""
     cluster = output(context, "cluster").get("cluster_name", context.params.cluster)
     with open_account(context) as opened:
-        yield context.ports.cloud.reach(
-            opened.account, cluster, run_folder(context), context.run.id
+        way = WayIn(cluster, run_folder(context), context.run.id, _runner(context, opened))
+        yield context.ports.cloud.reach(opened.account, way)
+
+
+def require_way(context: Context) -> None:
+    """See that this deployment has what the chosen way in needs. Raises: InvalidRequestError."""
+    if context.params.reach == IN_VPC_RUNNER and RUNNER_IMAGE not in context.ports.settings.images:
+        raise InvalidRequestError(
+            f"reach is {IN_VPC_RUNNER}, and this deployment has no image {RUNNER_IMAGE}",
+            code="no-runner-image",
+            field="reach",
+            fix="name it in RINGFENCE_IMAGES_FILE, or install with reach: public-cidr",
         )
+
+
+def _runner(context: Context, opened: OpenAccount) -> RunnerSite | None:
+    """Return where the runner of an install that has one is started."""
+    if context.params.reach != IN_VPC_RUNNER:
+        return None
+    require_way(context)
+    return RunnerSite(
+        bucket=context.params.bucket,
+        image=context.ports.settings.images[RUNNER_IMAGE],
+        fence=context.run.fence,
+        grant_until=opened.role.grant_until,
+        signer=context.ports.signer,
+        check=context.check,
+    )
 
 
 def copy_models(context: Context) -> list[dict[str, Any]]:
@@ -91,21 +126,38 @@ def install_chart(context: Context) -> dict[str, Any]:
             context.run.boundary_id,
             context.params.install_id,
         )
+    return {**upgrade_chart(context, issued.token), "enrolment_token_id": str(issued.id)}
+
+
+def upgrade_chart(context: Context, enrolment_token: str) -> dict[str, Any]:
+    """Install or upgrade the chart; an agent that lives needs no token."""
     folder = run_folder(context)
     with reach(context) as way:
-        release = context.ports.releases(folder).upgrade_install(
-            way.kubeconfig(),
+        release = way.install(
+            context.ports.releases(folder),
             RELEASE,
             Path(context.ports.settings.charts) / CHART,
             SYSTEM_NAMESPACE,
-            chart_values(context, issued.token),
+            chart_values(context, enrolment_token),
         )
     return {
         "release": release.name,
         "revision": release.revision,
         "chart": release.chart,
-        "enrolment_token_id": str(issued.id),
+        "release_digest": release_digest(context, context.outputs),
     }
+
+
+def release_digest(context: Context, outputs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the digest of what the chart is given beside the token, and of its own files."""
+    root = Path(context.ports.settings.charts) / CHART
+    files = {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+    values = values_of(context.run, context.params, outputs, context.ports, enrolment_token="")
+    return digest({"chart": files, "values": values})
 
 
 def remove_chart(context: Context) -> None:
@@ -113,7 +165,7 @@ def remove_chart(context: Context) -> None:
     folder = run_folder(context)
     try:
         with reach(context) as way:
-            context.ports.releases(folder).uninstall(way.kubeconfig(), RELEASE, SYSTEM_NAMESPACE)
+            way.uninstall(context.ports.releases(folder), RELEASE, SYSTEM_NAMESPACE)
     except NotFoundError:
         # The cluster is gone, and the release with it.
         context.log(message="no cluster: nothing to uninstall")
@@ -123,9 +175,13 @@ def close_reach(context: Context) -> WayInClosed | None:
     """Shut the way in and prove it; None when the cluster does not exist (any more)."""
     try:
         with reach(context) as way:
-            return way.close()
+            closed = way.close()
     except NotFoundError:
         return None
+    if closed.facts:
+        # Beside the refused calls, which are in the certificate: for who follows the run.
+        context.progress(message="the way in is shut", **closed.facts)
+    return closed
 
 
 def chart_values(context: Context, enrolment_token: str) -> dict[str, Any]:

@@ -53,6 +53,14 @@ class Found:
         """Return what makes it this finding and no other."""
         return digest({**asdict(self), "properties": [p.document() for p in self.properties]})
 
+    def document(self) -> dict[str, Any]:
+        """Return it as a step gives it and as its row holds it."""
+        return {
+            **asdict(self),
+            "digest": self.digest,
+            "properties": [p.document() for p in self.properties],
+        }
+
 
 def read_stacks(context: Context) -> list[Found]:
     """Refresh a scratch copy of every stack and return what differs.

@@ -6,7 +6,7 @@ the only part that reads the request's tables; the steps see the result.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +20,8 @@ from controlplane.tables.catalog import Artifact, BlueprintVersion, ModelVersion
 from controlplane.tables.installs import InstallRevision
 from controlplane.tables.organizations import Boundary, CloudConnection, Organization
 from wire.manifest import BlueprintManifest
+
+IN_VPC_RUNNER = "in-vpc-runner"
 
 
 class Model(BaseModel):
@@ -52,6 +54,8 @@ class ProvisionParams(BaseModel):
     """What is installed where; carries no secret and not the External ID."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    unwinds: ClassVar[bool] = True
+    """Whether a run that turns around takes back what stands (`Definition.keeps` is the other)."""
 
     organization: str
     boundary: str
@@ -69,6 +73,11 @@ class ProvisionParams(BaseModel):
     inputs: dict[str, Any]
     models: tuple[Model, ...]
     time_scale: float
+
+    @property
+    def reach(self) -> str:
+        """Return how we get to the cluster; a blueprint without the input has one way only."""
+        return str(self.inputs.get("reach", "public-cidr"))
 
     @property
     def project(self) -> str:
@@ -169,6 +178,7 @@ def _server_inputs(
         "region": connection.region,
         "partition": connection.partition,
         "control_plane_cidrs": list(ports.settings.control_plane_cidrs),
+        "reach": boundary.target.get("reach", "public-cidr"),
     }
     known = manifest.inputs_schema.get("properties")
     names = known if isinstance(known, dict) else given
@@ -181,10 +191,8 @@ def _stacks(manifest: BlueprintManifest, scale: float) -> tuple[Stack, ...]:
             name=stack.name,
             entry=stack.entry,
             budget=manifest.budgets.get(f"{stack.name}.up", 1800) * scale + OVERHEAD_BUDGET,
-            estimate=scale * sum(x.p50_seconds for x in manifest.latencies if x.stack == stack.name)
-            + OVERHEAD_ESTIMATE,
-            p90=scale * sum(x.p90_seconds for x in manifest.latencies if x.stack == stack.name)
-            + OVERHEAD_ESTIMATE,
+            estimate=scale * manifest.stack_seconds(stack.name, "p50") + OVERHEAD_ESTIMATE,
+            p90=scale * manifest.stack_seconds(stack.name, "p90") + OVERHEAD_ESTIMATE,
         )
         for stack in manifest.stacks
     )

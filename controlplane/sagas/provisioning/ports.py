@@ -18,6 +18,8 @@ from controlplane.adapters.aws.account import Account
 from controlplane.adapters.aws.sessions import Credentials, RoleSessions, RoleTarget
 from controlplane.adapters.helm.release import Releases
 from controlplane.adapters.kubernetes.reach import Budget, ClusterReach, PublicCidrReach
+from controlplane.adapters.kubernetes.reach_runner import InVpcRunnerReach
+from controlplane.adapters.kubernetes.runner_orders import RunnerSite
 from controlplane.adapters.pulumi.engine import EngineRun, InfrastructureEngine
 from controlplane.adapters.pulumi.recovery import RecoveryReport
 from controlplane.adapters.signing.countersigner import Countersigner
@@ -26,6 +28,7 @@ from wire.audit import Checkpoint
 from wire.bundle import Bundle, Verb
 from wire.certificate import InstallCertificate, RemovalCertificate, ResidueItem
 from wire.envelope import Envelope
+from wire.runner import RunnerOrder
 from wire.takeover import TakeoverManifest
 
 
@@ -73,8 +76,21 @@ class Signer(Protocol):
         | InstallCertificate
         | RemovalCertificate
         | Checkpoint
-        | TakeoverManifest,
+        | TakeoverManifest
+        | RunnerOrder,
     ) -> Envelope: ...
+
+
+@dataclass(frozen=True)
+class WayIn:
+    """Which way one step goes into a cluster."""
+
+    cluster: str
+    folder: Path
+    """The run's own, for a kubeconfig."""
+    run_id: UUID
+    runner: RunnerSite | None
+    """Where a runner is started; None for the public endpoint."""
 
 
 class Cloud(Protocol):
@@ -106,7 +122,7 @@ class Cloud(Protocol):
 
     def prove_no_entry(self, target: RoleTarget, *, succeeded_before: bool) -> DeniedAttempt: ...
 
-    def reach(self, account: Account, cluster: str, folder: Path, run_id: UUID) -> ClusterReach: ...
+    def reach(self, account: Account, way: WayIn) -> ClusterReach: ...
 
 
 class AwsCloud:
@@ -166,10 +182,19 @@ class AwsCloud:
         """See AssumeRole denied."""
         return closing.prove_no_entry(self._sessions, target, succeeded_before=succeeded_before)
 
-    def reach(self, account: Account, cluster: str, folder: Path, run_id: UUID) -> ClusterReach:
-        """Return the way into a cluster through its public endpoint."""
+    def reach(self, account: Account, way: WayIn) -> ClusterReach:
+        """Return the way into a cluster: through its public endpoint, or by a runner beside it."""
+        if way.runner is not None:
+            return InVpcRunnerReach(
+                account, way.cluster, way.run_id, way.runner, self._reach_budget
+            )
         return PublicCidrReach(
-            account, cluster, self._our_cidrs, folder, str(run_id), self._reach_budget
+            account,
+            way.cluster,
+            self._our_cidrs,
+            way.folder,
+            str(way.run_id),
+            self._reach_budget,
         )
 
 

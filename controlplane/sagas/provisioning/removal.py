@@ -7,7 +7,7 @@ works without the blueprint's program, with a lost cluster and with resources de
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
@@ -43,6 +43,7 @@ class Retention(BaseModel):
 class RemovalParams(ProvisionParams):
     """What is removed from where, and what of it stays."""
 
+    unwinds: ClassVar[bool] = False
     reason: str
     purge: bool
     """Also what an earlier removal left."""
@@ -71,11 +72,16 @@ def complete(session: Session, run: RunView, raw: dict[str, Any], ports: Ports) 
         **{**values, "stacks": tuple(_destroyed(stack, manifest, base) for stack in base.stacks)},
         reason=raw["reason"],
         purge=bool(raw.get("purge", False)),
-        retentions=tuple(
-            Retention(stack=c.stack, types=c.resource_types, reason=c.retained)
-            for c in manifest.components
-            if c.retained is not None
-        ),
+        retentions=retentions_of(manifest),
+    )
+
+
+def retentions_of(manifest: BlueprintManifest) -> tuple[Retention, ...]:
+    """Return what of a blueprint is the customer's and stays."""
+    return tuple(
+        Retention(stack=c.stack, types=c.resource_types, reason=c.retained)
+        for c in manifest.components
+        if c.retained is not None
     )
 
 

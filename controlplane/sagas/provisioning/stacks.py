@@ -124,12 +124,17 @@ def make_plan(context: Context) -> tuple[dict[str, Any], str]:
     return document, built.digest
 
 
-def apply_stack(context: Context, stack: str, upstream: dict[str, Any] | None) -> Park | Result:
-    """Apply one stack if a fresh preview satisfies what was approved; else ask again."""
+def apply_stack(
+    context: Context, stack: str, upstream: dict[str, Any] | None, *, refresh: bool = False
+) -> Park | Result:
+    """Apply one stack if a fresh preview satisfies what was approved; else ask again.
+
+    With `refresh` both start from what the account holds, not from what the state remembers.
+    """
     approved = constraint.PlanConstraint.model_validate(output(context, "plan")["constraint"])
     target = program(context, stack, upstream)
     with engine(context) as session:
-        fresh = session.preview(target, quiet(context))
+        fresh = session.preview(target, quiet(context), refresh=refresh)
         found = constraint.satisfies(approved, fresh)
         if found:
             for violation in found[:_MAX_DIFFERENCES]:
@@ -143,7 +148,7 @@ def apply_stack(context: Context, stack: str, upstream: dict[str, Any] | None) -
             )
         context.check()
         context.ports.state.snapshot(context.run.boundary_id, context.run.id, f"before {stack}")
-        applied = session.up(target, shown(context))
+        applied = session.up(target, shown(context), refresh=refresh)
     if not applied.complete:
         context.log(message=f"the log of {stack} is incomplete: fewer events than resources")
     if left := _strays(context):

@@ -68,6 +68,22 @@ class Handle(Protocol):
     def ready_nodes(self, nodegroup: str) -> int:
         """Count the ready nodes of a group."""
 
+    def run_task(
+        self,
+        identifier: str,
+        image: str,
+        environment: dict[str, str],
+        credentials: str,
+        private_port: int | None,
+    ) -> None:
+        """Run a container in the cluster's network."""
+
+    def stop_task(self, identifier: str) -> None:
+        """End a container."""
+
+    def task_states(self) -> dict[str, int | None]:
+        """Give the exit codes of containers; None while one runs."""
+
     def stop(self) -> None:
         """End every process of the cluster."""
 

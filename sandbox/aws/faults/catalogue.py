@@ -20,6 +20,7 @@ _THROTTLED: Mapping[str, tuple[str, int]] = {
     "kms": ("ThrottlingException", 400),
     "eks": ("ThrottlingException", 429),
     "eks-auth": ("ThrottlingException", 429),
+    "ecs": ("ThrottlingException", 400),
     "cloudtrail": ("ThrottlingException", 400),
     "servicequotas": ("TooManyRequestsException", 400),
 }
@@ -28,6 +29,7 @@ _INTERNAL: Mapping[str, str] = {
     "s3": "InternalError",
     "kms": "KMSInternalException",
     "eks": "ServerException",
+    "ecs": "ServerException",
     "iam": "ServiceFailure",
 }
 # Operation → code and status of its published limit.
@@ -115,7 +117,8 @@ def absent(service: str, identifier: str) -> AwsError:
 
 def created(call: Call, response: Response) -> list[str]:
     """List the ids or names of what a call has created; empty for any other call."""
-    if response.status >= 400:
+    # Clusters of ECS have the operation's name of EKS, and nothing of theirs is read late.
+    if response.status >= 400 or call.service == "ecs":
         return []
     if call.operation in _NAMED:
         return [str(call.params[_NAMED[call.operation]])]

@@ -12,6 +12,7 @@ import os
 import selectors
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ def _fork(order: dict[str, Any]) -> int:
         work(WorkerConfig(**order))
         status = 0
     finally:
+        if sys.exc_info()[0] is not None:
+            traceback.print_exc()  # nobody above this would say it
         sys.stderr.flush()
         os._exit(status)
 

@@ -177,6 +177,7 @@ class Play:
                 self.tenant.requester,
                 organization_id=self.tenant.organization_id,
                 boundary_id=self.tenant.boundary_id,
+                # Of no install: one run at a time may change an install (ADR 0032).
                 install_id=None,
                 kind=kind,
                 params={},

@@ -77,7 +77,8 @@ def test_the_way_opens_serves_helm_and_is_proven_shut(
     world: tuple[Boundary, str], tmp_path: Path
 ) -> None:
     way = reach(world, tmp_path)
-    kubeconfig = way.open()
+    way.open()
+    kubeconfig = way.kubeconfig()
     assert kubeconfig.stat().st_mode & 0o777 == 0o600
     assert "default" in kubectl(kubeconfig, "get", "namespaces", "-o", "name").stdout
     chart = tmp_path / "chart"

@@ -13,6 +13,7 @@ from controlplane.core.db import Database
 from iam import role_statements, role_template
 from proof.canonical import bytes_digest, digest
 from tests.integration.api.conftest import PersonOf
+from tests.integration.api.people import organization
 from tests.integration.api.test_approvals import pending
 from tests.integration.api.test_grants import RoleStub, approved, probe, request
 from tests.postgres import DatabaseUrls
@@ -230,3 +231,26 @@ def test_another_boundarys_administrator_does_not_find_it(acme: PersonOf) -> Non
     assert acme("bea").get(f"/v1/grants/{grant['id']}/permissions").status_code == 404
     assert acme("ren").get(f"/v1/grants/{grant['id']}/permissions").status_code == 200
     assert acme("pia").get(f"/v1/grants/{grant['id']}/permissions").status_code == 403
+
+
+def test_what_the_runner_needs_is_asked_for_only_where_the_file_wants_one(
+    person: PersonOf,
+) -> None:
+    document = organization()
+    document["boundaries"][0]["connection"] = {"reach": "in-vpc-runner"}
+    document["boundaries"][0]["inputs"]["reach"] = "in-vpc-runner"
+    refused = person("sam").put("/v1/organizations/acme", document).json()["error"]
+    assert [p["path"] for p in refused["problems"]] == ["boundaries[0].inputs.reach"]
+    del document["boundaries"][0]["inputs"]["reach"]
+    assert person("sam").put("/v1/organizations/acme", document).status_code == 200
+    templates = []
+    for boundary in ("payments", "research"):
+        connection = person("sam").get(f"/v1/boundaries/{boundary}/connection").json()
+        handed = person("sam").get(f"/v1/connections/{connection['id']}/template").json()
+        templates.append("PermissionsRunner" in handed["template"]["Resources"])
+    assert templates == [True, False]
+    lines = permissions(person, request(person))["lines"]
+    (run,) = [line for line in lines if line["actions"] == ["ecs:RunTask"]]
+    (use,) = run["after"]
+    assert use["statements"][0]["name"] == "RunRunner"
+    assert run["evidence"]

@@ -40,6 +40,7 @@ OBJECTS = {
     "install_id": "install",
     "run_id": "run",
     "key_id": "gateway_key",
+    "finding_id": "drift_finding",
 }
 """Path parameter -> table; a parameter that is not here gets an id that does not exist."""
 

@@ -34,6 +34,7 @@ VALUES: dict[str, Any] = {
     "install.lifecycle": "requested",
     "install.health": "unknown",
     "install.drift": "unknown",
+    "drift_finding.change": "changed",
     "install.access": "unknown",
     "verb.kind": "close",
     "waiver.kind": "guest",

@@ -53,7 +53,7 @@ class Workers:
         self._redis_url = redis_url
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *, lease: float = 2.0, poll: float = 0.5) -> subprocess.Popen[bytes]:
+    def start(self, *, lease: float = 4.0, poll: float = 0.5) -> subprocess.Popen[bytes]:
         """Start one worker; its log is `worker-<n>.log` in the folder."""
         log = (self.folder / f"worker-{len(self.processes)}.log").open("wb")
         argv = ["-m", "tests.integration.runs.worker_process", str(self._secret)]

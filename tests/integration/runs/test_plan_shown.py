@@ -25,8 +25,8 @@ def document(**more: Any) -> dict[str, Any]:
     }  # fmt: skip
     change = {"path": "tags.team", "kind": "update", "old": "a", "new": "b"}
     return {
-        "constraint": {"version": 1, "stacks": {"foundation": [resource]}},
-        "counts": {"foundation": {"update": 1}},
+        "constraint": {"version": 1, "stacks": {"cluster": [resource]}},
+        "counts": {"cluster": {"update": 1}},
         "changes": {NAT: [change]},
         "region": "eu-central-1",
         "time_scale": 0.5,
@@ -37,7 +37,7 @@ def document(**more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("version", "why"),
     [
-        ("0.1.0", "The one way out: the agent dials out, nothing dials in"),
+        ("0.2.0", "The one way out: the agent dials out, nothing dials in"),
         ("9.9.9", ""),
     ],
 )

@@ -48,11 +48,11 @@ def test_a_frozen_worker_that_wakes_up_finds_itself_locked_out(
     bench: Bench, workers: Workers, tmp_path: Path
 ):
     run_id = bench.start(SAGA, {"folder": str(tmp_path)})
-    zombie = workers.start(lease=1.0)
+    zombie = workers.start(lease=3.0)
     wait_until(lambda: started(tmp_path, "slow") == 1, "the slow step runs")
     zombie.send_signal(signal.SIGSTOP)
     wait_until(lambda: len(reap_runs(bench.scheduler)) == 1, "the reaper frees the run")
-    workers.start(lease=1.0)
+    workers.start(lease=10.0)
     wait_until(lambda: started(tmp_path, "slow") == 2, "another worker runs the step")
     zombie.send_signal(signal.SIGCONT)
     (tmp_path / "go").touch()

@@ -64,6 +64,10 @@ export const can = {
   requestGrant: (b: BoundaryOut) => has(b.roles, ["solution-architect"]),
   /** `POST /v1/installs` */
   install: (b: BoundaryOut) => has(b.roles, ["solution-architect"]),
+  /** `POST /v1/installs/{install_id}/drift/{finding_id}/proposal` */
+  proposeDrift: (b: BoundaryOut) => has(b.roles, ["solution-architect", "boundary-admin"]),
+  /** `POST /v1/installs/{install_id}/drift/{finding_id}/accept` */
+  acceptDrift: (b: BoundaryOut) => has(b.roles, ["approver"]),
   /** `POST /v1/connections/{connection_id}/verifications` */
   verify: (b: BoundaryOut) => has(b.roles, ["solution-architect", "approver", "platform-admin"]),
   /** `POST /v1/grants/{grant_id}/revoke` */

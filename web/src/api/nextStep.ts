@@ -34,6 +34,11 @@ export function nextStep(boundary: BoundaryOut): NextStep | null {
     return { kind: "follow", title: "The install is under way", text: "Follow it live; it goes on when you close this page." };
   }
   if (install?.lifecycle === "installed") {
+    const state = standing.live_grant?.state;
+    if (state === "requested" || state === "approved") return grantStep(state);
+    if (state === "active") {
+      return { kind: "none", title: "Installed, and access is open", text: "On the install's page: see what an update would change, or set right what was changed in the account." };
+    }
     return { kind: "none", title: "Installed", text: "Nothing to do. Models and keys are managed through the agent, without access to the account." };
   }
   return grantStep(standing.live_grant?.state);

@@ -74,6 +74,13 @@ export const installQuery = (id: string) =>
       unwrap(api.GET("/v1/installs/{install_id}", { params: { path: { install_id: id } } })),
   });
 
+export const driftQuery = (installId: string) =>
+  queryOptions({
+    queryKey: ["installs", installId, "drift"],
+    queryFn: () =>
+      unwrap(api.GET("/v1/installs/{install_id}/drift", { params: { path: { install_id: installId } } })),
+  });
+
 export const runQuery = (id: string) =>
   queryOptions({
     queryKey: ["runs", id],

@@ -1111,6 +1111,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/installs/{install_id}/update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Install Update Request
+         * @description Ask for an update under an active grant; a second person approves what it would change.
+         */
+        post: operations["install_update_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/me": {
         parameters: {
             query?: never;
@@ -2562,6 +2582,21 @@ export interface components {
             reason: string;
         };
         /**
+         * DesiredChangeOut
+         * @description One resource of the boundary's desired state that an update changes.
+         */
+        DesiredChangeOut: {
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "added" | "removed" | "changed";
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+        };
+        /**
          * DirectoryPersonOut
          * @description A person or service of the organization.
          */
@@ -2660,10 +2695,19 @@ export interface components {
             is_accepted: boolean;
             /** Name */
             name: string;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "open" | "accepted" | "remediated" | "seen-right";
             /** Properties */
             properties: components["schemas"]["DriftPropertyOut"][];
             /** Reason */
             reason: string | null;
+            /** Remediated By */
+            remediated_by: string | null;
+            /** Resolved At */
+            resolved_at: string | null;
             /**
              * Run Id
              * Format: uuid
@@ -2683,6 +2727,8 @@ export interface components {
             drift: string;
             /** Drift At */
             drift_at: string | null;
+            /** Ended */
+            ended: components["schemas"]["DriftFindingOut"][];
             /** Findings */
             findings: components["schemas"]["DriftFindingOut"][];
         };
@@ -3132,6 +3178,16 @@ export interface components {
             version: string;
         };
         /**
+         * InputChangeOut
+         * @description One input that an update changes.
+         */
+        InputChangeOut: {
+            /** Name */
+            name: string;
+            new: components["schemas"]["JsonValue"];
+            old: components["schemas"]["JsonValue"];
+        };
+        /**
          * InstallCreatedOut
          * @description The install and the run that brings it about.
          */
@@ -3175,6 +3231,8 @@ export interface components {
         InstallOut: {
             /** Access */
             access: string;
+            /** Applied Revision */
+            applied_revision: number | null;
             /** Boundary */
             boundary: string;
             /**
@@ -3733,6 +3791,7 @@ export interface components {
             resources: components["schemas"]["PlannedOut"][];
             /** Time Scale */
             time_scale: number;
+            update: components["schemas"]["UpdateOut"] | null;
         };
         /**
          * PlannedOut
@@ -4573,6 +4632,52 @@ export interface components {
             files: components["schemas"]["TrailFileOut"][];
         };
         /**
+         * UpdateIn
+         * @description To what a standing install is brought, under which grant; nothing given sets right what was
+         *     changed in the account.
+         */
+        UpdateIn: {
+            /** Change */
+            change?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Grant Id
+             * Format: uuid
+             */
+            grant_id: string;
+            /** Inputs */
+            inputs?: {
+                [key: string]: unknown;
+            } | null;
+            /** Reason */
+            reason: string;
+            /** Revision */
+            revision?: number | null;
+            /** Version */
+            version?: string | null;
+        };
+        /**
+         * UpdateOut
+         * @description What an update does beside the resources of the cloud, and from where it starts.
+         */
+        UpdateOut: {
+            /** Desired */
+            desired: components["schemas"]["DesiredChangeOut"][];
+            /** From Revision */
+            from_revision: number;
+            /** From Version */
+            from_version: string;
+            /** Inputs */
+            inputs: components["schemas"]["InputChangeOut"][];
+            /** Release */
+            release: boolean;
+            /** To Revision */
+            to_revision: number;
+            /** To Version */
+            to_version: string;
+        };
+        /**
          * UsageEventsOut
          * @description A page of single events; empty where the boundary lets none out.
          */
@@ -5017,6 +5122,7 @@ export type CountsOut = components['schemas']['CountsOut'];
 export type CriticalPathOut = components['schemas']['CriticalPathOut'];
 export type DecisionIn = components['schemas']['DecisionIn'];
 export type DenyIn = components['schemas']['DenyIn'];
+export type DesiredChangeOut = components['schemas']['DesiredChangeOut'];
 export type DirectoryPersonOut = components['schemas']['DirectoryPersonOut'];
 export type DirectoryRoleOut = components['schemas']['DirectoryRoleOut'];
 export type DriftFindingOut = components['schemas']['DriftFindingOut'];
@@ -5045,6 +5151,7 @@ export type GrantsOut = components['schemas']['GrantsOut'];
 export type GroupOut = components['schemas']['GroupOut'];
 export type GroupsOut = components['schemas']['GroupsOut'];
 export type Health = components['schemas']['Health'];
+export type InputChangeOut = components['schemas']['InputChangeOut'];
 export type InstallCreatedOut = components['schemas']['InstallCreatedOut'];
 export type InstallIn = components['schemas']['InstallIn'];
 export type InstallOut = components['schemas']['InstallOut'];
@@ -5118,6 +5225,8 @@ export type TokenOut = components['schemas']['TokenOut'];
 export type TokensOut = components['schemas']['TokensOut'];
 export type TrailFileOut = components['schemas']['TrailFileOut'];
 export type TrailFilesOut = components['schemas']['TrailFilesOut'];
+export type UpdateIn = components['schemas']['UpdateIn'];
+export type UpdateOut = components['schemas']['UpdateOut'];
 export type UsageEventsOut = components['schemas']['UsageEventsOut'];
 export type UsageOut = components['schemas']['UsageOut'];
 export type UsageRow = components['schemas']['UsageRow'];
@@ -7100,6 +7209,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    install_update_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                install_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InstallCreatedOut"];
+                };
             };
             /** @description An error */
             default: {

@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState, type ReactNode } from "react";
 import { ApiError } from "../api/client";
 import { planQuery } from "../api/queries";
-import type { ChangeOut, CostSummaryOut, PlannedOut, PlanOut } from "../api/schema";
+import type { ChangeOut, CostSummaryOut, PlannedOut, PlanOut, UpdateOut } from "../api/schema";
 import { duration } from "./Time";
 import { Digest } from "./Digest";
 import { EmptyHint } from "./EmptyHint";
@@ -49,7 +49,7 @@ export function PlanPanel({ runId }: { runId: string }) {
 
 function Diff({ plan }: { plan: PlanOut }) {
   const document = plan.document as PlanDocument;
-  const { operations, resources, cost, time_scale } = plan.view;
+  const { operations, resources, cost, time_scale, update } = plan.view;
   const summary = Object.entries(operations)
     .filter(([op]) => op !== "same")
     .map(([op, n]) => `${n} to ${op}`)
@@ -67,6 +67,7 @@ function Diff({ plan }: { plan: PlanOut }) {
         {document.seconds_p90 && ` · up to ${duration(document.seconds_p90)}`}
         {document.holes ? ` · ${document.holes} values are known only after the apply` : ""}
       </p>
+      {update && <Update update={update} />}
       <Cost cost={cost} />
       {time_scale !== 1 && (
         <p className="rf-muted">Times are simulated, at {time_scale} of those published.</p>
@@ -74,6 +75,32 @@ function Diff({ plan }: { plan: PlanOut }) {
       {[...new Set(resources.map((r) => r.stack))].map((stack) => (
         <Stack key={stack} name={stack} resources={resources.filter((r) => r.stack === stack)} approved={approved} />
       ))}
+    </>
+  );
+}
+
+/** What an update does beside the resources of the account, and from where it starts. */
+function Update({ update: u }: { update: UpdateOut }) {
+  return (
+    <>
+      <p>
+        Revision {u.from_revision} <span aria-hidden="true">→</span>
+        <span className="pf-v6-screen-reader"> to </span> {u.to_revision}
+        {u.from_version !== u.to_version && `, blueprint ${u.from_version} to ${u.to_version}`}
+      </p>
+      {u.inputs.length > 0 && (
+        <Changes changes={u.inputs.map((i) => ({ path: i.name, old: i.old, new: i.new, forces_replacement: false }))} />
+      )}
+      {(u.desired.length > 0 || u.release) && (
+        <ul className="rf-list">
+          {u.desired.map((d) => (
+            <li key={`${d.kind}/${d.name}`}>
+              {d.change} {d.kind} <strong>{d.name}</strong>
+            </li>
+          ))}
+          {u.release && <li>Operator, agent and gateway are upgraded; the way into the cluster is opened for it.</li>}
+        </ul>
+      )}
     </>
   );
 }

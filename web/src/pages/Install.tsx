@@ -5,6 +5,7 @@ import { Link, useParams, useSearch } from "@tanstack/react-router";
 import { boundaryQuery, installQuery, meQuery, runQuery } from "../api/queries";
 import type { BoundaryOut, InstallOut } from "../api/schema";
 import { CertificatePanel } from "../components/CertificatePanel";
+import { DriftPanel } from "../components/DriftPanel";
 import { EmptyHint } from "../components/EmptyHint";
 import { ErrorAlert } from "../components/ErrorState";
 import { EventLog } from "../components/EventLog";
@@ -17,6 +18,7 @@ import { RunTrouble } from "../components/RunTrouble";
 import { AxesList, StateLabel } from "../components/States";
 import { Timeline } from "../components/Timeline";
 import { utc } from "../components/Time";
+import { AskUpdate } from "../components/UpdateInstall";
 import { useRunEvents } from "../hooks/useRunEvents";
 
 export function Install() {
@@ -25,8 +27,9 @@ export function Install() {
   const { data: install } = useSuspenseQuery(installQuery(installId));
   const { data: boundary } = useSuspenseQuery(boundaryQuery(install.boundary));
   const runId = search.run ?? install.run_ids[0];
-  const about = install.revisions[0]
-    ? `${install.revisions[0].blueprint} ${install.revisions[0].blueprint_version} in boundary ${install.boundary}`
+  const applied = install.revisions.find((r) => r.number === install.applied_revision) ?? install.revisions[0];
+  const about = applied
+    ? `${applied.blueprint} ${applied.blueprint_version} in boundary ${install.boundary}`
     : `in boundary ${install.boundary}`;
   const trail = [
     { label: "Home", to: "/" },
@@ -112,7 +115,9 @@ function RunPage({ install, boundary, runId, view, about, trail }: RunPageProps)
             {run.state === "succeeded" && <CertificatePanel install={install} />}
             <Panel title="How the install stands">
               <AxesList axes={install} />
+              <AskUpdate install={install} boundary={boundary} label="Update" />
             </Panel>
+            <DriftPanel install={install} boundary={boundary} />
           </>
         )}
       </PageSection>
@@ -130,7 +135,7 @@ function RunChoice({ install, runId }: { install: InstallOut; runId: string }) {
             <Link to="/installs/$installId" params={{ installId: install.id }} search={{ run: r.id, view: undefined }} aria-current={r.id === runId ? "true" : undefined}>
               {utc(r.created_at)}
             </Link>{" "}
-            <StateLabel state={r.state} />
+            {r.kind.replace("install.", "")} <StateLabel state={r.state} />
           </li>
         ))}
       </ul>
