@@ -228,7 +228,7 @@ FACTS: Final[dict[str, EventFacts]] = {
         95, "success", "boundary", "finding resource change reason until", 6003, 3
     ),
     "install.update-requested": _facts(
-        120,
+        96,
         "success",
         "boundary",
         "run_id grant_id reason revision from_revision blueprint blueprint_digest inputs_digest"

@@ -10,20 +10,21 @@ cannot be taken back: a failure keeps what is left and closes; another run goes 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from pydantic import BaseModel
-
 from controlplane.adapters.helm.release import ReleaseFailedError
 from controlplane.adapters.kubernetes.reach import NotReachableError, UpdateFailedError
 from controlplane.core.errors import ConflictError, ForbiddenError, NotFoundError
-from controlplane.core.run_engine.definition import Definition, Done, Park, Skip, Step, StepResult
-from controlplane.sagas.provisioning import boundary, closing, cluster, removal, removal_certificate
+from controlplane.core.run_engine.definition import Definition, Done, Skip, Step, StepResult
+from controlplane.sagas.provisioning import (
+    boundary,
+    closing,
+    cluster,
+    gates,
+    removal,
+    removal_certificate,
+    times,
+)
 from controlplane.sagas.provisioning.access import (
     Context,
-    current_role,
-    is_usable,
     open_account,
     output,
 )
@@ -34,8 +35,6 @@ from controlplane.sagas.provisioning.removal import RemovalParams
 
 Params = RemovalParams
 
-CLOSE_P90_SECONDS = 900.0
-CLOSE_OVERHEAD_SECONDS = 30.0
 # A cluster that does not answer within this, at time scale 1, counts as lost (`reach.Budget`).
 _REACH_SECONDS = 1200.0
 _MAX_NAMED = 5
@@ -46,7 +45,7 @@ RELEASE_ATTEMPTS = 2
 
 
 def preflight(context: Context) -> StepResult:
-    """See that the account can be read and that the customer pins our key."""
+    """Read what the account holds, and which key of ours the customer pins."""
     with open_account(context) as opened:
         pins = context.ports.cloud.read_pins(opened.account)
         held = context.ports.cloud.inventory(opened.account, {})
@@ -70,21 +69,9 @@ def plan(context: Context) -> StepResult:
 
 def approval(context: Context) -> StepResult:
     """Wait for a second person, and for a grant that lasts as long as the removal may take."""
-    wanted = output(context, "plan")["digest"]
-    if context.run.approved_digest != wanted:
-        return Park("awaiting-approval", f"plan {wanted} needs a second person")
-    params, role = context.params, current_role(context)
-    needed = params.p90_seconds + CLOSE_P90_SECONDS * params.time_scale + CLOSE_OVERHEAD_SECONDS
-    if not is_usable(role) or role.remaining.total_seconds() < needed:
-        return Park(
-            "waiting-for-grant",
-            f"the removal and the close take up to {needed:.0f} s; "
-            f"{role.target.role_name} is good for {max(role.remaining.total_seconds(), 0):.0f} s: "
-            "open a new grant, then retry the run",
-        )
-    with context.transaction() as session:
-        closing.set_axes(session, context, lifecycle="removing", access="open")
-    return Done({"digest": wanted})
+    wanted, seconds = output(context, "plan")["digest"], context.params.p90_seconds
+    parked = gates.wait_for_approval(context, wanted, seconds, "the removal", "removing")
+    return parked or Done({"digest": wanted})
 
 
 def agent(context: Context) -> StepResult:
@@ -172,32 +159,6 @@ def reach_close(context: Context) -> StepResult:
     return closing.shut_way_in(context)
 
 
-def _stack_budget(name: str) -> Callable[[BaseModel], float]:
-    def budget(params: BaseModel) -> float:
-        assert isinstance(params, RemovalParams)
-        return params.stack(name).budget
-
-    return budget
-
-
-def _stack_estimate(name: str) -> Callable[[BaseModel], float]:
-    def estimate(params: BaseModel) -> float:
-        assert isinstance(params, RemovalParams)
-        return params.stack(name).estimate
-
-    return estimate
-
-
-def _scaled(cloud: float, own: float) -> Any:
-    """Return cloud seconds at the deployment's time scale plus seconds of our own."""
-
-    def seconds(params: BaseModel) -> float:
-        assert isinstance(params, RemovalParams)
-        return cloud * params.time_scale + own
-
-    return seconds
-
-
 # ---- Definitions ----------------------------------------------------------------------------
 
 _PLANNING = (
@@ -214,13 +175,13 @@ def _close(last: str) -> tuple[Step, ...]:
         Step("census", "Count what is left", census, None, (last,), "close", budget=60,
              estimate=1, max_attempts=5),
         Step("reach_close", "Shut the way in", reach_close, None, ("census",), "close",
-             budget=_scaled(900, 60), estimate=1, max_attempts=5),
+             budget=times.scaled(900, 60), estimate=1, max_attempts=5),
         Step("power-off", "Remove our power", closing.remove_power, None, ("reach_close",),
-             "close", budget=240, estimate=_scaled(10, 1), max_attempts=5),
+             "close", budget=240, estimate=times.scaled(10, 1), max_attempts=5),
         Step("role-delete", "The customer deletes the role", closing.end_role, None,
              ("power-off",), "close", budget=120, estimate=2, max_attempts=5),
         Step("proof", "Prove that access has ended", closing.prove_closed, None,
-             ("role-delete",), "close", budget=240, estimate=_scaled(10, 1), max_attempts=5),
+             ("role-delete",), "close", budget=240, estimate=times.scaled(10, 1), max_attempts=5),
         Step("certificate", "Certificate of the removal", removal_certificate.issue, None,
              ("proof",), "close", budget=120, estimate=2, max_attempts=5),
     )  # fmt: skip
@@ -235,13 +196,13 @@ DEFINITION = Definition(
         *_PLANNING,
         Step("agent", "The agent goes first", agent, None, ("approval",), budget=60, estimate=1),
         Step("reach_open", "Open the way in", reach_open, None, ("agent",),
-             budget=_scaled(_REACH_SECONDS, 120), estimate=_scaled(240, 2)),
+             budget=times.scaled(_REACH_SECONDS, 120), estimate=times.scaled(240, 2)),
         Step("release", "Remove what runs in the cluster", release, None, ("reach_open",),
-             budget=_scaled(300, 600), estimate=5),
+             budget=times.scaled(300, 600), estimate=5),
         Step("cluster", "Destroy cluster and nodes", destroy_cluster, None, ("release",),
-             budget=_stack_budget("cluster"), estimate=_stack_estimate("cluster")),
+             budget=times.stack_budget("cluster"), estimate=times.stack_estimate("cluster")),
         Step("foundation", "Destroy the network", destroy_foundation, None, ("cluster",),
-             budget=_stack_budget("foundation"), estimate=_stack_estimate("foundation")),
+             budget=times.stack_budget("foundation"), estimate=times.stack_estimate("foundation")),
         Step("inventory", "Nothing else is left", inventory, None, ("foundation",), budget=60,
              estimate=2),
         *_close("inventory"),
@@ -256,7 +217,7 @@ PURGE = Definition(
     steps=(
         *_PLANNING,
         Step("foundation", "Destroy what was retained", destroy_foundation, None, ("approval",),
-             budget=_stack_budget("foundation"), estimate=_stack_estimate("foundation")),
+             budget=times.stack_budget("foundation"), estimate=times.stack_estimate("foundation")),
         Step("inventory", "Nothing is left", inventory, None, ("foundation",), budget=60,
              estimate=2),
         *_close("inventory"),

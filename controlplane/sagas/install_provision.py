@@ -14,16 +14,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
-
 from controlplane.adapters.aws.preflight import Wanted
-from controlplane.core.errors import InvalidRequestError
 from controlplane.core.run_engine.definition import Definition, Done, Park, Skip, Step, StepResult
-from controlplane.sagas.provisioning import boundary, certificate, closing, cluster, stacks
+from controlplane.sagas.provisioning import (
+    boundary,
+    certificate,
+    closing,
+    cluster,
+    gates,
+    stacks,
+    times,
+)
 from controlplane.sagas.provisioning.access import (
     Context,
-    current_role,
-    is_usable,
     open_account,
     output,
 )
@@ -34,9 +37,6 @@ from controlplane.sagas.provisioning.permissions import granted_actions
 
 Params = ProvisionParams
 
-# The close after the applies, as seconds at time scale 1: shutting the way in is the slow part.
-CLOSE_P90_SECONDS = 900.0
-CLOSE_OVERHEAD_SECONDS = 30.0
 
 # ---- Steps, each with its undo --------------------------------------------------------------
 
@@ -54,24 +54,8 @@ def preflight(context: Context) -> StepResult:
     with open_account(context) as opened:
         checks = context.ports.cloud.preflight(opened.account, wanted)
         pins = context.ports.cloud.read_pins(opened.account)
-    for check in checks:
-        context.progress(
-            check=check.name, state=check.state, message=check.message, remedy=check.remedy
-        )
-    failed = [check for check in checks if check.state == "fail"]
-    if failed:
-        raise InvalidRequestError(
-            "; ".join(f"{check.name}: {check.message}" for check in failed),
-            code="preflight-failed",
-            fix="; ".join(check.remedy for check in failed if check.remedy) or None,
-        )
-    ours = context.ports.signer.fingerprint
-    if pins.get("control-plane-key") not in (None, ours):
-        raise InvalidRequestError(
-            f"the closer role pins {pins['control-plane-key']}, our key is {ours}",
-            code="wrong-pin",
-            fix="let the customer update the role's stack with the template of this connection",
-        )
+    gates.require_passed(context, checks)
+    gates.require_our_pin(context, pins)
     return Done(
         {
             "checks": [{"name": c.name, "state": c.state, "message": c.message} for c in checks],
@@ -90,21 +74,9 @@ def plan(context: Context) -> StepResult:
 
 def approval(context: Context) -> StepResult:
     """Wait for a second person, and for a grant that lasts as long as the applies may take."""
-    wanted = output(context, "plan")["digest"]
-    if context.run.approved_digest != wanted:
-        return Park("awaiting-approval", f"plan {wanted} needs a second person")
-    role = current_role(context)
-    needed = _needed_seconds(context.params)
-    if not is_usable(role) or role.remaining.total_seconds() < needed:
-        return Park(
-            "waiting-for-grant",
-            f"the applies and the close take up to {needed:.0f} s; "
-            f"{role.target.role_name} is good for {max(role.remaining.total_seconds(), 0):.0f} s: "
-            "open a new grant, then retry the run",
-        )
-    with context.transaction() as session:
-        closing.set_axes(session, context, lifecycle="installing", access="open")
-    return Done({"digest": wanted})
+    wanted, seconds = output(context, "plan")["digest"], context.params.p90_seconds
+    parked = gates.wait_for_approval(context, wanted, seconds, "the applies", "installing")
+    return parked or Done({"digest": wanted})
 
 
 def foundation(context: Context) -> StepResult:
@@ -196,36 +168,6 @@ def _applied(result: Any) -> StepResult:
     return result if isinstance(result, Park) else Done(result.outputs)
 
 
-def _needed_seconds(params: ProvisionParams) -> float:
-    return params.p90_seconds + CLOSE_P90_SECONDS * params.time_scale + CLOSE_OVERHEAD_SECONDS
-
-
-def _stack_budget(name: str) -> Any:
-    def budget(params: BaseModel) -> float:
-        assert isinstance(params, ProvisionParams)
-        return params.stack(name).budget
-
-    return budget
-
-
-def _stack_estimate(name: str) -> Any:
-    def estimate(params: BaseModel) -> float:
-        assert isinstance(params, ProvisionParams)
-        return params.stack(name).estimate
-
-    return estimate
-
-
-def _scaled(cloud: float, own: float) -> Any:
-    """Return cloud seconds at the deployment's time scale plus seconds of our own."""
-
-    def seconds(params: BaseModel) -> float:
-        assert isinstance(params, ProvisionParams)
-        return cloud * params.time_scale + own
-
-    return seconds
-
-
 # ---- Definition -----------------------------------------------------------------------------
 
 DEFINITION = Definition(
@@ -239,33 +181,33 @@ DEFINITION = Definition(
         Step("approval", "Approval of the plan", approval, None, ("plan",), planning=True,
              budget=60, estimate=0),
         Step("foundation", "Network, key, bucket", foundation, foundation_undo, ("approval",),
-             budget=_stack_budget("foundation"), estimate=_stack_estimate("foundation")),
+             budget=times.stack_budget("foundation"), estimate=times.stack_estimate("foundation")),
         Step("cluster", "Cluster and nodes", cluster_build, cluster_undo, ("foundation",),
-             budget=_stack_budget("cluster"), estimate=_stack_estimate("cluster")),
+             budget=times.stack_budget("cluster"), estimate=times.stack_estimate("cluster")),
         Step("weights", "Copy the models", weights, weights_undo, ("foundation",),
-             budget=_scaled(1800, 60), estimate=_scaled(120, 2)),
+             budget=times.scaled(1800, 60), estimate=times.scaled(120, 2)),
         Step("reach_open", "Open the way in", reach_open, reach_open_undo, ("cluster",),
-             budget=_scaled(900, 60), estimate=_scaled(240, 2)),
+             budget=times.scaled(900, 60), estimate=times.scaled(240, 2)),
         Step("stack", "Operator, agent, gateway", stack, stack_undo, ("reach_open",),
-             budget=_scaled(300, 90), estimate=5),
+             budget=times.scaled(300, 90), estimate=5),
         Step("agent", "Agent enrols", agent, None, ("stack",),
-             budget=_scaled(300, 90), estimate=4),
+             budget=times.scaled(300, 90), estimate=4),
         Step("desired", "Publish the desired state", desired, None, ("agent", "weights"),
              budget=60, estimate=1),
         Step("ready", "Models ready", ready, None, ("desired",),
-             budget=_scaled(900, 180), estimate=_scaled(120, 8)),
+             budget=times.scaled(900, 180), estimate=times.scaled(120, 8)),
         Step("first-answer", "First answer", first_answer, None, ("ready",),
              budget=120, estimate=1, skippable=True),
         Step("census", "Count what is left of us", closing.take_census, None, ("first-answer",),
              "close", budget=60, estimate=1, max_attempts=5),
         Step("reach_close", "Shut the way in", reach_close, None, ("census",), "close",
-             budget=_scaled(900, 60), estimate=_scaled(240, 2), max_attempts=5),
+             budget=times.scaled(900, 60), estimate=times.scaled(240, 2), max_attempts=5),
         Step("power-off", "Remove our power", closing.remove_power, None, ("reach_close",),
-             "close", budget=240, estimate=_scaled(10, 1), max_attempts=5),
+             "close", budget=240, estimate=times.scaled(10, 1), max_attempts=5),
         Step("role-delete", "The agent deletes the role", closing.delete_role, None,
              ("power-off",), "close", budget=120, estimate=2, max_attempts=5),
         Step("proof", "Prove that access has ended", closing.prove_closed, None,
-             ("role-delete",), "close", budget=240, estimate=_scaled(10, 1), max_attempts=5),
+             ("role-delete",), "close", budget=240, estimate=times.scaled(10, 1), max_attempts=5),
         Step("certificate", "Certificate", certificate.issue, None, ("proof",), "close",
              budget=120, estimate=2, max_attempts=5),
     ),

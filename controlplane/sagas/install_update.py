@@ -13,13 +13,9 @@ and leaves the install `partial`; another update goes on from there, or back.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from pydantic import BaseModel
-
-from controlplane.adapters.aws.preflight import Check, Wanted
-from controlplane.core.errors import InvalidRequestError
-from controlplane.core.run_engine.definition import Definition, Done, Park, Skip, Step, StepResult
+from controlplane.adapters.aws.preflight import Wanted
+from controlplane.core.run_engine.definition import Definition, Done, Skip, Step, StepResult
 from controlplane.domains.installs import drift as findings
 from controlplane.sagas.provisioning import (
     boundary,
@@ -27,12 +23,12 @@ from controlplane.sagas.provisioning import (
     closing,
     cluster,
     drift,
+    gates,
+    times,
     updating,
 )
 from controlplane.sagas.provisioning.access import (
     Context,
-    current_role,
-    is_usable,
     open_account,
     output,
 )
@@ -43,8 +39,6 @@ from controlplane.sagas.provisioning.updating import UpdateParams
 
 Params = UpdateParams
 
-CLOSE_P90_SECONDS = 900.0
-CLOSE_OVERHEAD_SECONDS = 30.0
 _CHECKS = frozenset({"identity", "role"})
 """Checks that also hold for what stands; the others ask whether there is room for a new install."""
 
@@ -64,14 +58,8 @@ def preflight(context: Context) -> StepResult:
         found = context.ports.cloud.preflight(opened.account, wanted)
         pins = context.ports.cloud.read_pins(opened.account)
     checks = [check for check in found if check.name in _CHECKS]
-    _require_passed(context, checks)
-    ours = context.ports.signer.fingerprint
-    if pins.get("control-plane-key") not in (None, ours):
-        raise InvalidRequestError(
-            f"the closer role pins {pins['control-plane-key']}, our key is {ours}",
-            code="wrong-pin",
-            fix="let the customer update the role's stack with the template of this connection",
-        )
+    gates.require_passed(context, checks)
+    gates.require_our_pin(context, pins)
     return Done(
         {
             "checks": [{"name": c.name, "state": c.state, "message": c.message} for c in checks],
@@ -100,20 +88,9 @@ def approval(context: Context) -> StepResult:
     if updating.has_nothing_to_do(context):
         return Skip("there is nothing to change")
     planned = output(context, "plan")
-    if context.run.approved_digest != planned["digest"]:
-        return Park("awaiting-approval", f"plan {planned['digest']} needs a second person")
-    role, scale = current_role(context), context.params.time_scale
-    needed = planned["seconds_p90"] + CLOSE_P90_SECONDS * scale + CLOSE_OVERHEAD_SECONDS
-    if not is_usable(role) or role.remaining.total_seconds() < needed:
-        return Park(
-            "waiting-for-grant",
-            f"the applies and the close take up to {needed:.0f} s; "
-            f"{role.target.role_name} is good for {max(role.remaining.total_seconds(), 0):.0f} s: "
-            "open a new grant, then retry the run",
-        )
-    with context.transaction() as session:
-        closing.set_axes(session, context, lifecycle="updating", access="open")
-    return Done({"digest": planned["digest"]})
+    wanted, seconds = planned["digest"], planned["seconds_p90"]
+    parked = gates.wait_for_approval(context, wanted, seconds, "the applies", "updating")
+    return parked or Done({"digest": wanted})
 
 
 def foundation(context: Context) -> StepResult:
@@ -209,20 +186,6 @@ def reach_close(context: Context) -> StepResult:
     return closing.shut_way_in(context)
 
 
-def _require_passed(context: Context, checks: list[Check]) -> None:
-    for check in checks:
-        context.progress(
-            check=check.name, state=check.state, message=check.message, remedy=check.remedy
-        )
-    failed = [check for check in checks if check.state == "fail"]
-    if failed:
-        raise InvalidRequestError(
-            "; ".join(f"{check.name}: {check.message}" for check in failed),
-            code="preflight-failed",
-            fix="; ".join(check.remedy for check in failed if check.remedy) or None,
-        )
-
-
 def _unless_idle(step: Callable[[Context], StepResult]) -> Callable[[Context], StepResult]:
     """Skip a step of the work when the plan found nothing to change."""
 
@@ -232,24 +195,6 @@ def _unless_idle(step: Callable[[Context], StepResult]) -> Callable[[Context], S
         return step(context)
 
     return work
-
-
-def _stack_budget(name: str) -> Callable[[BaseModel], float]:
-    def budget(params: BaseModel) -> float:
-        assert isinstance(params, UpdateParams)
-        return params.stack(name).budget
-
-    return budget
-
-
-def _scaled(cloud: float, own: float) -> Any:
-    """Return cloud seconds at the deployment's time scale plus seconds of our own."""
-
-    def seconds(params: BaseModel) -> float:
-        assert isinstance(params, UpdateParams)
-        return cloud * params.time_scale + own
-
-    return seconds
 
 
 # ---- Definition -----------------------------------------------------------------------------
@@ -267,35 +212,35 @@ DEFINITION = Definition(
         Step("approval", "Approval of the plan", approval, None, ("plan",), planning=True,
              budget=60, estimate=0),
         Step("foundation", "Network, key, bucket", foundation, None, ("approval",),
-             budget=_stack_budget("foundation"), estimate=_scaled(60, 8)),
+             budget=times.stack_budget("foundation"), estimate=times.scaled(60, 8)),
         Step("cluster", "Cluster and nodes", cluster_build, None, ("foundation",),
-             budget=_stack_budget("cluster"), estimate=_scaled(240, 8)),
+             budget=times.stack_budget("cluster"), estimate=times.scaled(240, 8)),
         Step("account", "The account is as applied", _unless_idle(account), None, ("cluster",),
              budget=300, estimate=12),
         Step("weights", "Copy new models", _unless_idle(weights), None, ("foundation",),
-             budget=_scaled(1800, 60), estimate=_scaled(60, 2)),
+             budget=times.scaled(1800, 60), estimate=times.scaled(60, 2)),
         Step("reach_open", "Open the way in", _unless_idle(reach_open), None, ("cluster",),
-             budget=_scaled(900, 60), estimate=_scaled(240, 2)),
+             budget=times.scaled(900, 60), estimate=times.scaled(240, 2)),
         Step("stack", "Operator, agent, gateway", _unless_idle(stack), None, ("reach_open",),
-             budget=_scaled(300, 90), estimate=5),
+             budget=times.scaled(300, 90), estimate=5),
         Step("agent", "The agent speaks", _unless_idle(agent), None, ("stack",),
-             budget=_scaled(300, 90), estimate=2),
+             budget=times.scaled(300, 90), estimate=2),
         Step("desired", "Publish the desired state", _unless_idle(desired), None,
              ("agent", "weights"), budget=60, estimate=1),
         Step("ready", "Models ready", _unless_idle(ready), None, ("desired",),
-             budget=_scaled(900, 180), estimate=_scaled(120, 8)),
+             budget=times.scaled(900, 180), estimate=times.scaled(120, 8)),
         Step("first-answer", "First answer", _unless_idle(first_answer), None, ("ready",),
              budget=120, estimate=1, skippable=True),
         Step("census", "Count what is left of us", census, None, ("first-answer", "account"),
              "close", budget=60, estimate=1, max_attempts=5),
         Step("reach_close", "Shut the way in", reach_close, None, ("census",), "close",
-             budget=_scaled(900, 60), estimate=_scaled(240, 2), max_attempts=5),
+             budget=times.scaled(900, 60), estimate=times.scaled(240, 2), max_attempts=5),
         Step("power-off", "Remove our power", closing.remove_power, None, ("reach_close",),
-             "close", budget=240, estimate=_scaled(10, 1), max_attempts=5),
+             "close", budget=240, estimate=times.scaled(10, 1), max_attempts=5),
         Step("role-delete", "The agent deletes the role", closing.end_role, None,
              ("power-off",), "close", budget=120, estimate=2, max_attempts=5),
         Step("proof", "Prove that access has ended", closing.prove_closed, None,
-             ("role-delete",), "close", budget=240, estimate=_scaled(10, 1), max_attempts=5),
+             ("role-delete",), "close", budget=240, estimate=times.scaled(10, 1), max_attempts=5),
         Step("certificate", "Certificate", certificate.issue, None, ("proof",), "close",
              budget=120, estimate=2, max_attempts=5),
     ),

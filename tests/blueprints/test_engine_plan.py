@@ -31,7 +31,7 @@ class _Child:
 
     def __init__(self, engine: Engine) -> None:
         work = engine.home / "work"
-        work.mkdir()
+        work.mkdir(exist_ok=True)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "controlplane.adapters.pulumi.child"],
             stdin=subprocess.PIPE,
@@ -126,7 +126,8 @@ def test_a_refreshed_plan_names_what_was_changed_outside_and_its_apply_sets_it_r
     ec2.create_tags(
         Resources=[made.outputs["vpc_id"]], Tags=[{"Key": "ringfence:boundary", "Value": "theirs"}]
     )
-    (endpoint,) = ec2.describe_vpc_endpoints()["VpcEndpoints"]
+    of_it = [{"Name": "vpc-id", "Values": [made.outputs["vpc_id"]]}]
+    (endpoint,) = ec2.describe_vpc_endpoints(Filters=of_it)["VpcEndpoints"]
     ec2.delete_vpc_endpoints(VpcEndpointIds=[endpoint["VpcEndpointId"]])
     seen = child.run("preview", "foundation", exists=True, refresh=True)
     doing = {r.urn.rsplit("::", 1)[-1]: r.op for r in seen.plan if r.op != "same"}

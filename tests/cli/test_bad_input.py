@@ -23,7 +23,7 @@ def broken(path: Path) -> dict[str, int]:
     tail = tail.replace("- name: research", "- name: payments", 1)
     tail = tail.replace("blueprint: eks-model-stack", "blueprint: gke-model-stack")
     tail = tail.replace("10.30.0.0/16", "10.20.128.0/17")
-    tail += "    version: 0.2.0\n"
+    tail += "    version: 0.9.0\n"
     text = head + tail
     path.write_text(text)
     lines = text.splitlines()
@@ -40,7 +40,7 @@ def broken(path: Path) -> dict[str, int]:
         "boundaries[1].name": line("- name: payments", last=True),
         "boundaries[1].blueprint": line("gke-model-stack"),
         "boundaries[1].inputs.cidr": line("10.20.128.0/17"),
-        "boundaries[1].version": line("version: 0.2.0"),
+        "boundaries[1].version": line("version: 0.9.0"),
     }
 
 

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import expect
 from psycopg.types.json import Jsonb
 
+from blueprints.eks_model_stack.about import VERSION
 from controlplane.core.ids import new_id
 from proof.canonical import digest
 from tests.console.conftest import OpenAs, panel
@@ -127,21 +128,22 @@ def _upgrade() -> dict[str, Any]:
         "foundation": [
             _planned("aws:ec2/vpc:Vpc", "vpc", "same"),
             _planned("aws:ec2/subnet:Subnet", "private-a", "replace"),
-            _planned("aws:ec2/natGateway:NatGateway", "nat", "create"),
             _planned("aws:ec2/eip:Eip", "old", "delete"),
         ],
         "cluster": [
+            _planned("aws:ec2/natGateway:NatGateway", "nat", "create"),
             _planned("aws:eks/nodeGroup:NodeGroup", "nodes", "update", **nodes),
             _planned("aws:eks/cluster:Cluster", "cluster", "create"),
         ],
     }  # fmt: skip
-    subnet, group = stacks["foundation"][1]["urn"], stacks["cluster"][0]["urn"]
+    subnet, group = stacks["foundation"][1]["urn"], stacks["cluster"][1]["urn"]
     return {
         "constraint": {"version": 1, "stacks": stacks},
         "counts": {},
         "holes": 1,
         "blueprint": "eks-model-stack",
-        "blueprint_version": "0.1.0",
+        # The order of the stacks is that of the installed version's manifest.
+        "blueprint_version": VERSION,
         "region": "eu-central-1",
         "time_scale": 0.02,
         "changes": {

@@ -62,11 +62,12 @@ def test_an_unwind_whose_workers_are_killed_at_every_write_leaves_nothing(
     open_install: OpenScene, employ: Employ
 ) -> None:
     scene = open_install("foundation")
-    scene.put({"kind": "deny", "operation": "CreateNatGateway", "every": True})
+    scene.put({"kind": "deny", "operation": "CreateVpcEndpoint", "every": True})
     mortals = employ(scene)
     mortals.die_at_every_boundary()
     state = scene.go()
     judge(scene, state)
+    assert scene.struck()
     assert state == "unwound", scene.why()
     assert "inside:undo_finished:foundation" in mortals.visited()
     assert mortals.kills == len(mortals.visited())

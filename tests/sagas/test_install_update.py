@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from psycopg.types.json import Jsonb
 
+from blueprints.eks_model_stack.about import VERSION
 from controlplane.adapters.pulumi.messages import PlannedResource
 from controlplane.core.errors import ConflictError
 from controlplane.core.ids import new_id
@@ -82,8 +83,8 @@ def test_an_update_changes_what_was_asked_for_and_ends_our_access(standing: Stag
     assert plan["update"] == {
         "from_revision": 1,
         "to_revision": 2,
-        "from_version": "0.1.0",
-        "to_version": "0.1.0",
+        "from_version": VERSION,
+        "to_version": VERSION,
         "inputs": [{"name": "node_count", "old": None, "new": 3}],
         "desired": [],
         "release": False,

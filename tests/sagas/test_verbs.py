@@ -266,7 +266,9 @@ def test_a_reading_run_gives_way_to_every_writing_one(bench: Bench) -> None:
     bench.change("UPDATE run SET next_run_at = now() - interval '1 hour'")
     writing = start_on_the_install(bench, "write")
     claims = [claim_run(bench.worker, "w", 30) for _ in range(4)]
-    assert [c.run_id for c in claims if c] == [writing, *reading]
+    first, *others = [claim.run_id for claim in claims if claim]
+    # The three wait equally long: which of them comes first is nobody's promise.
+    assert (first, sorted(others)) == (writing, sorted(reading))
     assert claim_run(bench.worker, "w", 30, lanes=("write",)) is None
 
 

@@ -114,15 +114,8 @@ def begin_install(sandbox: Sandbox, reach: str = "public-cidr") -> str:
     template = architect.get(f"/v1/connections/{connection['id']}/template")
     customer = sandbox.customer()
     customer.create_stack(BOUNDARY, template["template"], template["parameters"])
-    grant = architect.post(
-        f"/v1/boundaries/{BOUNDARY}/grants",
-        {"purpose": "install", "reason": "test", "duration_seconds": 7200, "ticket": "T-1"},
-    )
-    agreed = approver.post(f"/v1/grants/{grant['id']}/approve", {"reason": "test"})
-    customer.open_role(BOUNDARY, {**template["parameters"], **agreed["stack_parameters"]})
-    verified = run_verification(architect, connection["id"], "open", grant["id"])
-    assert verified["passed"], verified
-    begun = architect.post("/v1/installs", {"boundary": BOUNDARY, "grant_id": grant["id"]})
+    grant = open_grant(sandbox, "install")
+    begun = architect.post("/v1/installs", {"boundary": BOUNDARY, "grant_id": grant})
     run: str = begun["run_id"]
     wait_for(
         lambda: architect.get(f"/v1/runs/{run}")["state"] == "awaiting-approval", 120, "the plan"
@@ -137,6 +130,32 @@ def begin_install(sandbox: Sandbox, reach: str = "public-cidr") -> str:
     body = {"digest": plan["digest"], "reason": "test"}
     approver.post(f"/v1/runs/{run}/approve", body)
     return run
+
+
+def open_grant(sandbox: Sandbox, purpose: str) -> str:
+    """Ask for a grant, have it approved and opened by the customer; return its id."""
+    architect, approver = sandbox.api("sam@acme.test"), sandbox.api("ana@acme.test")
+    connection = architect.get(f"/v1/boundaries/{BOUNDARY}/connection")
+    template = architect.get(f"/v1/connections/{connection['id']}/template")
+    grant: str = architect.post(
+        f"/v1/boundaries/{BOUNDARY}/grants",
+        {"purpose": purpose, "reason": "test", "duration_seconds": 7200, "ticket": "T-1"},
+    )["id"]
+    agreed = approver.post(f"/v1/grants/{grant}/approve", {"reason": "test"})
+    sandbox.customer().open_role(BOUNDARY, {**template["parameters"], **agreed["stack_parameters"]})
+    verified = run_verification(architect, connection["id"], "open", grant)
+    assert verified["passed"], verified
+    return grant
+
+
+def run_ended(sandbox: Sandbox, run: str, seconds: float = 200) -> dict[str, Any]:
+    """Wait for a run's end and return it."""
+
+    def ended() -> dict[str, Any] | None:
+        found: dict[str, Any] = sandbox.api("sam@acme.test").get(f"/v1/runs/{run}")
+        return found if found["finished_at"] else None
+
+    return wait_for(ended, seconds, f"the end of run {run}")
 
 
 def processes_of(home: Path) -> list[str]:

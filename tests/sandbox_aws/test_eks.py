@@ -165,6 +165,8 @@ def test_with_public_access_off_nobody_outside_connects(entered: World) -> None:
     assert api(cluster, bearer, "/api/v1/namespaces") == 200
 
 
+# Python 3.11's `ssl` loses a socket that is reset while it is being wrapped.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_from_another_address_nobody_connects(entered: World) -> None:
     cluster = entered.cluster
     bearer = token(entered.boundary, entered.session, entered.name)

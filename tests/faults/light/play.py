@@ -31,7 +31,7 @@ from tests.faults.light.program import program
 from tests.faults.light.schedule import Schedule, drop_one
 from tests.sagas.bench import seed_tenant
 
-QUIET_SECONDS = 3 * LEASE_SECONDS + 3.0
+QUIET_SECONDS = 3 * LEASE_SECONDS + 15.0
 """Three leases, the back-off, and what the machine needs: a run that stands still for so long,
 with nothing disturbing it, hangs."""
 TOTAL_SECONDS = 60.0

@@ -3353,6 +3353,8 @@ export interface components {
          * @description How long a slow resource takes at time scale 1, as published; always labelled simulated.
          */
         Latency: {
+            /** Beside */
+            beside?: string | null;
             /** P50 Seconds */
             p50_seconds: number;
             /** P90 Seconds */
