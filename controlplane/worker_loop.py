@@ -24,12 +24,15 @@ from controlplane.core.db import Database
 from controlplane.core.logging import get
 from controlplane.core.outbox_relay import Relay, RelaySettings
 from controlplane.core.run_engine import ADVANCE
-from controlplane.core.run_engine.definition import Definition
+from controlplane.core.run_engine.definition import Definition, QuickGate
 from controlplane.core.run_engine.dispatcher import Dispatcher
 from controlplane.core.run_engine.executor import EngineSettings
 from controlplane.domains.windows import service as windows
 
 log = get(__name__)
+MOST_CONNECTIONS = 32
+"""Connections of one worker, however many runs it has: a run mostly waits, its transactions take
+milliseconds, and a server has a few hundred connections for all processes."""
 CONSUMER_STOP_SECONDS = 3.0
 CONSUMER_CHECK_SECONDS = 1.0
 """How long a consumer that gave up goes unnoticed; also the pause between two of them."""
@@ -59,10 +62,9 @@ def worker_name() -> str:
 
 def serve(parts: WorkerParts) -> None:
     """Work until a signal says stop."""
-    # Every run needs a few connections: the executor's, the heartbeat's, its steps'.
     db = Database.connect(
         parts.database_url,
-        pool_size=4 + 4 * parts.run_slots,
+        pool_size=min(4 + 2 * parts.run_slots, MOST_CONNECTIONS // 2),
         # Shorter than a lease, or the locks of a frozen worker would outlast it.
         stalled_seconds=parts.engine.lease_seconds / 2,
     )
@@ -74,10 +76,16 @@ def serve(parts: WorkerParts) -> None:
         worker=worker_name(),
         slots=parts.run_slots,
         poll_seconds=parts.poll_seconds,
-        gate=windows.gate,
+        gate=QuickGate(windows.gate),
     )
     celery = make_celery(parts.redis_url)
-    relay = Relay(db, make_send(celery), parts.relay)
+
+    def hear(task: str) -> None:
+        # A message reaches one worker, and that one may be full: every worker with a slot looks.
+        if task == ADVANCE:
+            dispatcher.nudge()
+
+    relay = Relay(db, make_send(celery), parts.relay, on_news=hear)
     # The hint says which run; the dispatcher claims whatever has waited longest, which is fairer.
     jobs: dict[str, Job] = {**parts.jobs(db), ADVANCE: lambda run_id: dispatcher.nudge()}
     register_jobs(celery, db, jobs)

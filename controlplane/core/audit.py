@@ -95,8 +95,34 @@ def append(
 
     One statement: the function `audit_append` of the migrations locks the chain's head until the
     transaction's end, takes the server's time under that lock, hashes, inserts and moves the head.
-    So append last in a transaction. Shapes: `detail` holds JSON values only, and never a secret.
+    So append last in a transaction. Shapes and errors: as in `prepare`.
     Returns the sequence number.
+    """
+    event = prepare(
+        ctx,
+        code,
+        target=target,
+        boundary_id=boundary_id,
+        organization_id=organization_id,
+        detail=detail,
+    )
+    as_text = {key: json.dumps(event[key]) for key in ("actor", "detail")}
+    seq: int = session.execute(_APPEND, {**event, **as_text}).scalar_one()
+    return seq
+
+
+def prepare(
+    ctx: OpContext,
+    code: str,
+    *,
+    target: str,
+    boundary_id: UUID | None = None,
+    organization_id: UUID | None = None,
+    detail: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what the function `audit_append` takes, for a statement that appends with more.
+
+    Shapes: `detail` holds JSON values only, and never a secret.
     Raises: KeyError for a code that `audit_codes` does not document; ValueError for a detail that
     would not be read back as it was hashed.
     """
@@ -115,16 +141,7 @@ def append(
     }
     _check_storable(event)
     parts = hash_template(event)
-    seq: int = session.execute(
-        _APPEND,
-        {
-            **event,
-            "actor": json.dumps(event["actor"]),
-            "detail": json.dumps(event["detail"]),
-            **{f"part{number}": part for number, part in enumerate(parts, start=1)},
-        },
-    ).scalar_one()
-    return seq
+    return {**event, **{f"part{number}": part for number, part in enumerate(parts, start=1)}}
 
 
 _APPEND = text(
@@ -165,14 +182,15 @@ def record(event: AuditEvent) -> dict[str, Any]:
 
 def _check_storable(value: Any) -> None:
     """Refuse what JSONB gives back in another form than it was hashed in. Raises: ValueError."""
-    if isinstance(value, float) and abs(value) > MAX_EXACT:
-        raise ValueError(f"audit detail: {value!r} is beyond what JSON numbers keep exactly")
-    if isinstance(value, str) and "\x00" in value:
-        raise ValueError("audit detail: a text holds a zero byte, which PostgreSQL cannot keep")
-    if isinstance(value, dict):
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise ValueError("audit detail: a text holds a zero byte, which PostgreSQL cannot keep")
+    elif isinstance(value, dict):
         for key, item in value.items():
             _check_storable(key)
             _check_storable(item)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, (list, tuple)):
         for item in value:
             _check_storable(item)
+    elif isinstance(value, float) and abs(value) > MAX_EXACT:
+        raise ValueError(f"audit detail: {value!r} is beyond what JSON numbers keep exactly")

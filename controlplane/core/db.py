@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, Engine, MetaData, Text, create_engine, event, text
+from sqlalchemy import Connection, DateTime, Engine, MetaData, Text, create_engine, event, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import UUID as PGUUID
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -107,6 +107,8 @@ def make_engine(
         driver_url,
         pool_size=pool_size,
         max_overflow=pool_size,
+        # The one that was good a moment ago, and not one that may have died since.
+        pool_use_lifo=True,
         # Parameters may hold hashes and tokens: never in an error's text.
         hide_parameters=True,
         connect_args={
@@ -120,8 +122,9 @@ def make_engine(
     return engine
 
 
-IDLE_SECONDS = 1.0
-"""A connection that lay longer than this is tried before it is used."""
+IDLE_SECONDS = 0.2
+"""A connection that lay longer than this is tried before it is used. Short, because a worker writes
+a step's end only once: on a connection that died meanwhile the step would have to run again."""
 
 
 def _note_use(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
@@ -144,15 +147,21 @@ def _try_idle(
         raise InvalidatePoolError from error
 
 
-def apply_scope(session: Session, scope: Scope) -> None:
-    """Set the scope for the rest of the session's transaction."""
-    columns = ", ".join(f"set_config('{key}', :v{i}, true)" for i, key in enumerate(_KEYS))
+def apply_scope(session: Session, scope: Scope, fence: int | None = None) -> None:
+    """Set the scope for the rest of the session's transaction, and a worker's fence with it."""
     values = scope.settings()
-    session.execute(text(f"SELECT {columns}"), {f"v{i}": values[k] for i, k in enumerate(_KEYS)})
+    parameters = {f"v{i}": values[key] for i, key in enumerate(_KEYS)}
+    if fence is None:
+        session.execute(_SET_SCOPE, parameters)
+    else:
+        session.execute(_SET_SCOPE_AND_FENCE, {**parameters, "fence": str(fence)})
     session.info["scope"] = scope
 
 
 _KEYS = ("app.organization", "app.boundaries", "app.platform")
+_SETTINGS = ", ".join(f"set_config('{key}', :v{i}, true)" for i, key in enumerate(_KEYS))
+_SET_SCOPE = text(f"SELECT {_SETTINGS}")
+_SET_SCOPE_AND_FENCE = text(f"SELECT {_SETTINGS}, set_config('ringfence.fence', :fence, true)")
 
 
 class Database:
@@ -161,6 +170,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._sessions = sessionmaker(engine, expire_on_commit=False)
+        self._alone = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
     def connect(
@@ -170,11 +180,23 @@ class Database:
         return cls(make_engine(url, pool_size=pool_size, stalled_seconds=stalled_seconds))
 
     @contextmanager
-    def transaction(self, scope: Scope) -> Iterator[Session]:
-        """Open one transaction under `scope`; commit at the end, roll back on any error."""
+    def transaction(self, scope: Scope, fence: int | None = None) -> Iterator[Session]:
+        """Open one transaction under `scope`; commit at the end, roll back on any error.
+
+        `fence` is what a worker announces that writes to a run; see `run_engine.fence`.
+        """
         with self._sessions() as session, session.begin():
-            apply_scope(session, scope)
+            apply_scope(session, scope, fence)
             yield session
+
+    @contextmanager
+    def statements(self) -> Iterator[Connection]:
+        """Give a connection on which each statement is a transaction, and a single round trip.
+
+        It has no scope: for functions of the migrations that need none or set their own.
+        """
+        with self._alone.connect() as connection:
+            yield connection
 
     @contextmanager
     def snapshot(self, scope: Scope, *, statement_seconds: int) -> Iterator[Session]:

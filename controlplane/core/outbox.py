@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from controlplane.core.db import Base
 
 CHANNEL = "ringfence_outbox"
-"""NOTIFY channel on which the relay is woken at commit."""
+"""NOTIFY channel on which the relay is woken at commit; the payload is the task."""
 
 
 class Outbox(Base):
@@ -45,4 +45,7 @@ def enqueue(session: Session, task: str, **ids: UUID | int) -> None:
     """Record that `task` (`noun.verb`) is to run once this transaction commits."""
     args = {key: value if isinstance(value, int) else str(value) for key, value in ids.items()}
     session.execute(insert(Outbox).values(task=task, args=args))
-    session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": CHANNEL})
+    session.execute(_NOTIFY, {"channel": CHANNEL, "task": task})
+
+
+_NOTIFY = text("SELECT pg_notify(:channel, :task)")

@@ -8,7 +8,7 @@ time is sent again, so a broker that forgets everything costs latency only.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,9 +50,18 @@ class RelaySettings:
 class Relay:
     """Sends what is due, in a thread of its own."""
 
-    def __init__(self, db: Database, send: Send, settings: RelaySettings | None = None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        send: Send,
+        settings: RelaySettings | None = None,
+        *,
+        on_news: Callable[[str], object] = lambda task: None,
+    ) -> None:
+        """`on_news` hears of every job at its commit, by name, in every process with a relay."""
         self._db = db
         self._send = send
+        self._on_news = on_news
         self._settings = settings or RelaySettings()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="outbox-relay", daemon=True)
@@ -73,7 +82,6 @@ class Relay:
             Outbox.sent_at.is_(None),
             Outbox.sent_at < func.now() - timedelta(seconds=settings.resend_seconds),
         )
-        sent = 0
         with self._db.transaction(Scope.platform()) as session:
             rows = session.execute(
                 select(Outbox.id, Outbox.task, Outbox.attempts)
@@ -82,21 +90,32 @@ class Relay:
                 .limit(settings.batch)
                 .with_for_update(skip_locked=True)
             ).all()
-            for row in rows:
-                try:
-                    self._send(row.task, row.id)
-                except BrokerDownError:
-                    if sent == 0:
-                        raise
-                    break
-                if row.attempts + 1 == settings.max_attempts:
-                    log.error("outbox.gave-up", task=row.task, outbox_id=row.id)
+            sent = self._send_all(rows)
+            if sent:
                 session.execute(
                     update(Outbox)
-                    .where(Outbox.id == row.id)
+                    .where(Outbox.id.in_(sent))
                     .values(sent_at=func.now(), attempts=Outbox.attempts + 1)
+                    .execution_options(synchronize_session=False)
                 )
-                sent += 1
+        return len(sent)
+
+    def _send_all(self, rows: Sequence[Any]) -> list[int]:
+        """Send until the broker takes no more; return the ids that went out.
+
+        Raises: BrokerDownError when it took none.
+        """
+        sent: list[int] = []
+        for row in rows:
+            try:
+                self._send(row.task, row.id)
+            except BrokerDownError:
+                if not sent:
+                    raise
+                break
+            if row.attempts + 1 == self._settings.max_attempts:
+                log.error("outbox.gave-up", task=row.task, outbox_id=row.id)
+            sent.append(row.id)
         return sent
 
     def forget_done(self) -> int:
@@ -133,8 +152,8 @@ class Relay:
             connection.execute(f"LISTEN {CHANNEL}")
 
             def wait() -> None:
-                for _ in connection.notifies(timeout=self._settings.poll_seconds, stop_after=1):
-                    return
+                for news in connection.notifies(timeout=self._settings.poll_seconds, stop_after=1):
+                    self._on_news(news.payload)
 
             yield wait
 

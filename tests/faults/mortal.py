@@ -17,31 +17,29 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.orm import Session
-
 from controlplane.adapters.pulumi.state import StateStore
 from controlplane.core import clock
 from controlplane.core.db import Database
+from controlplane.core.run_engine.changes import Change
 from controlplane.core.run_engine.executor import RunExecutor
+from controlplane.core.run_engine.facts import RunFacts
 from controlplane.core.run_engine.fence import claim_run
-from controlplane.core.run_engine.store import RunStore
-from tests.faults.install import SETTINGS, Scene, ports_of, saga
+from controlplane.core.run_engine.store import Recorded, RunStore
+from tests.faults.install import ENDED, PARKED, SETTINGS, Scene, ports_of, saga
 from tests.sandbox_aws.conftest import Boundary, GateProcess
 
 PR_SET_PDEATHSIG = 1
 ROOT = Path(__file__).resolve().parents[2]
-WRITES = ("step_started", "step_finished", "undo_started", "undo_finished", "turn_around")
-"""The engine's writes about a step. A worker dies before the transaction, in it, and after it."""
+CHANGES = ("step_started", "step_finished", "undo_started", "undo_finished", "turn_around")
+"""What the engine writes of a step. A worker dies before the transaction, in it, and after it."""
 CARRIED, NOTHING_TO_CARRY = 0, 3
+RESTING = ENDED | PARKED | {"awaiting-approval", "closing"}
 
 
 class Mortals:
@@ -98,8 +96,14 @@ class Mortals:
         """Have workers carry the run on until one lives to see it end or stop."""
         while True:
             status = self._one(next(self.lives, {}))
+            state = str(self._scene.bench.run(self._scene.run_id)["state"])
             if status == CARRIED:
-                return str(self._scene.bench.run(self._scene.run_id)["state"])
+                return state
+            if status == NOTHING_TO_CARRY:
+                # The write after which the last one died brought the run there: its last step's
+                # end is the run's, in one statement.
+                assert state in RESTING, f"{state}: nobody can carry the run on"
+                return state
             assert status == -signal.SIGKILL, f"{status}: {self._log.read_text()[-3000:]}"
             self.kills += 1
             # Time passes: nobody renews the lease of the dead, and the reaper finds it.
@@ -176,36 +180,29 @@ def work(config: dict[str, Any], life: dict[str, Any]) -> int:
 
 
 def _tap(death: Death) -> None:
-    """Stand before, inside and after every write of the engine about a step."""
-    current: ContextVar[str | None] = ContextVar("write", default=None)
-    plain = RunStore.transaction
+    """Stand before, inside and after every change that the engine writes about a step."""
+    plain_record, plain_send = RunStore.record, RunStore._send
 
-    @contextmanager
-    def transaction(self: RunStore) -> Iterator[Session]:
-        with plain(self) as session:
-            yield session
-            if (name := current.get()) is not None:
-                death.at(f"inside:{name}")
+    def tap(when: str, made: Sequence[Change]) -> None:
+        for change in made:
+            if change.name in CHANGES:
+                death.at(f"{when}:{change.name}:{change.step or ''}")
 
-    RunStore.transaction = transaction  # type: ignore[method-assign]  # a tap
-    for name in WRITES:
-        setattr(RunStore, name, _tapped(death, name, getattr(RunStore, name), current))
+    def send(self: RunStore, on: Any, facts: RunFacts, made: Any, **more: Any) -> dict[str, Any]:
+        answer = plain_send(self, on, facts, made, **more)
+        tap("inside", made)
+        return answer
 
+    def record(self: RunStore, facts: RunFacts, made: Sequence[Change], **more: Any) -> Recorded:
+        tap("before", made)
+        recorded = plain_record(self, facts, made, **more)
+        tap("after", made)
+        return recorded
 
-def _tapped(death: Death, name: str, write: Any, current: ContextVar[str | None]) -> Any:
-    @wraps(write)
-    def tapped(self: RunStore, *args: Any, **more: Any) -> Any:
-        key = next((a for a in args if isinstance(a, str)), "")
-        death.at(f"before:{name}:{key}")
-        token = current.set(f"{name}:{key}")
-        try:
-            result = write(self, *args, **more)
-        finally:
-            current.reset(token)
-        death.at(f"after:{name}:{key}")
-        return result
-
-    return tapped
+    # A statement that is a transaction is over with its answer: here a transaction holds it.
+    RunStore._one_statement = RunStore.announced  # type: ignore[method-assign]  # a tap
+    RunStore._send = send  # type: ignore[method-assign]  # a tap
+    RunStore.record = record  # type: ignore[method-assign]  # a tap
 
 
 def main() -> None:

@@ -13,13 +13,14 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from controlplane.core.audit import AuditEvent, record
 from controlplane.core.errors import (
     ConflictError,
     ForbiddenError,
     InvalidRequestError,
     UnavailableError,
 )
-from controlplane.core.run_engine import approve, deny, request_cancel, retry
+from controlplane.core.run_engine import approve, changes, deny, request_cancel, retry
 from controlplane.core.run_engine.definition import (
     Definition,
     Done,
@@ -33,6 +34,7 @@ from controlplane.core.run_engine.definition import (
 )
 from controlplane.core.run_engine.fence import Lease, claim_run, reap_runs
 from controlplane.core.run_engine.store import RunStore
+from proof.audit_chain import ChainWalk
 from tests.sagas.bench import Bench, wait_until
 
 
@@ -326,7 +328,8 @@ def test_a_heartbeat_after_the_run_was_given_back_does_not_hold_it(bench: Bench)
     claim = bench.claim_soon(run_id)
     lease = Lease(bench.worker, claim, 60.0, lambda: None, lambda: None, time.monotonic())
     assert lease._renew() is False
-    RunStore(bench.worker, claim).release(timedelta(0))
+    store = RunStore(bench.worker, claim)
+    store.record(store.load(), [changes.release(timedelta(0))])
     assert lease._renew() is None
     assert bench.run(run_id)["lease_until"] is None
     assert bench.claim(run_id) is not None
@@ -538,3 +541,34 @@ def test_a_run_that_waits_outside_is_claimed_again_only_when_it_is_due(bench: Be
     assert bench.claim(run_id) is None
     bench.change("UPDATE run SET next_run_at = now() WHERE id = %s", run_id)
     assert bench.execute(run_id, saga, World()) == "closing"
+
+
+def test_a_step_does_not_begin_after_a_cancel_that_nobody_has_told_the_worker_of(bench: Bench):
+    world = World(gates={"base": threading.Event()})
+    run_id = bench.start(SAGA)
+    thread = threading.Thread(target=bench.execute, args=(run_id, SAGA, world))
+    thread.start()
+    wait_until(lambda: "base" in world.things, "the first step runs")
+    # Sooner than the heartbeat that would tell it: the write of the step's end finds the request.
+    bench.ask(request_cancel, run_id)
+    world.gates["base"].set()
+    thread.join(15)
+    assert bench.run(run_id)["state"] == "cancelled"
+    assert not {"left", "right", "top"} & set(world.log)
+
+
+def test_events_appended_together_continue_the_chain_as_those_appended_alone(bench: Bench):
+    run_id = bench.start(SAGA)
+    bench.execute(run_id, SAGA, World())
+    rows = bench.rows(
+        "SELECT * FROM audit_event WHERE chain_id = %s ORDER BY seq", bench.tenant.boundary_id
+    )
+    walk = ChainWalk()
+    for row in rows:
+        walk.follow(record(AuditEvent(**row)))
+    # The request's record came alone, the worker's with others in one statement.
+    assert walk.size == len(rows) > 10
+    head = bench.rows(
+        "SELECT head_hash FROM audit_chain WHERE chain_id = %s", bench.tenant.boundary_id
+    )
+    assert head[0]["head_hash"] == walk.head_hash

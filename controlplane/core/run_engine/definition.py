@@ -71,6 +71,17 @@ class Gate(Protocol):
         """Return what forbids it now. Called in the run's own transaction scope."""
 
 
+@dataclass(frozen=True)
+class QuickGate:
+    """A gate that holds nothing back where the database's `run_gate` says so by itself."""
+
+    ask: Gate
+
+    def __call__(self, session: Session, boundary_id: UUID) -> Hold | None:
+        """Return what forbids it now."""
+        return self.ask(session, boundary_id)
+
+
 def always_open(session: Session, boundary_id: UUID) -> Hold | None:
     """Forbid nothing."""
     return None
@@ -298,6 +309,7 @@ __all__ = [
     "Park",
     "ParkState",
     "ParkedError",
+    "QuickGate",
     "RunState",
     "RunStoppingError",
     "RunView",

@@ -49,8 +49,7 @@ def append(
             kind=kind,
             step=step,
             state=state,
-            # The last wall: steps put no secret in, this catches what an error text carries.
-            detail=_without_secrets(detail or {}),
+            detail=without_secrets(detail or {}),
         )
     )
     session.execute(
@@ -59,14 +58,17 @@ def append(
     return int(seq)
 
 
-def _without_secrets(value: Any) -> Any:
-    """Blank what looks like a secret; by shape only, as counts of tokens are not secrets."""
+def without_secrets(value: Any) -> Any:
+    """Blank what looks like a secret; by shape only, as counts of tokens are not secrets.
+
+    The last wall: steps put no secret in, this catches what an error text carries.
+    """
     if isinstance(value, str):
         return redact_text(value)
     if isinstance(value, dict):
-        return {str(key): _without_secrets(item) for key, item in value.items()}
+        return {str(key): without_secrets(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_secrets(item) for item in value]
+        return [without_secrets(item) for item in value]
     return value
 
 

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from controlplane.core.actor import Actor, OpContext
+from controlplane.core.db import Scope
 from controlplane.core.run_engine.definition import RunView
 from controlplane.core.run_engine.fence import Claim
-from controlplane.core.run_engine.tables import Run, StepRow
+from controlplane.core.run_engine.tables import Run
 from wire.run_event import RunState, StepState
 
 
@@ -32,7 +30,7 @@ class StepFacts:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """A run and its steps as read in one transaction."""
+    """A run and its steps as read in one statement."""
 
     view: RunView
     state: RunState
@@ -42,56 +40,50 @@ class RunFacts:
     cancel_keeps: bool
     pause_reason: str | None
     """Set while a person wants the run to pause."""
+    requests: str
+    """Stands for what people have asked of the run so far; another text once they asked more."""
     steps: dict[str, StepFacts]
 
 
-def read_facts(session: Session, claim: Claim) -> RunFacts:
-    """Return the claimed run and its steps, in their order."""
-    run = session.execute(
-        select(Run).where(Run.boundary_id == claim.boundary_id, Run.id == claim.run_id)
-    ).scalar_one()
-    rows = session.execute(
-        select(StepRow).where(StepRow.run_id == claim.run_id).order_by(StepRow.position)
-    ).scalars()
-    steps = {
-        row.key: StepFacts(row.state, row.attempt, row.failures, row.output)  # type: ignore[arg-type]  # a text column
-        for row in rows
-    }
-    return RunFacts(
-        view=_view(run, claim.fence),
-        state=run.state,  # type: ignore[arg-type]  # a text column
-        ctx=context_of(run),
-        params=run.params,
-        cancel_requested=run.cancel_requested_at is not None,
-        cancel_keeps=run.cancel_keeps,
-        pause_reason=run.pause_reason if run.pause_requested_at is not None else None,
-        steps=steps,
+def facts_of(read: dict[str, Any], claim: Claim) -> RunFacts:
+    """Return what the function `run_facts` read of a claimed run and its steps, in their order."""
+    view = RunView(
+        id=claim.run_id,
+        organization_id=claim.organization_id,
+        boundary_id=claim.boundary_id,
+        install_id=UUID(read["install_id"]) if read["install_id"] else None,
+        kind=read["kind"],
+        fence=claim.fence,
+        outcome=read["outcome"],
+        at_fault=read["at_fault"],
+        plan_digest=read["plan_digest"],
+        approved_digest=read["approved_digest"],
+        requested_by=UUID(read["requested_by"]),
     )
-
-
-def _view(run: Run, fence: int) -> RunView:
-    return RunView(
-        id=run.id,
-        organization_id=run.organization_id,
-        boundary_id=run.boundary_id,
-        install_id=run.install_id,
-        kind=run.kind,
-        fence=fence,
-        outcome=run.outcome,
-        at_fault=run.at_fault,
-        plan_digest=run.plan_digest,
-        approved_digest=run.approved_digest,
-        requested_by=run.requested_by,
+    return RunFacts(
+        view=view,
+        state=read["state"],
+        ctx=_context(view.requested_by, read["actor"], read["request_id"], claim.scope),
+        params=read["params"],
+        cancel_requested=read["cancel_requested"],
+        cancel_keeps=read["cancel_keeps"],
+        pause_reason=read["pause_reason"],
+        requests=read["requests"],
+        steps={key: StepFacts(*rest) for key, *rest in read["steps"]},
     )
 
 
 def context_of(run: Run) -> OpContext:
     """Return the context of the person who asked for the run, narrowed to its boundary."""
-    actor = run.actor
+    scope = Scope.boundary(run.organization_id, run.boundary_id)
+    return _context(run.requested_by, run.actor, run.request_id, scope)
+
+
+def _context(requested_by: UUID, actor: dict[str, Any], request_id: str, scope: Scope) -> OpContext:
     organization = actor.get("organization_id")
     return OpContext(
         actor=Actor(
-            principal_id=run.requested_by,
+            principal_id=requested_by,
             issuer=actor["issuer"],
             subject=actor["subject"],
             kind=actor["kind"],
@@ -99,6 +91,6 @@ def context_of(run: Run) -> OpContext:
             display=actor["display"],
             person_key=actor.get("person_key"),
         ),
-        request_id=run.request_id,
-        scope=Claim(run.id, run.organization_id, run.boundary_id, run.kind, 0).scope,
+        request_id=request_id,
+        scope=scope,
     )

@@ -59,8 +59,8 @@ def claim_run(
 
     A writing run comes before every reading one, however long that has waited.
     """
-    with db.transaction(Scope.platform()) as session:
-        row = session.execute(
+    with db.statements() as connection:
+        row = connection.execute(
             text("SELECT * FROM claim_run(:worker, :lease, :run, :lanes)"),
             {"worker": worker, "lease": lease_seconds, "run": run_id, "lanes": list(lanes)},
         ).one_or_none()
@@ -83,20 +83,12 @@ def resume_due_runs(db: Database) -> list[UUID]:
     return list(rows)
 
 
-def announce(session: Session, fence: int) -> None:
-    """Tell the triggers under which fence this transaction writes."""
-    session.execute(
-        text("SELECT set_config('ringfence.fence', :fence, true)"), {"fence": str(fence)}
-    )
-
-
 def hold(session: Session, claim: Claim) -> None:
     """Lock the run and check the fence for the rest of the transaction. Raises: LeaseLostError.
 
-    No claim can happen before this transaction ends, so what it writes, audit included, belongs
-    to the fence.
+    The transaction has announced the fence (`Database.transaction`). No claim can happen before it
+    ends, so what it writes, audit included, belongs to the fence.
     """
-    announce(session, claim.fence)
     current = session.execute(
         text("SELECT fence FROM run WHERE boundary_id = :b AND id = :id FOR UPDATE"),
         {"b": claim.boundary_id, "id": claim.run_id},
@@ -184,8 +176,7 @@ class Lease:
         Returns None for a lease that was given back or reaped: a beat may come after the end of
         its run, and must not hold what is free.
         """
-        with self._db.transaction(self._claim.scope) as session:
-            announce(session, self._claim.fence)
+        with self._db.transaction(self._claim.scope, self._claim.fence) as session:
             row = session.execute(
                 text(
                     "UPDATE run SET lease_until = now() + make_interval(secs => :seconds)"

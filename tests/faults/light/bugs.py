@@ -16,10 +16,12 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
-from controlplane.core import clock, outbox_relay
+from controlplane.core import audit, clock, outbox_relay
+from controlplane.core.db import apply_scope
 from controlplane.core.errors import UnavailableError
-from controlplane.core.run_engine import dispatcher, executor, fence, graph, store
+from controlplane.core.run_engine import changes, dispatcher, executor, fence, graph, store
 from controlplane.core.run_engine.definition import StepStop
 from tests.faults.light import saga
 from tests.faults.light.program import program
@@ -76,16 +78,21 @@ def _bug(
     "F2.freeze", point="before:step_finished",
 )  # fmt: skip
 def _skip_the_fence() -> None:
-    def hold(session: Any, claim: Any) -> None:
-        session.execute(
-            text(
-                "SELECT set_config('ringfence.fence', fence::text, true) FROM run"
-                " WHERE boundary_id = :b AND id = :id FOR UPDATE"
-            ),
-            {"b": claim.boundary_id, "id": claim.run_id},
-        )
+    plain = store.RunStore._call
 
-    store.hold = hold  # type: ignore[assignment]
+    def call(self: Any, on: Any, function: str, rest: dict[str, Any]) -> Any:
+        with self._db.transaction(self.claim.scope) as session:
+            now = session.execute(
+                text("SELECT fence FROM run WHERE boundary_id = :b AND id = :id"),
+                {"b": self.claim.boundary_id, "id": self.claim.run_id},
+            ).scalar_one()
+        self.claim = replace(self.claim, fence=now)
+        if isinstance(on, Session):
+            apply_scope(on, self.claim.scope, now)
+        return plain(self, on, function, rest)
+
+    store.RunStore._call = call  # type: ignore[method-assign]
+    store.hold = lambda session, claim: None
 
 
 @_bug(
@@ -99,39 +106,46 @@ def _trust_a_lost_lease() -> None:
 
 @_bug("acknowledge-early", "a step counts as done before its effect", "I4 I7", "F1.kill")
 def _acknowledge_early() -> None:
-    plain = executor.fly
+    plain = changes.step_started
 
-    def fly(flight: Any, context: Any, land: Any) -> None:
-        if not flight.is_undo:
-            context.journal.step_finished(context.ctx, flight.step.key, "succeeded", output={})
-        plain(flight, context, land)
+    def started(key: str, before: Any, input_hash: str) -> Any:
+        change = plain(key, before, input_hash)
+        row = {**change.row, "state": "succeeded", "output": {}, "finished": "now"}  # type: ignore[dict-item]  # a mapping
+        return replace(change, row=row)
 
-    executor.fly = fly  # type: ignore[attr-defined]  # the name under which the engine calls it
+    changes.step_started = started
 
 
 @_bug("intent-after-effect", "the start of a step is written after its effect", "I1 I4", None)
 def _intent_after_effect() -> None:
-    started, finished = store.RunStore.step_started, store.RunStore.step_finished
+    plain = store.RunStore.record
     late: dict[str, Any] = {}
 
-    def step_started(self: Any, ctx: Any, key: str, input_hash: str) -> int:
-        late[key] = input_hash
-        return 1
+    def record(self: Any, facts: Any, made: Any, **more: Any) -> Any:
+        written = []
+        for change in made:
+            if change.name == "step_started":
+                late[change.step] = replace(change, starts=False)
+            else:
+                if change.name == "step_finished" and change.step in late:
+                    written.append(late.pop(change.step))
+                written.append(change)
+        recorded = plain(self, facts, written, **more)
+        facts = recorded.facts
+        for change in made:
+            if change.name == "step_started":
+                facts = change.seen_in(facts)
+        return replace(recorded, facts=facts)
 
-    def step_finished(self: Any, ctx: Any, key: str, state: Any, **more: Any) -> None:
-        started(self, ctx, key, late.pop(key, ""))
-        finished(self, ctx, key, state, **more)
-
-    store.RunStore.step_started = step_started  # type: ignore[method-assign]
-    store.RunStore.step_finished = step_finished  # type: ignore[method-assign]
+    store.RunStore.record = record  # type: ignore[method-assign]
 
 
 @_bug("lease-without-end", "nobody takes a dead worker's run over", "I3", "F1.kill")
 def _lease_without_end() -> None:
     plain = fence.claim_run
 
-    def claim(db: Any, worker: str, seconds: float, run_id: Any = None) -> Any:
-        return plain(db, worker, 86_400.0, run_id)
+    def claim(db: Any, worker: str, seconds: float, **more: Any) -> Any:
+        return plain(db, worker, 86_400.0, **more)
 
     def renew(self: Any) -> bool:
         return False
@@ -149,8 +163,7 @@ def _lease_clock_of_the_worker() -> None:
 
     def renew(self: Any) -> bool:
         answer = plain(self)
-        with self._db.transaction(self._claim.scope) as session:
-            fence.announce(session, self._claim.fence)
+        with self._db.transaction(self._claim.scope, self._claim.fence) as session:
             session.execute(
                 text("UPDATE run SET lease_until = :until WHERE boundary_id = :b AND id = :id"),
                 {
@@ -219,17 +232,27 @@ def _undo_only_success() -> None:
     "F1.kill", point="after:step_started",
 )  # fmt: skip
 def _audit_beside_the_change() -> None:
-    plain = store.RunStore._audit
+    plain = store.RunStore.record
 
-    def late(self: Any, ctx: Any, code: str, detail: dict[str, Any]) -> None:
+    def late(self: Any, ctx: Any, audits: list[tuple[str, Any]]) -> None:
         time.sleep(0.2)
         with self.transaction() as session:
-            plain(self, session, ctx, code, **detail)
+            for code, detail in audits:
+                audit.append(
+                    session,
+                    ctx,
+                    code,
+                    target=f"run/{self.claim.run_id}",
+                    boundary_id=self.claim.boundary_id,
+                    detail={**detail, "fence": self.claim.fence},
+                )
 
-    def audit(self: Any, session: Any, ctx: Any, code: str, **detail: Any) -> None:
-        threading.Thread(target=late, args=(self, ctx, code, detail), daemon=True).start()
+    def record(self: Any, facts: Any, made: Any, **more: Any) -> Any:
+        audits = [change.audit for change in made if change.audit is not None]
+        threading.Thread(target=late, args=(self, facts.ctx, audits), daemon=True).start()
+        return plain(self, facts, [replace(change, audit=None) for change in made], **more)
 
-    store.RunStore._audit = audit  # type: ignore[method-assign]
+    store.RunStore.record = record  # type: ignore[method-assign]
 
 
 @_bug(
@@ -241,11 +264,13 @@ def _count_interruptions() -> None:
 
     def go(self: Any) -> None:
         facts = self._store.load()
-        for key, step in facts.steps.items():
-            if step.state == "running":
-                self._store.step_failed(
-                    facts.ctx, key, "interrupted", "its worker died", failures=step.failures + 1
-                )
+        died = [
+            changes.step_failed(key, step, "interrupted", "its worker died", step.failures + 1)
+            for key, step in facts.steps.items()
+            if step.state == "running"
+        ]
+        if died:
+            self._store.record(facts, died)
         plain(self)
 
     executor.RunExecutor._go = go  # type: ignore[method-assign]

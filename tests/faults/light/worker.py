@@ -7,12 +7,11 @@ change nothing, and a bug is switched on here only, by name, so that none can re
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import wraps
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -21,19 +20,15 @@ from controlplane.core import clock
 from controlplane.core.logging import configure
 from controlplane.core.outbox_relay import RelaySettings
 from controlplane.core.run_engine import executor
+from controlplane.core.run_engine.changes import Change
 from controlplane.core.run_engine.executor import EngineSettings
-from controlplane.core.run_engine.store import RunStore
+from controlplane.core.run_engine.facts import RunFacts
+from controlplane.core.run_engine.store import Recorded, RunStore
 from controlplane.worker_loop import WorkerParts, serve
 from tests.faults.light.bugs import BUGS
 from tests.faults.light.clocks import stand_still
 from tests.faults.light.cloud import Line, NoAnswerError
 from tests.faults.light.saga import Definitions
-
-TAPPED = (
-    "step_started", "step_finished", "step_failed", "step_parked", "undo_started",
-    "undo_finished", "undo_failed", "turn_around", "set_state", "release", "give_up",
-)  # fmt: skip
-"""The engine's writes; each is a boundary at which a worker may die."""
 
 
 @dataclass(frozen=True)
@@ -87,51 +82,41 @@ def work(config: WorkerConfig) -> None:
 
 
 def install_taps(line: Line) -> None:
-    """Tell the harness before, inside and after every write of the engine."""
-    current: ContextVar[str | None] = ContextVar("write", default=None)
-    plain_transaction = RunStore.transaction
+    """Tell the harness before, inside and after every write of the engine.
+
+    Each change is a boundary at which a worker may die, also where several share a transaction. The
+    statement stands in a transaction of its own here, so that there is a moment before its commit.
+    """
+    plain = RunStore.record
+    current: ContextVar[tuple[Change, ...]] = ContextVar("made", default=())
+
+    def tap(when: str, self: RunStore, made: Sequence[Change]) -> None:
+        for change in made:
+            line.tap(f"{when}:{change.name}", str(self.claim.run_id), _key(change))
 
     @contextmanager
-    def transaction(self: RunStore) -> Iterator[Session]:
-        with plain_transaction(self) as session:
+    def one_statement(self: RunStore) -> Iterator[Session]:
+        with self.announced() as session:
             yield session
-            name = current.get()
-            if name is not None:
-                line.tap(f"inside:{name}", str(self.claim.run_id), _key.get())
+            tap("inside", self, current.get())
 
-    _key: ContextVar[str] = ContextVar("key", default="")
-    RunStore.transaction = transaction  # type: ignore[method-assign]  # a tap
-    for name in TAPPED:
-        setattr(RunStore, name, _tapped(line, name, getattr(RunStore, name), current, _key))
+    def record(self: RunStore, facts: RunFacts, made: Sequence[Change], **more: Any) -> Recorded:
+        tap("before", self, made)
+        token = current.set(tuple(made))
+        try:
+            recorded = plain(self, facts, made, **more)
+        finally:
+            current.reset(token)
+        tap("after", self, made)
+        return recorded
+
+    RunStore._one_statement = one_statement  # type: ignore[method-assign]  # a tap
+    RunStore.record = record  # type: ignore[method-assign]  # a tap
     _tap_executor(line)
 
 
-def _tapped(
-    line: Line,
-    name: str,
-    write: Any,
-    current: ContextVar[str | None],
-    step: ContextVar[str],
-) -> Any:
-    @wraps(write)
-    def tapped(self: RunStore, *args: Any, **more: Any) -> Any:
-        run = str(self.claim.run_id)
-        key = (
-            next((a for a in args if isinstance(a, str)), "")
-            if "step" in name or "undo" in name
-            else ""
-        )
-        line.tap(f"before:{name}", run, key)
-        tokens = current.set(name), step.set(key)
-        try:
-            result = write(self, *args, **more)
-        finally:
-            current.reset(tokens[0])
-            step.reset(tokens[1])
-        line.tap(f"after:{name}", run, key)
-        return result
-
-    return tapped
+def _key(change: Change) -> str:
+    return change.step or "" if "step" in change.name or "undo" in change.name else ""
 
 
 def _tap_executor(line: Line) -> None:
