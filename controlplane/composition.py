@@ -14,6 +14,7 @@ from controlplane.adapters.helm.release import HelmReleases
 from controlplane.adapters.kubernetes.reach import Budget
 from controlplane.adapters.pulumi.engine import EngineSettings as PulumiSettings
 from controlplane.adapters.pulumi.engine import PulumiEngine
+from controlplane.adapters.pulumi.process import Limits
 from controlplane.adapters.pulumi.recovery import ABSENCE_SECONDS, Recovery
 from controlplane.adapters.pulumi.state import StateStore
 from controlplane.adapters.signing.control_plane_key import ControlPlaneKey
@@ -40,6 +41,7 @@ from controlplane.sagas import (
     install_update,
 )
 from controlplane.sagas.provisioning.ports import AwsCloud, Ports, ProvisionSettings
+from controlplane.worker_capacity import memory_bytes, run_slots
 from controlplane.worker_config import WorkerSettings
 from controlplane.worker_loop import WorkerParts
 from proof.keys import decode_public
@@ -80,7 +82,7 @@ def worker_parts(settings: WorkerSettings) -> WorkerParts:
         engine=EngineSettings(
             lease_seconds=settings.lease_seconds, max_parallel_steps=settings.parallel_steps
         ),
-        run_slots=settings.run_slots,
+        run_slots=settings.run_slots or run_slots(memory_bytes(), Limits().memory_bytes),
         task_threads=settings.task_threads,
     )
 

@@ -62,8 +62,8 @@ class WorkerSettings(DatabaseSettings):
     the default fits the sandbox only."""
     time_scale: float = Field(default=1.0, gt=0)
     """Multiplier of the cloud's latencies; below 1 only with a rehearsal account."""
-    run_slots: int = Field(default=4, ge=1, le=64)
-    """Runs that this worker executes side by side."""
+    run_slots: int | None = Field(default=None, ge=1, le=64)
+    """Runs that this worker executes side by side; None: as many as its memory holds."""
     lease_seconds: float = Field(default=30.0, gt=1)
     """How long a silent worker keeps a run; renewed every third of it."""
     parallel_steps: int = Field(default=4, ge=1, le=16)

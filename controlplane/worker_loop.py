@@ -12,6 +12,7 @@ import secrets
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -91,14 +92,19 @@ def serve(parts: WorkerParts) -> None:
     register_jobs(celery, db, jobs)
     dispatcher.start()
     relay.start()
-    log.info("worker.started", kinds=sorted(parts.definitions), slots=parts.run_slots)
+    log.info(
+        "worker.started",
+        kinds=sorted(parts.definitions),
+        slots=parts.run_slots,
+        cpu_seconds=round(time.process_time(), 2),
+    )
     try:
         _consume(celery, parts.task_threads)
     finally:
         relay.stop()
         dispatcher.stop()
         db.close()
-        log.info("worker.stopped")
+        log.info("worker.stopped", cpu_seconds=round(time.process_time(), 2))
 
 
 def _consume(celery: Celery, threads: int) -> None:

@@ -34,7 +34,9 @@ from controlplane.adapters.pulumi.process import ChildProcess, Limits, ProcessId
 from controlplane.adapters.pulumi.state import StateStore
 from controlplane.adapters.redaction import redact
 from controlplane.core.errors import UnavailableError
+from controlplane.core.logging import get
 
+log = get(__name__)
 OnEvent = Callable[[EngineEvent], None]
 _TAIL = 4000
 
@@ -203,6 +205,7 @@ class PulumiEngine:
             stderr,
             self._settings.limits,
         )
+        session: PulumiSession | None = None
         try:
             write_private(folder.identity, process.identity.model_dump_json())
             if on_start:
@@ -215,9 +218,16 @@ class PulumiEngine:
                 pulumi_home=str(folder.pulumi_home),
                 parallel=self._settings.parallel,
             )
-            yield PulumiSession(process, spec, stderr, exists)
+            session = PulumiSession(process, spec, stderr, exists)
+            yield session
         finally:
             process.close()
+            log.info(
+                "engine.closed",
+                run_id=str(run.run_id),
+                resources=session.created if session else 0,
+                **process.usage.document(),
+            )
             folder.identity.unlink(missing_ok=True)
             folder.pgpass.unlink(missing_ok=True)
 
@@ -235,6 +245,8 @@ class PulumiSession:
         self._process = process
         self._stderr = stderr
         self._has_stack = has_stack
+        self.created = 0
+        """Resources that its applies made."""
         self._lines = process.lines()
         self._write(spec.model_dump_json())
         ready = next(self._messages(), None)
@@ -255,7 +267,9 @@ class PulumiSession:
 
         With `refresh` the state is first brought to what the cloud holds.
         """
-        return self._run("up", target.stack, on_event, target=target, refresh=refresh)
+        result = self._run("up", target.stack, on_event, target=target, refresh=refresh)
+        self.created += result.changes.get("create", 0)
+        return result
 
     def destroy(self, stack: str, on_event: OnEvent, *, keep_protected: bool = False) -> Result:
         """Delete every resource of a stack that its state knows; gone already is no error.

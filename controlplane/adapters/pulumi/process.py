@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from controlplane.adapters.pulumi.usage import SessionUsage
 from controlplane.core.errors import ConflictError
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -181,6 +182,7 @@ class ChildProcess:
     ) -> None:
         self._limits = limits
         self.stop_reason: str | None = None
+        self.usage = SessionUsage()
         self._lock = threading.Lock()
         self._done = threading.Event()
 
@@ -228,6 +230,7 @@ class ChildProcess:
 
     def close(self) -> None:
         """End the child: input closed, a short wait, then the whole session killed."""
+        self._look()
         self._done.set()
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # gone already, which is what we want
@@ -250,12 +253,19 @@ class ChildProcess:
         if not self._done.wait(self._limits.grace_seconds):
             prove_dead(self.identity)
 
+    def _look(self) -> int:
+        """Return what the session's processes have resident together, in bytes."""
+        entries = list(_session(self._process.pid))
+        with self._lock:
+            self.usage.look(self._process.pid, [entry.pid for entry in entries])
+        return sum(entry.rss for entry in entries)
+
     def _watch(self) -> None:
         deadline = time.monotonic() + self._limits.wall_clock_seconds
         while not self._done.wait(WATCH_SECONDS):
             if time.monotonic() > deadline:
                 self.interrupt("engine-timeout")
-            used = sum(entry.rss for entry in _session(self._process.pid))
+            used = self._look()
             if used > self._limits.memory_bytes:
                 with self._lock:
                     self.stop_reason = self.stop_reason or "engine-memory"

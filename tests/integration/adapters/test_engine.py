@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from controlplane.adapters.pulumi import constraint
 from controlplane.adapters.pulumi.engine import StackProgram
@@ -55,6 +56,23 @@ def test_one_child_previews_applies_and_destroys_a_stack(bench: Bench) -> None:
     created = {event.urn for event in events if event.event == "resource.done"}
     assert len(created) == 5
     assert session_members(identities[0].pid) == []
+
+
+def test_a_session_says_what_it_took_of_the_host(bench: Bench) -> None:
+    bench.state.claim(bench.boundary_id, bench.run_id, 1)
+    with (
+        capture_logs() as logs,
+        bench.broker() as broker,
+        bench.engine().open(bench.run(broker)) as session,
+    ):
+        session.up(stack("network", cidr="10.47.0.0/16"), ignore)
+        session.destroy("network", ignore)
+    (said,) = [line for line in logs if line["event"] == "engine.closed"]
+    assert said["run_id"] == str(bench.run_id)
+    assert said["resources"] == 4
+    for part in ("child", "engine", "plugin"):
+        assert said[f"{part}_peak_mib"] > 10
+        assert said[f"{part}_cpu_seconds"] > 0
 
 
 def test_what_is_protected_stays_with_what_it_needs_and_the_rest_goes(bench: Bench) -> None:
