@@ -34,7 +34,7 @@ test: prepare browser  ## run all tests
 	$(PY) -m pytest tests/faults/light -m "faults"
 	$(PY) -m pytest tests -m "console"
 	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests -m "cluster and not e2e"
-	$(PY) -m pytest tests -m "e2e"
+	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests -m "e2e"
 
 test-fast: prepare  ## run the tests that need no cluster
 	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e and not console and not faults and not slow"
