@@ -79,14 +79,9 @@ def request_restore(
         params={"reason": reason, "snapshot": snapshot, "empty": empty},
     )
     facts = {
-        "run_id": str(run_id),
-        "grant_id": str(grant.id),
-        "reason": reason,
-        "revision": revision.number,
-        "from_revision": applied,
-        "snapshot": snapshot,
-        "empty": empty,
-    }
+        "run_id": str(run_id), "grant_id": str(grant.id), "reason": reason, "snapshot": snapshot,
+        "empty": empty, "revision": revision.number, "from_revision": applied,
+    }  # fmt: skip
     target = f"install/{install.id}"
     audit.append(
         session, ctx, "install.restore-requested", target=target, boundary_id=install.boundary_id,
