@@ -54,8 +54,8 @@ from controlplane.domains.identity.sessions import SessionLimits
 from controlplane.domains.identity.sign_in import SignIn
 from controlplane.domains.identity.sign_in_limits import Allowance, SignInLimits
 from controlplane.domains.identity.sign_in_refusals import Refusals
+from controlplane.domains.installs import restore_router, takeover_router
 from controlplane.domains.installs import router as installs
-from controlplane.domains.installs import takeover_router
 from controlplane.domains.organizations import router as organizations
 from controlplane.domains.permissions import router as permissions
 from controlplane.domains.provisioning import discovery_router as scim_discovery
@@ -88,6 +88,7 @@ ROUTERS = (
     blueprint_registry.router,
     installs.router,
     certificates.router,
+    restore_router.router,
     takeover_router.router,
     takeover_router.file_router,
     runs.router,

@@ -37,6 +37,8 @@ from controlplane.sagas import (
     install_deprovision,
     install_drift,
     install_provision,
+    install_restore,
+    install_snapshots,
     install_takeover,
     install_update,
 )
@@ -51,10 +53,12 @@ OWN_REACH_SECONDS = 90.0
 DEFINITIONS = (
     install_provision.DEFINITION,
     install_update.DEFINITION,
+    install_restore.DEFINITION,
     install_deprovision.DEFINITION,
     install_deprovision.PURGE,
     install_drift.DEFINITION,
     install_takeover.DEFINITION,
+    install_snapshots.DEFINITION,
 )
 """Every saga that a worker can carry out."""
 

@@ -306,13 +306,16 @@ GUARDS: Table = [
         "Action": "s3:PutObject",
         "Resource": [BUCKET + "/agent/*", BUCKET + "/audit/*"],
     },
+    # Only where the tag is in the request: another one that was overwritten by hand is set right in
+    # a call of its own, and what may be tagged at all is ours by the tag or the name it has.
     {
         "Sid": "KeepBoundaryTag",
         "Effect": "Deny",
         "Action": ["ec2:CreateTags", "eks:TagResource", "iam:TagRole", "kms:TagResource"],
         "Resource": "*",
         "Condition": {
-            "StringNotEqualsIfExists": {"aws:RequestTag/ringfence:boundary": OURS}
+            "Null": {"aws:RequestTag/ringfence:boundary": "false"},
+            "StringNotEquals": {"aws:RequestTag/ringfence:boundary": OURS},
         },
     },
     {

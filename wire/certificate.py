@@ -20,6 +20,9 @@ CERTIFICATE_TYPE = "application/vnd.ringfence.install-certificate+json"
 REMOVAL_TYPE = "application/vnd.ringfence.removal-certificate+json"
 
 
+Operation = Literal["provision", "update", "restore"]
+
+
 class StepTime(Document):
     """One step of the run: seconds measured against seconds budgeted."""
 
@@ -58,7 +61,7 @@ class InstallCertificate(Message):
     SCHEMA: ClassVar[str] = "ringfence.install-certificate"
     VERSION: ClassVar[int] = 2
 
-    operation: Literal["provision", "update"]
+    operation: Operation
     """What the run was for; until version 1 every certificate was of a provision."""
     id: UUID
     organization: str
@@ -73,7 +76,7 @@ class InstallCertificate(Message):
     outcome: Literal["succeeded", "kept", "unwound", "cancelled", "failed"]
     """How the run ended. `kept`: cancelled half-way, what existed by then stays. For the last three
     this is a record of failure and of the end of access; of a provision nothing is left then, an
-    update leaves what stood before, changed as far as it came."""
+    update or a restore leaves what stood before, changed as far as it came."""
     plan_digest: str | None
     """Digest of the approved constraint; None when the run ended before there was one."""
     artifact_digests: dict[str, str]

@@ -236,4 +236,21 @@ FACTS: Final[dict[str, EventFacts]] = {
         6003,
         3,
     ),
+    "install.restore-requested": _facts(
+        300,
+        "success",
+        "boundary",
+        "run_id grant_id reason revision from_revision snapshot empty",
+        6003,
+        3,
+    ),
+    "install.state-restored": _facts(
+        301, "success", "boundary", "run_id snapshot saved stacks", 6003, 3
+    ),
+    "install.resource-adopted": _facts(
+        302, "success", "boundary", "run_id stack urn type id", 6003, 3
+    ),
+    "install.resource-dropped": _facts(
+        303, "success", "boundary", "run_id stack urn type id", 6003, 4
+    ),
 }

@@ -25,6 +25,7 @@ from controlplane.core.run_engine.definition import (
     StepResult,
 )
 from controlplane.core.run_engine.tables import Run, StepRow
+from controlplane.domains.installs.repository import APPLYING
 from controlplane.domains.installs.takeover import MAKE, STEP
 from controlplane.sagas.provisioning.params import ProvisionParams
 from controlplane.sagas.provisioning.ports import Ports
@@ -54,7 +55,7 @@ def complete(session: Session, run: RunView, raw: dict[str, Any], ports: Ports) 
         select(Run)
         .where(
             Run.install_id == run.install_id,
-            Run.kind.in_(("install.provision", "install.update")),
+            Run.kind.in_(APPLYING),
             or_(Run.state == "succeeded", Run.outcome == "kept"),
         )
         .order_by(Run.created_at.desc())

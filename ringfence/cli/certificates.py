@@ -102,7 +102,7 @@ def _print(verdict: Verdict) -> None:
     if isinstance(certificate, RemovalCertificate):
         what = "removal"
     else:
-        what = "update" if certificate.operation == "update" else "install"
+        what = "install" if certificate.operation == "provision" else certificate.operation
     out.print(
         f"{what} of {certificate.blueprint} {certificate.blueprint_version} in "
         f"{certificate.organization}/{certificate.boundary}"

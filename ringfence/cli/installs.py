@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from ringfence.cli import drift, updates
+from ringfence.cli import drift, restores, updates
 from ringfence.cli.output import (
     JSON,
     PERSON,
@@ -29,6 +29,8 @@ app.command("takeover")(fetch)
 app.add_typer(drift.app, name="drift")
 app.command("update")(updates.update)
 app.command("apply")(updates.apply)
+app.command("restore")(restores.restore)
+app.command("snapshots")(restores.snapshots)
 INSTALL = typer.Argument(help="id of the install", metavar="INSTALL")
 
 

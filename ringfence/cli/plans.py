@@ -18,12 +18,14 @@ def print_plan(view: dict[str, Any]) -> None:
     """Print the view of a plan."""
     doing = ", ".join(f"{n} to {op}" for op, n in view["operations"].items() if op != "same")
     kept = view["operations"].get("same", 0)
-    update = view.get("update")
+    update, restore = view.get("update"), view.get("restore")
     beside = bool(update and (update["desired"] or update["release"]))
     idle = "nothing to change in the account" if beside else "nothing to do"
     out.print(", ".join(p for p in (doing or idle, kept and f"{kept} kept") if p))
     if update:
         _print_update(update)
+    if restore:
+        _print_restore(restore)
     out.print()
     print_table(
         ("STACK", "DOES", "WHAT", "NAME", "TIME", "A MONTH", "WHY"),
@@ -49,12 +51,26 @@ def print_plan(view: dict[str, Any]) -> None:
 
 
 def changes_something(view: dict[str, Any]) -> bool:
-    """Say whether the plan of an update would change anything."""
-    update = view["update"]
+    """Say whether the plan of an update or a restore would change anything, our record included."""
+    update, restore = view["update"], view.get("restore")
     return bool(
         any(count for op, count in view["operations"].items() if op != "same")
         or (update and (update["desired"] or update["release"]))
+        or (restore and restore["adopted"])
     )
+
+
+def _print_restore(restore: dict[str, Any]) -> None:
+    out.print(f"from the {restore['source']} record", markup=False)
+    for item in restore["adopted"]:
+        out.print(f"  adopted  {item['stack']}/{item['name']} ({item['id']})", markup=False)
+    for item in restore["lost"]:
+        data = f": {item['reason']}, and what was in it is gone" if item["reason"] else ""
+        line = f"  lost     {item['stack']}/{item['name']} ({item['id']}){data}"
+        out.print(line, markup=False)
+    for item in restore["kept"]:
+        line = f"  stays    {item['stack']}/{item['name']} ({item['id']}): {item['reason']}"
+        out.print(line, markup=False)
 
 
 def _print_update(update: dict[str, Any]) -> None:

@@ -86,10 +86,12 @@ def start(
     detailed: bool,
     timeout: float,
     as_json: bool,
+    *,
+    to: str = "update",
 ) -> None:
-    """Start an update and print its plan. Raises: CommandError."""
+    """Start an update or a restore and print its plan. Raises: CommandError."""
     api = connect(person)
-    started = api.post(f"{route('installs', install)}/update", body)
+    started = api.post(f"{route('installs', install)}/{to}", body)
     run = started["run_id"]
     if not wait:
         if as_json:

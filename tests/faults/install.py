@@ -129,7 +129,8 @@ class Scene:
 
     def _customer_deletes_the_role(self) -> None:
         iam = self.boundary.gate.client("iam", "customer-admin")
-        name = self.boundary.role_arn(1).rpartition("/")[2]
+        (grant,) = self.bench.rows("SELECT max(number) AS n FROM access_grant")
+        name = self.boundary.role_arn(grant["n"]).rpartition("/")[2]
         try:
             attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
         except iam.exceptions.NoSuchEntityException:

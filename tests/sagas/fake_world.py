@@ -29,6 +29,7 @@ from controlplane.adapters.aws.sessions import Credentials, ProbeResult, RoleTar
 from controlplane.adapters.aws.strays import Stray
 from controlplane.adapters.helm.release import Release, Releases
 from controlplane.adapters.kubernetes.reach import NotReachableError, WayInClosed
+from controlplane.adapters.pulumi import restoration
 from controlplane.adapters.pulumi.engine import EngineRun, StackProgram
 from controlplane.adapters.pulumi.messages import (
     EngineEvent,
@@ -36,7 +37,9 @@ from controlplane.adapters.pulumi.messages import (
     PropertyChange,
     Result,
 )
-from controlplane.adapters.pulumi.recovery import RecoveryReport
+from controlplane.adapters.pulumi.recovery import Attention, RecoveryReport
+from controlplane.adapters.pulumi.restoration import Adopted, Looked
+from controlplane.adapters.pulumi.state import Snapshot
 from controlplane.core.actor import OpContext, system_actor
 from controlplane.core.clock import now
 from controlplane.core.db import Database, Scope
@@ -87,6 +90,10 @@ def urn(stack: str, part: str) -> str:
     return f"urn:pulumi:{stack}::ringfence-payments::{TYPES[part]}::{part}"
 
 
+def _id(part: str) -> str:
+    return BUCKET if part == "bucket" else f"{part}-1"
+
+
 @dataclass
 class World:
     """What exists outside the control plane."""
@@ -106,6 +113,16 @@ class World:
     deleted: set[str] = field(default_factory=set)
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Stack -> inputs of its last apply."""
+    forgotten: set[str] = field(default_factory=set)
+    """Parts that are there and that the engine's state does not know."""
+    adopted: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Part -> the record that was written into the state for it, until its stack is applied."""
+    doubtful: set[str] = field(default_factory=set)
+    """Parts of which the account does not say whether they are there."""
+    saved: list[tuple[Snapshot, set[str]]] = field(default_factory=list)
+    """Snapshots of the state, each with the parts it knows."""
+    damaged: bool = False
+    """The state cannot be read."""
     claims: list[UUID] = field(default_factory=list)
     """Runs that took the engine's state."""
     ways: list[WayIn] = field(default_factory=list)
@@ -114,6 +131,11 @@ class World:
     agent: FakeAgent | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
     during_cluster: Callable[[], None] = field(default=lambda: None)
+
+    def known(self) -> set[str]:
+        """Return the parts that the engine's state knows."""
+        parts = {part for parts in PARTS.values() for part in parts}
+        return (parts & self.things) - self.forgotten
 
     def left(self) -> set[str]:
         """Return what of an install is left; the role belongs to the customer's stack."""
@@ -220,6 +242,24 @@ class FakeCloud:
 
     def strays(self, account: Account, install: str, known: Collection[str]) -> list[Stray]:
         return []
+
+    def look_up(self, account: Account, plan: Sequence[PlannedResource]) -> Looked:
+        world = self._world
+        wanted = {r.urn.rpartition("::")[2]: r for r in plan if r.op == "create"}
+        there = world.things - world.deleted
+        return Looked(
+            found=tuple(Adopted(r, _id(part)) for part, r in wanted.items() if part in there),
+            absent=tuple(r for part, r in wanted.items() if part not in there),
+            waiting=(),
+            unclear=tuple(
+                Attention(r.urn, "s3:HeadBucket", "the answer was Forbidden")
+                for part, r in wanted.items()
+                if part in world.doubtful
+            ),
+        )
+
+    def unsettled(self, account: Account, found: Sequence[Adopted]) -> str:
+        return ""
 
     def inventory(self, account: Account, retained: Mapping[str, str]) -> list[ResidueItem]:
         left = [("role", account.target.role_name, "this grant's role")]
@@ -335,7 +375,8 @@ class FakeEngineSession:
         own = {key: target.inputs[key] for key in INPUTS_OF[part] if key in target.inputs}
         changed = [key for key in INPUTS_OF[part] if known.get(key) != target.inputs.get(key)]
         op, changes = "same", []
-        if part not in world.things or (refresh and part in world.deleted):
+        gone = refresh and part in world.deleted
+        if part not in world.things or part in world.forgotten or gone:
             op = "create"
         elif changed:
             op = "replace" if FORCING & set(changed) else "update"
@@ -361,6 +402,9 @@ class FakeEngineSession:
             self._world.calls.append(f"up {target.stack}")
             self._world.things |= {target.stack, *PARTS[target.stack]}
             self._world.inputs[target.stack] = dict(target.inputs)
+            self._world.forgotten -= set(PARTS[target.stack])
+            for part in PARTS[target.stack]:
+                self._world.adopted.pop(part, None)
             if refresh:
                 self._world.deleted -= set(PARTS[target.stack])
                 for part in PARTS[target.stack]:
@@ -404,20 +448,25 @@ class FakeEngineSession:
 
     def export(self, stack: str) -> dict[str, Any]:
         resources = [
-            {
+            self._world.adopted.get(part)
+            or {
                 "urn": urn(stack, part),
                 "type": TYPES[part],
-                "id": BUCKET if part == "bucket" else f"{part}-1",
+                "id": _id(part),
                 "protect": urn(stack, part) in self._world.protected,
             }
             for part in PARTS[stack]
-            if part in self._world.things
+            if part in self._world.known()
         ]
-        return {"deployment": {"resources": resources}}
+        return {"deployment": {"resources": copy.deepcopy(resources)}}
 
     def import_state(self, stack: str, deployment: dict[str, Any]) -> None:
         for resource in deployment["deployment"]["resources"]:
-            if resource["protect"]:
+            part = resource["urn"].rpartition("::")[2]
+            if restoration.is_adopted(resource):
+                self._world.adopted[part] = resource
+                self._world.forgotten.discard(part)
+            if resource.get("protect", False):
                 self._world.protected.add(resource["urn"])
             else:
                 self._world.protected.discard(resource["urn"])
@@ -443,12 +492,32 @@ class FakeState:
             return None
         deployment = FakeEngineSession(self._world).export(stack)
         for resource in deployment["deployment"]["resources"]:
-            resource["inputs"] = {"tags": {"owner": "us"}, "size": 1}
+            resource.setdefault("inputs", {"tags": {"owner": "us"}, "size": 1})
             resource["ignoreChanges"] = ["openness"]
         return deployment
 
     def snapshot(self, boundary_id: UUID, run_id: UUID, label: str) -> int:
-        return 0
+        known = self._world.known()
+        stacks = tuple(stack for stack, parts in PARTS.items() if known & set(parts))
+        number = len(self._world.saved) + 1
+        if stacks:
+            self._world.saved.append((Snapshot(number, run_id, label, now(), stacks), known))
+        return len(stacks)
+
+    def snapshots(self, boundary_id: UUID) -> list[Snapshot]:
+        return [one for one, _ in reversed(self._world.saved)]
+
+    def put_back(
+        self, boundary_id: UUID, run_id: UUID, fence: int, number: int | None
+    ) -> tuple[str, ...]:
+        found = [(one, known) for one, known in self._world.saved if one.number == number]
+        if number is not None and not found:
+            raise NotFoundError(f"there is no snapshot {number} of the boundary's state")
+        stacks, known = (found[0][0].stacks, found[0][1]) if found else ((), set())
+        self._world.forgotten = {part for part in TYPES if part in self._world.things} - known
+        self._world.adopted.clear()
+        self._world.damaged = False
+        return stacks
 
     def has_stack(self, boundary_id: UUID, project: str, stack: str) -> bool:
         return stack in self._world.things
@@ -456,6 +525,8 @@ class FakeState:
     def read_stack(
         self, boundary_id: UUID, project: str, stack: str
     ) -> tuple[dict[str, Any], datetime] | None:
+        if self._world.damaged:
+            raise ValueError("Expecting value: line 1 column 1 (char 0)")
         return None
 
     def identifiers(self, boundary_id: UUID, project: str) -> set[str]:

@@ -15,7 +15,7 @@ from controlplane.core.ids import new_id
 from controlplane.core.run_engine import deny
 from controlplane.sagas.install_drift import DEFINITION as DRIFT
 from controlplane.sagas.install_update import DEFINITION
-from controlplane.sagas.provisioning.updating import Base, UpdateParams, require_possible
+from controlplane.sagas.provisioning.updating import require_found
 from proof.certificates import verify_certificate
 from proof.keys import decode_public, fingerprint
 from tests.sagas.fake_world import TYPES, urn
@@ -220,14 +220,6 @@ def test_the_way_in_is_opened_only_for_another_release(standing: Stage):
     assert standing.bench.states(again)["approval"] == "skipped"
 
 
-def params(**changes: Any) -> UpdateParams:
-    fields = dict.fromkeys(UpdateParams.model_fields)
-    base = Base(revision=1, blueprint_version="1", blueprint_digest="d", inputs={})
-    return UpdateParams.model_construct(
-        **{**fields, "inputs": {}, "base": base, "retentions": (), "stacks": (), **changes}
-    )
-
-
 def known(*parts: str) -> list[dict[str, Any]]:
     return [{"urn": urn("foundation", part), "id": f"{part}-1"} for part in parts]
 
@@ -238,11 +230,11 @@ def created(part: str) -> PlannedResource:
 
 def test_a_cluster_that_is_gone_is_not_made_again_by_an_update():
     with pytest.raises(ConflictError, match="the cluster is not found") as caught:
-        require_possible(params(), "foundation", (created("eks"),), known("eks", "vpc"))
+        require_found("foundation", (created("eks"),), known("eks", "vpc"))
     assert caught.value.stable_code == "lost-cluster"
-    require_possible(params(), "foundation", (created("eks"),), [])
+    require_found("foundation", (created("eks"),), [])
 
 
 def test_so_much_missing_is_unclear_and_not_planned_anew():
     with pytest.raises(ConflictError, match="unreachable is not gone"):
-        require_possible(params(), "foundation", (created("vpc"),), known("vpc", "bucket"))
+        require_found("foundation", (created("vpc"),), known("vpc", "bucket"))

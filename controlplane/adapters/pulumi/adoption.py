@@ -57,6 +57,8 @@ class Adoption:
     """Returns provider ids; raises the classes of `translated`."""
     settled: Callable[[Account, str], bool] | None = None
     """None when the type is usable as soon as it exists."""
+    doomed: Callable[[Account, Pending], str] | None = None
+    """Returns how one that is about to be deleted is kept, empty when there is none such."""
 
 
 def _tagged(
@@ -95,7 +97,8 @@ def _joined(separator: str, *names: str) -> Callable[[Inputs], str]:
     return lambda inputs: separator.join(str(inputs[name]) for name in names)
 
 
-def _key(account: Account, pending: Pending) -> list[str]:
+def _keys(account: Account, pending: Pending, *, going: bool) -> list[str]:
+    """Return the keys that carry the resource's marks: those in use, or those about to go."""
     kms = account.client("kms")
     found: list[str] = []
     with translated("kms:ListKeys"):
@@ -111,8 +114,20 @@ def _key(account: Account, pending: Pending) -> list[str]:
                 raise
         tags = {tag["TagKey"]: tag["TagValue"] for tag in answer["Tags"]}
         if pending.marks(account.target.boundary).items() <= tags.items():
-            found.append(key)
+            with translated("kms:DescribeKey"):
+                state = kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"]
+            if (state == "PendingDeletion") == going:
+                found.append(key)
     return found
+
+
+def _key(account: Account, pending: Pending) -> list[str]:
+    return _keys(account, pending, going=False)
+
+
+def _doomed_key(account: Account, pending: Pending) -> str:
+    going = _keys(account, pending, going=True)
+    return f"kms:CancelKeyDeletion and kms:EnableKey of {', '.join(going)}" if going else ""
 
 
 def _alias(account: Account, pending: Pending) -> list[str]:
@@ -244,7 +259,9 @@ ADOPTIONS: dict[str, Adoption] = {
     "aws:ec2/routeTableAssociation:RouteTableAssociation": Adoption(
         "parent", "ec2:DescribeRouteTables of the table", _table_association
     ),
-    "aws:kms/key:Key": Adoption("tag", "kms:ListKeys, kms:ListResourceTags", _key),
+    "aws:kms/key:Key": Adoption(
+        "tag", "kms:ListKeys, kms:ListResourceTags", _key, doomed=_doomed_key
+    ),
     "aws:kms/alias:Alias": Adoption("name", "kms:ListAliases", _alias),
     "aws:s3/bucket:Bucket": Adoption(
         "name", "s3:HeadBucket", _named("s3", "head_bucket", _BUCKET, Bucket="bucket")

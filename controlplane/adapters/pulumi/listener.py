@@ -189,6 +189,9 @@ def _planned(metadata: dict[str, Any]) -> PlannedResource:
             PropertyChange(path=path, kind=kind, old=_at(old, path), new=_at(new, path))
             for path, kind in sorted(_changed(metadata).items())
         ),
+        parent=(metadata.get("new") or {}).get("parent") or "",
+        # A reference is the URN and the id, which a provider that is not there yet has not.
+        provider=(metadata.get("provider") or "").rpartition("::")[0],
     )
 
 

@@ -104,6 +104,9 @@ class PlannedResource(Line):
     Of a resource that goes they are the old ones, of every other one the new ones.
     """
     changes: tuple[PropertyChange, ...] = ()
+    parent: str = ""
+    provider: str = ""
+    """URN of the provider that would do it; empty for what the engine does itself."""
 
 
 class Diagnostic(Line):

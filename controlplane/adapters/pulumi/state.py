@@ -26,7 +26,7 @@ import psycopg
 from psycopg import sql
 
 from controlplane.adapters.pulumi.errors import StaleFenceError
-from controlplane.core.errors import InternalError, UnavailableError
+from controlplane.core.errors import InternalError, NotFoundError, UnavailableError
 
 # The first table is Pulumi's own (pulumi/pkg backend/diy/postgres/schema.sql, v3.255.0).
 _SCHEMA = """
@@ -81,6 +81,17 @@ class StateLock:
 
     key: str
     data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The stacks of a boundary as they were put aside at one moment."""
+
+    number: int
+    run_id: UUID
+    label: str
+    taken_at: datetime
+    stacks: tuple[str, ...]
 
 
 class StateStore:
@@ -145,6 +156,54 @@ class StateStore:
                 [run_id, label, self._key("stacks/%")],
             )
             return done.rowcount
+
+    def snapshots(self, boundary_id: UUID) -> list[Snapshot]:
+        """Return what was put aside of the boundary, newest first; a number is for good."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                _sql(
+                    "SELECT min(id), run_id, label, taken_at,"
+                    " array_agg(substring(key from '([^/]+)[.]json$') ORDER BY key)"
+                    " FROM {schema}.state_snapshot GROUP BY run_id, label, taken_at"
+                    " ORDER BY min(id) DESC",
+                    boundary_id,
+                )
+            ).fetchall()
+        return [Snapshot(number, run, label, at, tuple(s)) for number, run, label, at, s in rows]
+
+    def put_back(
+        self, boundary_id: UUID, run_id: UUID, fence: int, number: int | None
+    ) -> tuple[str, ...]:
+        """Make the stacks those of a snapshot, or none at all, as (run, fence); return which.
+
+        One transaction: the record is the old one or the new one, whoever dies. Raises:
+        NotFoundError for a number that was never given; StaleFenceError.
+        """
+        known = {one.number: one for one in self.snapshots(boundary_id)}
+        if number is not None and number not in known:
+            raise NotFoundError(
+                f"there is no snapshot {number} of the boundary's state",
+                field="snapshot",
+                fix=f"take one of {', '.join(str(n) for n in known) or 'none: there is no other'}",
+            )
+        with self._fenced(run_id, fence) as connection:
+            connection.execute(
+                _sql("DELETE FROM {schema}.pulumi_state WHERE key LIKE %s", boundary_id),
+                [self._key("stacks/%")],
+            )
+            if number is None:
+                return ()
+            chosen = known[number]
+            connection.execute(
+                _sql(
+                    "INSERT INTO {schema}.pulumi_state (key, data) SELECT key, data"
+                    " FROM {schema}.state_snapshot"
+                    " WHERE run_id = %s AND label = %s AND taken_at = %s",
+                    boundary_id,
+                ),
+                [chosen.run_id, chosen.label, chosen.taken_at],
+            )
+            return chosen.stacks
 
     def has_stack(self, boundary_id: UUID, project: str, stack: str) -> bool:
         """Say whether a stack exists."""
@@ -218,21 +277,11 @@ class StateStore:
 
         Raises: StaleFenceError when somebody else holds the state.
         """
-        with self._connection() as connection, connection.transaction():
-            connection.execute(
-                "SELECT set_config('ringfence.run', %s, true), "
-                "set_config('ringfence.fence', %s, true)",
-                [str(run_id), str(fence)],
+        with self._fenced(run_id, fence) as connection:
+            done = connection.execute(
+                _sql("DELETE FROM {schema}.pulumi_state WHERE key LIKE %s", boundary_id),
+                [self._key("locks/%")],
             )
-            try:
-                done = connection.execute(
-                    _sql("DELETE FROM {schema}.pulumi_state WHERE key LIKE %s", boundary_id),
-                    [self._key("locks/%")],
-                )
-            except psycopg.Error as error:
-                if error.sqlstate == "RF001":
-                    raise StaleFenceError(str(error.diag.message_primary)) from error
-                raise
             return done.rowcount
 
     def backend_url(self, boundary_id: UUID, run_id: UUID, fence: int) -> str:
@@ -273,6 +322,22 @@ class StateStore:
 
     def _port(self) -> int:
         return self._url.port or 5432
+
+    @contextmanager
+    def _fenced(self, run_id: UUID, fence: int) -> Iterator[psycopg.Connection[Any]]:
+        """Open one transaction that writes as (run, fence). Raises: StaleFenceError."""
+        with self._connection() as connection, connection.transaction():
+            connection.execute(
+                "SELECT set_config('ringfence.run', %s, true), "
+                "set_config('ringfence.fence', %s, true)",
+                [str(run_id), str(fence)],
+            )
+            try:
+                yield connection
+            except psycopg.Error as error:
+                if error.sqlstate == "RF001":
+                    raise StaleFenceError(str(error.diag.message_primary)) from error
+                raise
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:

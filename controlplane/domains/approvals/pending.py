@@ -35,6 +35,7 @@ APPROVE_OVERRIDE = ("POST", "/v1/boundaries/{boundary}/window-overrides/{overrid
 APPROVE_WAIVER = ("POST", "/v1/organizations/{name}/waivers/{waiver_id}/approve")
 _VERBS = {
     "install.update": "Update",
+    "install.restore": "Restore",
     "install.deprovision": "Remove",
     "install.purge": "Purge the data of",
 }

@@ -14,10 +14,13 @@ from controlplane.tables.catalog import BlueprintVersion
 from controlplane.tables.installs import Install, InstallRevision
 from controlplane.tables.organizations import Boundary
 
-APPLYING = ("install.provision", "install.update")
+APPLYING = ("install.provision", "install.update", "install.restore")
 """Kinds of the runs that bring an install to a revision."""
 TAKEOVER = "install.takeover"
 """Kind of the runs that make take-over kits: a reader's, and no part of the install's own story."""
+SNAPSHOTS = "install.snapshots"
+"""Kind of the runs that list snapshots of the state: likewise."""
+_READERS = (TAKEOVER, SNAPSHOTS)
 
 
 _HAS_APPLIED = or_(
@@ -122,11 +125,11 @@ def list_revisions_of(
 
 
 def list_runs_of(session: Session, install_ids: Collection[UUID]) -> list[Run]:
-    """Return the runs of many installs, newest first, without those that made take-over kits."""
+    """Return the runs of many installs, newest first, without those of readers."""
     return list(
         session.scalars(
             select(Run)
-            .where(Run.install_id.in_(install_ids), Run.kind != TAKEOVER)
+            .where(Run.install_id.in_(install_ids), Run.kind.not_in(_READERS))
             .order_by(Run.created_at.desc())
             .options(defer(Run.plan), defer(Run.params))  # large, and shown by the run itself
         )

@@ -48,7 +48,7 @@ def request_update(
     if ctx.actor.principal_id is None:
         raise ForbiddenError("only a person can ask for an update")
     install = repository.get_install(session, install_id)
-    _require_standing(install)
+    require_standing(install, "update")
     applied = int(repository.get_applied_run(session, install_id).params["revision"])
     base = repository.get_revision(session, install_id, asked.revision or applied)
     registered = _version(session, base, asked.version)
@@ -84,16 +84,17 @@ def request_update(
     return install, run_id
 
 
-def _require_standing(install: Install) -> None:
+def require_standing(install: Install, what: str) -> None:
+    """See that an install stands and that no run changes it. Raises: ConflictError."""
     if install.lifecycle in BUSY:
         raise ConflictError(
             f"install {install.id} is {install.lifecycle}",
             code="install-busy",
-            fix="watch its run, or cancel it, before asking for an update",
+            fix="watch its run, or cancel it, before asking for this",
         )
     if install.lifecycle not in _STANDING:
         raise ConflictError(
-            f"install {install.id} is {install.lifecycle}: there is nothing to update",
+            f"install {install.id} is {install.lifecycle}: there is nothing to {what}",
             code="not-installed",
             fix="ask for the install again",
         )

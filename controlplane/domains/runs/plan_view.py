@@ -163,11 +163,43 @@ class UpdateOut(_Model):
     """Operator, agent and gateway are upgraded: the way into the cluster is opened for it."""
 
 
+class RestoredOut(_Model):
+    """One resource of which a restoration says more than what it does."""
+
+    stack: str
+    urn: str
+    type: str
+    name: str
+    id: str
+    """In the account; of one that is lost, what it was."""
+    reason: str = ""
+    """Why the customer keeps such a resource; empty for what only the install needs."""
+
+
+class RestoreOut(_Model):
+    """What a restoration found: the record it began from, and how that differs from the account."""
+
+    source: str
+    """`present`, `empty` or `snapshot N`."""
+    saved: int | None
+    """Number of the snapshot of what the record was before; None when there was none."""
+    stacks: list[str] = []
+    """What the chosen snapshot holds."""
+    adopted: list[RestoredOut]
+    """In the account, and written into the record."""
+    lost: list[RestoredOut]
+    """In the record, and gone: made anew. One with a reason held data of the customer."""
+    kept: list[RestoredOut]
+    """The customer's, found as they were, and built upon."""
+
+
 class PlanViewOut(_Model):
     """A plan as a person reads it."""
 
     update: UpdateOut | None
-    """Of an update only."""
+    """Of an update or a restoration only."""
+    restore: RestoreOut | None
+    """Of a restoration only."""
     operations: dict[Operation, int]
     resources: list[PlannedOut]
     time_scale: float
@@ -189,9 +221,10 @@ def view(document: Mapping[str, Any], manifest: BlueprintManifest | None) -> Pla
     ]
     places = {name: at for at, name in enumerate(_in_order(stacks, manifest))}
     resources.sort(key=lambda r: (places[r.stack], _ORDER.index(r.operation), r.what, r.name))
-    update = document.get("update")
+    update, restored = document.get("update"), document.get("restore")
     return PlanViewOut(
         update=UpdateOut.model_validate(update) if update else None,
+        restore=RestoreOut.model_validate(restored) if restored else None,
         operations=dict(Counter(r.operation for r in resources)),
         resources=resources,
         time_scale=scale,

@@ -120,7 +120,7 @@ def build(session: Session, context: Context, role: OpenRole) -> InstallCertific
     if outcome == "unwound" and not any(step.state == "unwound" for step in steps):
         outcome = "failed"
     return InstallCertificate(
-        operation="provision" if params.unwinds else "update",
+        operation=params.operation,
         id=uuid5(CERTIFICATES, str(run.id)),
         organization=params.organization,
         organization_id=run.organization_id,

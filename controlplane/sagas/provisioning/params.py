@@ -19,6 +19,7 @@ from controlplane.sagas.provisioning.ports import Ports
 from controlplane.tables.catalog import Artifact, BlueprintVersion, ModelVersion
 from controlplane.tables.installs import InstallRevision
 from controlplane.tables.organizations import Boundary, CloudConnection, Organization
+from wire.certificate import Operation
 from wire.manifest import BlueprintManifest
 
 IN_VPC_RUNNER = "in-vpc-runner"
@@ -56,6 +57,8 @@ class ProvisionParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     unwinds: ClassVar[bool] = True
     """Whether a run that turns around takes back what stands (`Definition.keeps` is the other)."""
+    operation: ClassVar[Operation] = "provision"
+    """What the run is for, as its certificate names it."""
 
     organization: str
     boundary: str

@@ -20,8 +20,12 @@ from controlplane.adapters.helm.release import Releases
 from controlplane.adapters.kubernetes.reach import Budget, ClusterReach, PublicCidrReach
 from controlplane.adapters.kubernetes.reach_runner import InVpcRunnerReach
 from controlplane.adapters.kubernetes.runner_orders import RunnerSite
+from controlplane.adapters.pulumi import restoration
 from controlplane.adapters.pulumi.engine import EngineRun, InfrastructureEngine
+from controlplane.adapters.pulumi.messages import PlannedResource
 from controlplane.adapters.pulumi.recovery import RecoveryReport
+from controlplane.adapters.pulumi.restoration import Adopted, Looked
+from controlplane.adapters.pulumi.state import Snapshot
 from controlplane.adapters.signing.countersigner import Countersigner
 from wire.agent import DeniedAttempt
 from wire.audit import Checkpoint
@@ -48,6 +52,12 @@ class EngineState(Protocol):
     ) -> tuple[dict[str, Any], datetime] | None: ...
 
     def identifiers(self, boundary_id: UUID, project: str) -> set[str]: ...
+
+    def snapshots(self, boundary_id: UUID) -> list[Snapshot]: ...
+
+    def put_back(
+        self, boundary_id: UUID, run_id: UUID, fence: int, number: int | None
+    ) -> tuple[str, ...]: ...
 
     def export_stack(
         self, boundary_id: UUID, project: str, stack: str
@@ -116,6 +126,10 @@ class Cloud(Protocol):
         self, account: Account, install: str, known: Collection[str]
     ) -> list[strays.Stray]: ...
 
+    def look_up(self, account: Account, plan: Sequence[PlannedResource]) -> Looked: ...
+
+    def unsettled(self, account: Account, found: Sequence[Adopted]) -> str: ...
+
     def inventory(self, account: Account, retained: Mapping[str, str]) -> list[ResidueItem]: ...
 
     def power_off(self, account: Account) -> closing.PowerOff: ...
@@ -169,6 +183,14 @@ class AwsCloud:
     def strays(self, account: Account, install: str, known: Collection[str]) -> list[strays.Stray]:
         """Return what carries the install's tags and is not known."""
         return strays.find_strays(account, install, known)
+
+    def look_up(self, account: Account, plan: Sequence[PlannedResource]) -> Looked:
+        """Ask for each resource that a plan would create whether the account has it."""
+        return restoration.look_up(account, plan)
+
+    def unsettled(self, account: Account, found: Sequence[Adopted]) -> str:
+        """Return the id of something found that is still being made, or an empty text."""
+        return restoration.unsettled(account, found)
 
     def inventory(self, account: Account, retained: Mapping[str, str]) -> list[ResidueItem]:
         """Return all of the boundary that the account holds."""

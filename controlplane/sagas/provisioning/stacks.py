@@ -42,6 +42,13 @@ def engine(context: Context) -> Iterator[EngineSession]:
 
     Raises: ParkedError when it is unclear whether a resource exists; LeaseLostError.
     """
+    with engine_and_account(context) as (session, _):
+        yield session
+
+
+@contextmanager
+def engine_and_account(context: Context) -> Iterator[tuple[EngineSession, Account]]:
+    """As `engine`, with the account beside it for reads that no engine makes."""
     run, params, ports = context.run, context.params, context.ports
     ports.state.ensure(run.boundary_id)
     with open_account(context) as opened:
@@ -57,7 +64,7 @@ def engine(context: Context) -> Iterator[EngineSession]:
             ports.state.claim(run.boundary_id, run.id, run.fence)
             _recover(context, engine_run, opened.account)
             with ports.engine.open(engine_run) as session:
-                yield session
+                yield session, opened.account
         except StaleFenceError as error:
             raise LeaseLostError(error.public_message) from error
         except EngineStoppedError:
@@ -186,19 +193,25 @@ def destroy_stack(context: Context, stack: str) -> None:
 
 def _strays(context: Context) -> str:
     """Name what carries this install's tags and no state knows, and how to delete it."""
-    run, params = context.run, context.params
     with open_account(context) as opened:
-        known = context.ports.state.identifiers(run.boundary_id, params.project)
-        found = context.ports.cloud.strays(opened.account, str(params.install_id), known)
-    for one in found:
-        context.progress(stray=one.id, made_for=one.made_for, remedy=one.delete_call)
+        found, named = find_strays(context, opened.account)
     if not found:
         return ""
-    named = ", ".join(f"{one.id} ({one.made_for}: {one.delete_call})" for one in found[:10])
     return (
-        f"{len(found)} object(s) of this install were made a second time by a call whose answer "
+        f"{found} object(s) of this install were made a second time by a call whose answer "
         f"was lost, and no state knows them: delete {named}"
     )
+
+
+def find_strays(context: Context, account: Account) -> tuple[int, str]:
+    """Count what carries this install's tags and no state knows; show each, name the first."""
+    run, params = context.run, context.params
+    known = context.ports.state.identifiers(run.boundary_id, params.project)
+    found = context.ports.cloud.strays(account, str(params.install_id), known)
+    for one in found:
+        context.progress(stray=one.id, made_for=one.made_for, remedy=one.delete_call)
+    named = ", ".join(f"{one.id} ({one.made_for}: {one.delete_call})" for one in found[:10])
+    return len(found), named
 
 
 def _retained_ids(context: Context) -> set[str]:

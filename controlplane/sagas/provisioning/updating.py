@@ -30,6 +30,7 @@ from controlplane.sagas.provisioning.params import ProvisionParams
 from controlplane.sagas.provisioning.ports import Ports
 from controlplane.sagas.provisioning.removal import Retention, retentions_of
 from controlplane.tables.catalog import BlueprintVersion
+from wire.certificate import Operation
 from wire.manifest import BlueprintManifest
 
 CLUSTER_TYPE = "aws:eks/cluster:Cluster"
@@ -60,6 +61,7 @@ class UpdateParams(ProvisionParams):
     """To what an install is brought, and from where."""
 
     unwinds: ClassVar[bool] = False
+    operation: ClassVar[Operation] = "update"
 
     reason: str
     base: Base
@@ -87,13 +89,16 @@ def complete(session: Session, run: RunView, raw: dict[str, Any], ports: Ports) 
 # ---- Plan -----------------------------------------------------------------------------------
 
 
-def make_plan(context: Context) -> tuple[dict[str, Any], str, dict[str, Any]]:
+def make_plan(
+    context: Context, *, may_be_lost: bool = False
+) -> tuple[dict[str, Any], str, dict[str, Any]]:
     """Compare what is wanted with the account; return document, digest, and facts for the steps.
 
+    With `may_be_lost` what is gone is planned anew however much it is, for a person to approve.
     Raises: InvalidRequestError `would-replace`; ConflictError `unclear-refresh`, `lost-cluster`.
     """
     params = params_of(context)
-    previews = _preview(context)
+    previews = _preview(context, may_be_lost=may_be_lost)
     built = constraint.build(previews)
     standing = {preview.stack: preview.outputs for preview in previews}
     idle = [p.stack for p in previews if _is_idle(p) and _same_program(params)]
@@ -132,7 +137,7 @@ def make_plan(context: Context) -> tuple[dict[str, Any], str, dict[str, Any]]:
     return document, built.digest, facts
 
 
-def _preview(context: Context) -> list[Result]:
+def _preview(context: Context, *, may_be_lost: bool) -> list[Result]:
     """Preview every stack from what the account holds, each with what the one before gives."""
     params, run = params_of(context), context.run
     previews: list[Result] = []
@@ -145,40 +150,47 @@ def _preview(context: Context) -> list[Result]:
             known = stacks.resources_of(exported) if exported else []
             target = stacks.program(context, stack.name, upstream)
             preview = session.preview(target, stacks.quiet(context), refresh=exported is not None)
-            require_possible(params, stack.name, preview.plan, known)
+            require_untouched(params, stack.name, preview.plan)
+            if not may_be_lost:
+                require_found(stack.name, preview.plan, known)
             previews.append(preview)
             upstream = preview.outputs
     return previews
 
 
-def require_possible(
-    params: UpdateParams,
-    stack: str,
-    plan: tuple[PlannedResource, ...],
-    known: list[dict[str, Any]],
-) -> None:
+def require_untouched(params: UpdateParams, stack: str, plan: tuple[PlannedResource, ...]) -> None:
     """Refuse a plan that would take away what holds the install or is the customer's.
 
-    `known` are the state's resources. Raises: InvalidRequestError `would-replace` naming the
-    input; ConflictError `unclear-refresh` or `lost-cluster`.
+    Raises: InvalidRequestError `would-replace` naming the input.
     """
     for resource in plan:
         if resource.op in _TAKEN and (why := _untouchable(params, stack, resource.type)):
             raise _refusal(params, resource, why)
+
+
+def require_found(
+    stack: str, plan: tuple[PlannedResource, ...], known: list[dict[str, Any]]
+) -> None:
+    """Refuse a plan that would make anew what the state knows: the cluster, or a large part.
+
+    Shapes: `known` are the state's resources. Raises: ConflictError `unclear-refresh` or
+    `lost-cluster`.
+    """
     urns = {item["urn"] for item in known if item.get("id")}
     missing = [item for item in plan if item.op == "create" and item.urn in urns]
     if any(item.type == CLUSTER_TYPE for item in missing):
         raise ConflictError(
             "the cluster is not found in the account: an update does not bring one back",
             code="lost-cluster",
-            fix="remove the install, which keeps its data, and install it anew",
+            fix="restore the install: ringfence install restore",
         )
     if urns and len(missing) / len(urns) > MAX_REMOVED_SHARE:
         raise ConflictError(
             f"{len(missing)} of {len(urns)} resources of {stack} are not found: unreachable is not"
             " gone",
             code="unclear-refresh",
-            fix="look whether the account and the region are the right ones and answer",
+            fix="look whether the account and the region are the right ones and answer; if what is"
+            " missing is lost, restore the install: ringfence install restore",
         )
 
 

@@ -1051,6 +1051,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/installs/{install_id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Install Restore Request
+         * @description Ask for a restoration under an active grant; a second person approves what it would do.
+         */
+        post: operations["install_restore_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/installs/{install_id}/snapshots": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Install Snapshots Request
+         * @description Ask for the list of the records that a restoration can begin from; needs no grant.
+         */
+        post: operations["install_snapshots_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/installs/{install_id}/snapshots/{run_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Install Snapshots Show
+         * @description Show a list of snapshots, once its run has made it.
+         */
+        get: operations["install_snapshots_show"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/installs/{install_id}/takeover": {
         parameters: {
             query?: never;
@@ -3791,6 +3851,7 @@ export interface components {
             };
             /** Resources */
             resources: components["schemas"]["PlannedOut"][];
+            restore: components["schemas"]["RestoreOut"] | null;
             /** Time Scale */
             time_scale: number;
             update: components["schemas"]["UpdateOut"] | null;
@@ -3977,6 +4038,68 @@ export interface components {
         ReportsOut: {
             /** Reports */
             reports: components["schemas"]["ReportOut"][];
+        };
+        /**
+         * RestoreIn
+         * @description Under which grant an install is made whole again, why, and from which record.
+         */
+        RestoreIn: {
+            /**
+             * Empty
+             * @default false
+             */
+            empty: boolean;
+            /**
+             * Grant Id
+             * Format: uuid
+             */
+            grant_id: string;
+            /** Reason */
+            reason: string;
+            /** Snapshot */
+            snapshot?: number | null;
+        };
+        /**
+         * RestoreOut
+         * @description What a restoration found: the record it began from, and how that differs from the account.
+         */
+        RestoreOut: {
+            /** Adopted */
+            adopted: components["schemas"]["RestoredOut"][];
+            /** Kept */
+            kept: components["schemas"]["RestoredOut"][];
+            /** Lost */
+            lost: components["schemas"]["RestoredOut"][];
+            /** Saved */
+            saved: number | null;
+            /** Source */
+            source: string;
+            /**
+             * Stacks
+             * @default []
+             */
+            stacks: string[];
+        };
+        /**
+         * RestoredOut
+         * @description One resource of which a restoration says more than what it does.
+         */
+        RestoredOut: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /** Stack */
+            stack: string;
+            /** Type */
+            type: string;
+            /** Urn */
+            urn: string;
         };
         /**
          * RetainedOut
@@ -4261,6 +4384,52 @@ export interface components {
             reason: string;
             /** Step */
             step: string;
+        };
+        /**
+         * SnapshotOut
+         * @description The engine's state of a boundary as it was put aside at one moment.
+         */
+        SnapshotOut: {
+            /** Label */
+            label: string;
+            /** Number */
+            number: number;
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /** Stacks */
+            stacks: string[];
+            /**
+             * Taken At
+             * Format: date-time
+             */
+            taken_at: string;
+        };
+        /**
+         * SnapshotsOut
+         * @description The snapshots of an install's state, newest first.
+         */
+        SnapshotsOut: {
+            /** Snapshots */
+            snapshots: components["schemas"]["SnapshotOut"][] | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "planning" | "awaiting-approval" | "waiting-for-grant" | "running" | "paused" | "needs-attention" | "succeeded" | "failed" | "unwinding" | "unwound" | "stuck" | "closing" | "cancelled";
+        };
+        /**
+         * SnapshotsStartedOut
+         * @description The run that makes the list.
+         */
+        SnapshotsStartedOut: {
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
         };
         /**
          * SplitRow
@@ -5194,6 +5363,9 @@ export type ReportIn = components['schemas']['ReportIn'];
 export type ReportOut = components['schemas']['ReportOut'];
 export type ReportRowsOut = components['schemas']['ReportRowsOut'];
 export type ReportsOut = components['schemas']['ReportsOut'];
+export type RestoreIn = components['schemas']['RestoreIn'];
+export type RestoreOut = components['schemas']['RestoreOut'];
+export type RestoredOut = components['schemas']['RestoredOut'];
 export type RetainedOut = components['schemas']['RetainedOut'];
 export type RetryIn = components['schemas']['RetryIn'];
 export type RevisionOut = components['schemas']['RevisionOut'];
@@ -5209,6 +5381,9 @@ export type SessionOut = components['schemas']['SessionOut'];
 export type SettingOut = components['schemas']['SettingOut'];
 export type SignOutOut = components['schemas']['SignOutOut'];
 export type SkipIn = components['schemas']['SkipIn'];
+export type SnapshotOut = components['schemas']['SnapshotOut'];
+export type SnapshotsOut = components['schemas']['SnapshotsOut'];
+export type SnapshotsStartedOut = components['schemas']['SnapshotsStartedOut'];
 export type SplitRow = components['schemas']['SplitRow'];
 export type StackSpec = components['schemas']['StackSpec'];
 export type StandingOut = components['schemas']['StandingOut'];
@@ -7113,6 +7288,104 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InstallCreatedOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    install_restore_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                install_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RestoreIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InstallCreatedOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    install_snapshots_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                install_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SnapshotsStartedOut"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    install_snapshots_show: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                install_id: string;
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SnapshotsOut"];
                 };
             };
             /** @description An error */

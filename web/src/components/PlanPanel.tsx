@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState, type ReactNode } from "react";
 import { ApiError } from "../api/client";
 import { planQuery } from "../api/queries";
-import type { ChangeOut, CostSummaryOut, PlannedOut, PlanOut, UpdateOut } from "../api/schema";
+import type { ChangeOut, CostSummaryOut, PlannedOut, PlanOut, RestoredOut, RestoreOut, UpdateOut } from "../api/schema";
 import { duration } from "./Time";
 import { Digest } from "./Digest";
 import { EmptyHint } from "./EmptyHint";
@@ -49,7 +49,7 @@ export function PlanPanel({ runId }: { runId: string }) {
 
 function Diff({ plan }: { plan: PlanOut }) {
   const document = plan.document as PlanDocument;
-  const { operations, resources, cost, time_scale, update } = plan.view;
+  const { operations, resources, cost, time_scale, update, restore } = plan.view;
   const summary = Object.entries(operations)
     .filter(([op]) => op !== "same")
     .map(([op, n]) => `${n} to ${op}`)
@@ -68,6 +68,7 @@ function Diff({ plan }: { plan: PlanOut }) {
         {document.holes ? ` · ${document.holes} values are known only after the apply` : ""}
       </p>
       {update && <Update update={update} />}
+      {restore && <Restore restore={restore} />}
       <Cost cost={cost} />
       {time_scale !== 1 && (
         <p className="rf-muted">Times are simulated, at {time_scale} of those published.</p>
@@ -75,6 +76,39 @@ function Diff({ plan }: { plan: PlanOut }) {
       {[...new Set(resources.map((r) => r.stack))].map((stack) => (
         <Stack key={stack} name={stack} resources={resources.filter((r) => r.stack === stack)} approved={approved} />
       ))}
+    </>
+  );
+}
+
+/** From which record a restore began, and how that differed from the account. */
+function Restore({ restore: r }: { restore: RestoreOut }) {
+  const isWhole = r.adopted.length + r.lost.length === 0;
+  return (
+    <>
+      <p>
+        From the {r.source} record
+        {isWhole && ": it and the account agree, so there is nothing to adopt and nothing is lost"}.
+      </p>
+      <Restored title="Adopted: in the account, and now in the record" items={r.adopted} />
+      <Restored title="Lost: made anew; where a reason stands, your data was in it" items={r.lost} />
+      <Restored title="Stays as it is, and is built upon" items={r.kept} />
+    </>
+  );
+}
+
+function Restored({ title, items }: { title: string; items: RestoredOut[] }) {
+  if (items.length === 0) return null;
+  return (
+    <>
+      <h3>{title}</h3>
+      <ul>
+        {items.map((item) => (
+          <li key={item.urn}>
+            {item.stack}/{item.name} <code>{item.id}</code>
+            {item.reason && `: ${item.reason}`}
+          </li>
+        ))}
+      </ul>
     </>
   );
 }

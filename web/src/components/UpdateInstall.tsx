@@ -1,4 +1,4 @@
-/** Ask for an update: it leads to a plan, which somebody else approves before anything changes. */
+/** Ask for an update or a restore: it leads to a plan, which somebody else approves before anything changes. */
 import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
@@ -15,11 +15,13 @@ interface Props {
   label: string;
   /** Without a change of inputs: it sets right what was changed in the account. */
   isRepair?: boolean;
+  /** Adopts what the account holds, and makes anew what is lost. */
+  isRestore?: boolean;
 }
 
 const STANDING = ["installed", "partial"];
 
-export function AskUpdate({ install, boundary, label, isRepair = false }: Props) {
+export function AskUpdate({ install, boundary, label, isRepair = false, isRestore = false }: Props) {
   const [isAsking, setAsking] = useState(false);
   const applied = install.revisions.find((r) => r.number === install.applied_revision) ?? install.revisions[0];
   const [text, setText] = useState(() => JSON.stringify(applied?.inputs ?? {}, null, 2));
@@ -28,13 +30,13 @@ export function AskUpdate({ install, boundary, label, isRepair = false }: Props)
   const navigate = useNavigate();
   const grant = boundary.standing?.live_grant;
   const ask = useMutation({
-    mutationFn: (reason: string) =>
-      unwrap(
-        api.POST("/v1/installs/{install_id}/update", {
-          params: { path: { install_id: install.id } },
-          body: { grant_id: grant!.id, reason, inputs: isRepair ? null : (JSON.parse(text) as Record<string, unknown>) },
-        }),
-      ),
+    mutationFn: (reason: string) => {
+      const params = { path: { install_id: install.id } };
+      const asked = { grant_id: grant!.id, reason };
+      if (isRestore) return unwrap(api.POST("/v1/installs/{install_id}/restore", { params, body: { ...asked, empty: false } }));
+      const inputs = isRepair ? null : (JSON.parse(text) as Record<string, unknown>);
+      return unwrap(api.POST("/v1/installs/{install_id}/update", { params, body: { ...asked, inputs } }));
+    },
     onSuccess: async (begun) => {
       setAsking(false);
       await client.invalidateQueries({ queryKey: ["installs"] });
@@ -62,7 +64,7 @@ export function AskUpdate({ install, boundary, label, isRepair = false }: Props)
       </Button>
       {isAsking && (
         <Ask
-          title={isRepair ? "Set right what was changed?" : "Update this install?"}
+          title={isRestore ? "Restore this install?" : isRepair ? "Set right what was changed?" : "Update this install?"}
           confirm="Make the plan"
           reasonMinimum={3}
           reasonLabel="Why"
@@ -76,9 +78,12 @@ export function AskUpdate({ install, boundary, label, isRepair = false }: Props)
           }}
         >
           <p className="rf-ask-text">
-            The account is compared first. Nothing changes before somebody else has approved the plan.
+            {isRestore
+              ? "What the account holds is taken into our record first, beginning from the present one; what is lost is then planned anew. Another record is chosen on the command line: ringfence install snapshots."
+              : "The account is compared first."}{" "}
+            Nothing in the account changes before somebody else has approved the plan.
           </p>
-          {!isRepair && (
+          {!isRepair && !isRestore && (
             <label className="rf-filter rf-ask-text" htmlFor={field}>
               Inputs, as JSON
               <textarea id={field} rows={8} spellCheck={false} value={text} onChange={(event) => setText(event.target.value)} />

@@ -116,6 +116,7 @@ function RunPage({ install, boundary, runId, view, about, trail }: RunPageProps)
             <Panel title="How the install stands">
               <AxesList axes={install} />
               <AskUpdate install={install} boundary={boundary} label="Update" />
+              <AskUpdate install={install} boundary={boundary} label="Restore" isRestore />
             </Panel>
             <DriftPanel install={install} boundary={boundary} />
           </>
