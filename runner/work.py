@@ -70,7 +70,7 @@ class Work:
         try:
             if isinstance(action, AskCluster):
                 token = self.identity.token(action.cluster.name)
-                return Found(found=ask(action.cluster, token))
+                return Found(found=ask(action.cluster, token, action.namespace))
             if isinstance(action, InstallRelease):
                 return self._install(action)
             if isinstance(action, UninstallRelease):
@@ -96,7 +96,11 @@ class Work:
             write_private(folder / "values.json", json.dumps(values).encode())
             try:
                 release = helm.install(
-                    action.release, action.namespace, folder / "chart.tgz", folder / "values.json"
+                    action.release,
+                    action.namespace,
+                    folder / "chart.tgz",
+                    folder / "values.json",
+                    create_namespace=action.create_namespace,
                 )
             except HelmError as error:
                 raise HelmError(_without(str(error), _secrets(values))) from error

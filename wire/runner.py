@@ -42,6 +42,8 @@ class AskCluster(Document):
 
     kind: Literal["ask-cluster"] = "ask-cluster"
     cluster: ClusterAddress
+    namespace: str | None = Field(default=None, pattern=_NAME)
+    """Ask about this namespace, for a caller with no right outside it; None asks about all."""
 
 
 class InstallRelease(Document):
@@ -51,6 +53,8 @@ class InstallRelease(Document):
     cluster: ClusterAddress
     release: str = Field(pattern=_NAME)
     namespace: str = Field(pattern=_NAME)
+    create_namespace: bool = True
+    """False where the cluster's owner has made it, and whoever installs may not."""
     chart_digest: str = Field(pattern=_DIGEST)
     """Of the packed chart; its key in the bucket follows from it."""
     values: SealedSecret
