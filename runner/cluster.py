@@ -33,10 +33,7 @@ def ask(cluster: ClusterAddress, token: str, namespace: str | None = None) -> in
     Names: `connection-refused`, `connection-reset`, `timeout`, `tls-failed`, `unreachable`.
     Raises: BadAuthorityError.
     """
-    address = urlsplit(cluster.endpoint)
-    connection = http.client.HTTPSConnection(
-        str(address.hostname), address.port or 443, timeout=TIMEOUT_SECONDS, context=_trust(cluster)
-    )
+    connection = connect(cluster)
     try:
         question = QUESTION_INSIDE.format(namespace) if namespace else QUESTION
         connection.request("GET", question, headers={"Authorization": f"Bearer {token}"})
@@ -45,6 +42,14 @@ def ask(cluster: ClusterAddress, token: str, namespace: str | None = None) -> in
         return _name(error)
     finally:
         connection.close()
+
+
+def connect(cluster: ClusterAddress) -> http.client.HTTPSConnection:
+    """Return a connection that trusts the cluster's own authority. Raises: BadAuthorityError."""
+    address = urlsplit(cluster.endpoint)
+    return http.client.HTTPSConnection(
+        str(address.hostname), address.port or 443, timeout=TIMEOUT_SECONDS, context=_trust(cluster)
+    )
 
 
 def write_kubeconfig(path: Path, cluster: ClusterAddress, token: str) -> None:

@@ -70,6 +70,19 @@ class UninstallRelease(Document):
     namespace: str = Field(pattern=_NAME)
 
 
+class EmptyBoundary(Document):
+    """Delete what a boundary has in a cluster that stays: its namespaces' contents, its one object.
+
+    Not the namespaces and not what lets the caller in: both are the cluster's owner's.
+    """
+
+    kind: Literal["empty-boundary"] = "empty-boundary"
+    cluster: ClusterAddress
+    boundary: str = Field(pattern=_NAME)
+    """Name of its SecurityBoundary."""
+    namespaces: tuple[Annotated[str, Field(pattern=_NAME)], ...] = Field(min_length=1, max_length=2)
+
+
 class ReadRelease(Document):
     """Tell what a release is at; nothing of its values."""
 
@@ -86,7 +99,7 @@ class Stop(Document):
 
 
 Action = Annotated[
-    AskCluster | InstallRelease | UninstallRelease | ReadRelease | Stop,
+    AskCluster | InstallRelease | UninstallRelease | EmptyBoundary | ReadRelease | Stop,
     Field(discriminator="kind"),
 ]
 

@@ -1,6 +1,6 @@
 {{/*
-What the installer of a guest may do in this cluster: fill the guest's two namespaces, and read at
-which addresses the API server is. It comes in as a Kubernetes group (its access entry has no policy
+What the installer of a guest may do in this cluster: fill and empty the guest's two namespaces,
+delete its one SecurityBoundary, and read at which addresses the API server is. It comes in as a Kubernetes group (its access entry has no policy
 of EKS), and gets nothing of the whole cluster: what a guest needs of that is made beside this, by
 the release of the cluster's own boundary. Arguments as of boundary-stack.clusterScope.
 */}}
@@ -17,16 +17,16 @@ metadata:
 rules:
   - apiGroups: [""]
     resources: [configmaps, persistentvolumeclaims, resourcequotas, secrets, serviceaccounts, services]
-    verbs: [get, list, watch, create, update, patch, delete]
+    verbs: [get, list, watch, create, update, patch, delete, deletecollection]
   - apiGroups: [""]
     resources: [pods]
     verbs: [get, list, watch]
   - apiGroups: [apps]
     resources: [deployments]
-    verbs: [get, list, watch, create, update, patch, delete]
+    verbs: [get, list, watch, create, update, patch, delete, deletecollection]
   - apiGroups: [batch]
     resources: [jobs]
-    verbs: [get, list, watch, create, update, patch, delete]
+    verbs: [get, list, watch, create, update, patch, delete, deletecollection]
   - apiGroups: [networking.k8s.io]
     resources: [networkpolicies]
     verbs: [get, list, watch, create, update, patch, delete]
@@ -39,7 +39,7 @@ rules:
     verbs: [get, list, watch, create, update, patch, delete]
   - apiGroups: [ringfence.dev]
     resources: [modelartifacts, modelinstances, adapterbindings, gatewayaccesses]
-    verbs: [get, list, watch, create, update, patch, delete]
+    verbs: [get, list, watch, create, update, patch, delete, deletecollection]
   - apiGroups: [ringfence.dev]
     resources:
       - modelartifacts/status
@@ -64,6 +64,30 @@ rules:
     verbs: [get]
 ---
 {{- include "boundary-stack.guestBinding" (dict "scope" . "role" (include "boundary-stack.clusterName" (dict "name" .name "part" "api-server")) "namespace" "default") }}
+---
+# At the end it takes the guest's one SecurityBoundary away; the agent, which made it, is gone then.
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: {{ include "boundary-stack.clusterName" (dict "name" .name "part" "guest-installer") | quote }}
+  labels: {{- include "boundary-stack.labels" (dict "root" .root "name" .name "component" "guest-installer") | nindent 4 }}
+rules:
+  - apiGroups: [ringfence.dev]
+    resources: [securityboundaries]
+    resourceNames: [{{ .name }}]
+    verbs: [get, delete]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: {{ include "boundary-stack.clusterName" (dict "name" .name "part" "guest-installer") | quote }}
+  labels: {{- include "boundary-stack.labels" (dict "root" .root "name" .name "component" "guest-installer") | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: {{ include "boundary-stack.clusterName" (dict "name" .name "part" "guest-installer") | quote }}
+subjects:
+  - {kind: Group, name: ringfence-guest-{{ .name }}, apiGroup: rbac.authorization.k8s.io}
 ---
 # Whoever may write labels in a guest's namespace (its operator may) could otherwise lift the level
 # that keeps its pods off the nodes, which the host's pods run on.

@@ -43,13 +43,14 @@ from controlplane.adapters.kubernetes.runner_orders import (
 )
 from controlplane.adapters.kubernetes.token import eks_token
 from controlplane.core.clock import now
-from controlplane.core.errors import ConflictError, NotFoundError
+from controlplane.core.errors import ConflictError, InternalError, NotFoundError
 from proof.sealing import RUNNER_ORDER, seal
 from wire.agent import DeniedAttempt
 from wire.runner import (
     Action,
     AskCluster,
     ClusterAddress,
+    EmptyBoundary,
     InstallRelease,
     UninstallRelease,
 )
@@ -64,6 +65,8 @@ class Guest:
     """The Kubernetes group that its access entry names."""
     namespace: str
     """One of its own, about which the cluster is asked: it may see no other."""
+    boundary: str
+    """Its name, and that of its SecurityBoundary."""
 
 
 class InVpcRunnerReach:
@@ -131,6 +134,15 @@ class InVpcRunnerReach:
         """Let the runner remove it."""
         action = UninstallRelease(cluster=self._address(), release=name, namespace=namespace)
         return bool(self._orders.give(lambda _: action).existed)
+
+    def empty(self, *namespaces: str) -> None:
+        """Let the runner delete what a guest has; what may be is for the host's rules to say."""
+        if self._guest is None:
+            raise InternalError("a cluster of its own is not emptied: it is destroyed")
+        action = EmptyBoundary(
+            cluster=self._address(), boundary=self._guest.boundary, namespaces=namespaces
+        )
+        self._orders.give(lambda _: action)
 
     def close(self) -> WayInClosed:
         """Take the entry away, see the runner refused, end it, leave nothing of it.

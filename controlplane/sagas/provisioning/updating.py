@@ -113,6 +113,7 @@ def make_plan(context: Context) -> tuple[dict[str, Any], str, dict[str, Any]]:
         "changes": constraint.changes(previews),
         "time_scale": params.time_scale,
         "region": params.region,
+        "shared": params.shared(),
         "update": {
             "from_revision": params.base.revision,
             "to_revision": params.revision,

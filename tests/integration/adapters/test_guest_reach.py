@@ -80,7 +80,7 @@ class World:
             signer=Signer(),
             check=lambda: None,
         )
-        guest = Guest(f"ringfence-guest-{self.guest.name}", self.system)
+        guest = Guest(f"ringfence-guest-{self.guest.name}", self.system, self.guest.name)
         return InVpcRunnerReach(self.account, self.cluster, run, site, budget, guest)
 
     def admin(self) -> Any:
@@ -92,12 +92,23 @@ class World:
         """Do as the host's release does, as far as these tests need it."""
         admin, group = self.admin(), f"ringfence-guest-{self.guest.name}"
         rules = [
-            {"apiGroups": ["", "apps"], "resources": ["*"], "verbs": ["*"]},
+            {"apiGroups": ["", "apps", "batch"], "resources": ["*"], "verbs": ["*"]},
+            {"apiGroups": ["ringfence.dev"], "resources": ["*"], "verbs": ["*"]},
         ]
         rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces"
         admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": self.system}})
         body = {"metadata": {"name": "guest-installer"}, "rules": rules}
         admin.request("POST", f"{rbac}/{self.system}/roles", body)
+        # Its one SecurityBoundary; RBAC asks before the API server says that the kind is not there.
+        own = [
+            {
+                "apiGroups": ["ringfence.dev"], "resources": ["securityboundaries"],
+                "resourceNames": [self.guest.name], "verbs": ["delete"],
+            }
+        ]  # fmt: skip
+        cluster = {"metadata": {"name": "guest-installer"}, "rules": own}
+        roles = rbac.removesuffix("/namespaces")
+        admin.request("POST", f"{roles}/clusterroles", cluster)
         binding = {
             "metadata": {"name": "guest-installer"},
             "roleRef": {
@@ -108,6 +119,8 @@ class World:
             ],
         }  # fmt: skip
         admin.request("POST", f"{rbac}/{self.system}/rolebindings", binding)
+        whole = {**binding, "roleRef": {**binding["roleRef"], "kind": "ClusterRole"}}
+        admin.request("POST", f"{roles}/clusterrolebindings", whole)
 
     def pod_role(self) -> str:
         iam = self.gate.client("iam", self.session)
@@ -168,6 +181,10 @@ def test_a_guest_installs_by_its_runner_while_its_host_is_open_and_leaves_nothin
         clusterName=world.cluster, principalArn=world.runner
     )["accessEntry"]
     assert entry["kubernetesGroups"] == [f"ringfence-guest-{world.guest.name}"]
+    # It empties its namespace, where it may: this cluster has no kinds of ours.
+    way.empty(world.system)
+    left = world.admin().request("GET", f"/api/v1/namespaces/{world.system}/configmaps")["items"]
+    assert {one["metadata"]["name"] for one in left} <= {"kube-root-ca.crt"}
     closed = way.close()
     # The host's endpoint is public all the while: the guest neither opened it nor shut it.
     vpc = world.eks.describe_cluster(name=world.cluster)["cluster"]["resourcesVpcConfig"]

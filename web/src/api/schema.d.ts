@@ -3355,6 +3355,13 @@ export interface components {
         Latency: {
             /** Beside */
             beside?: string | null;
+            /**
+             * Only With
+             * @default {}
+             */
+            only_with: {
+                [key: string]: string;
+            };
             /** P50 Seconds */
             p50_seconds: number;
             /** P90 Seconds */
@@ -3791,6 +3798,7 @@ export interface components {
             };
             /** Resources */
             resources: components["schemas"]["PlannedOut"][];
+            shared: components["schemas"]["SharedOut"] | null;
             /** Time Scale */
             time_scale: number;
             update: components["schemas"]["UpdateOut"] | null;
@@ -4243,6 +4251,18 @@ export interface components {
             before: string | null;
             /** Path */
             path: string;
+        };
+        /**
+         * SharedOut
+         * @description A cluster in which more than one boundary lives: its control plane and its nodes.
+         */
+        SharedOut: {
+            /** Cluster */
+            cluster: string;
+            /** Guests */
+            guests: string[];
+            /** Host */
+            host: string | null;
         };
         /**
          * SignOutOut
@@ -5207,6 +5227,7 @@ export type ServiceTokenIn = components['schemas']['ServiceTokenIn'];
 export type ServicesOut = components['schemas']['ServicesOut'];
 export type SessionOut = components['schemas']['SessionOut'];
 export type SettingOut = components['schemas']['SettingOut'];
+export type SharedOut = components['schemas']['SharedOut'];
 export type SignOutOut = components['schemas']['SignOutOut'];
 export type SkipIn = components['schemas']['SkipIn'];
 export type SplitRow = components['schemas']['SplitRow'];

@@ -49,7 +49,7 @@ export function PlanPanel({ runId }: { runId: string }) {
 
 function Diff({ plan }: { plan: PlanOut }) {
   const document = plan.document as PlanDocument;
-  const { operations, resources, cost, time_scale, update } = plan.view;
+  const { operations, resources, cost, time_scale, update, shared } = plan.view;
   const summary = Object.entries(operations)
     .filter(([op]) => op !== "same")
     .map(([op, n]) => `${n} to ${op}`)
@@ -68,6 +68,13 @@ function Diff({ plan }: { plan: PlanOut }) {
         {document.holes ? ` · ${document.holes} values are known only after the apply` : ""}
       </p>
       {update && <Update update={update} />}
+      {shared && (
+        <p className="rf-about">
+          {shared.host
+            ? `Cluster ${shared.cluster} is of boundary ${shared.host}: its control plane and its nodes are shared.`
+            : `Cluster ${shared.cluster} is shared with ${shared.guests.join(", ")}, if they are installed.`}
+        </p>
+      )}
       <Cost cost={cost} />
       {time_scale !== 1 && (
         <p className="rf-muted">Times are simulated, at {time_scale} of those published.</p>
