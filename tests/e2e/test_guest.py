@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from ringfence.client import ApiError
 from sandbox.home import Home
-from tests.architecture.sources import ROOT
 from tests.sandbox.one_install import (
     Sandbox,
+    describe_shared,
     install_boundary,
     open_grant,
     run_ended,
@@ -55,23 +54,13 @@ class Shared:
         return [json.loads(event["CloudTrailEvent"]) for event in found["Events"]]
 
 
-def describe(sandbox: Sandbox) -> None:
-    """Send the organization's file in which payments lets research into its cluster."""
-    document = yaml.safe_load((ROOT / "examples/acme/organization.yaml").read_text())
-    inputs = {one["name"]: one["inputs"] for one in document["boundaries"]}
-    inputs[HOST]["guests"] = [GUEST]
-    inputs[GUEST].clear()
-    inputs[GUEST] |= {"cluster": "existing", "host": HOST}
-    sandbox.api("max@acme.test").put(f"/v1/organizations/{document['organization']}", document)
-
-
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Shared]:
     root = Path(tempfile.mkdtemp(prefix="rf-gu-"))
     sandbox = Sandbox(Home(root / "home"))
     try:
         sandbox.run("up", "--time-scale", "0.002")
-        describe(sandbox)
+        describe_shared(sandbox, HOST, GUEST)
         found = Shared(sandbox)
         for boundary in (HOST, GUEST):
             run = run_ended(sandbox, install_boundary(sandbox, boundary), 300)
@@ -143,6 +132,8 @@ def test_a_guest_moves_out_and_its_host_answers_on(shared: Shared) -> None:
     digest = architect.get(f"/v1/runs/{run}/plan")["digest"]
     approver.post(f"/v1/runs/{run}/approve", {"digest": digest, "reason": "test"})
     wait_for(lambda: state() == "closing", 200, "the removal waits for the customer")
+    steps = {one["key"]: one["state"] for one in architect.get(f"/v1/runs/{run}")["steps"]}
+    assert steps["release"] == steps["inventory"] == "succeeded"
     eks = sandbox.customer().client("eks")
     associations = eks.list_pod_identity_associations(clusterName=CLUSTER)["associations"]
     assert {one["namespace"] for one in associations} == {f"boundary-{HOST}", "ringfence-system"}

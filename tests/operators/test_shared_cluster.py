@@ -159,6 +159,9 @@ def test_a_guests_installer_fills_its_own_namespaces_and_reaches_nothing_of_its_
         ("create", "apps", "deployments", GUEST_BOUNDARY),
         ("patch", "rbac.authorization.k8s.io", "roles", GUEST_BOUNDARY),
         ("get", "discovery.k8s.io", "endpointslices/kubernetes", "default"),
+        ("deletecollection", "", "persistentvolumeclaims", GUEST_BOUNDARY),
+        ("deletecollection", "ringfence.dev", "modelinstances", GUEST_BOUNDARY),
+        ("delete", "ringfence.dev", "securityboundaries/research", ""),
     ]
     outside = [
         (verb, group, resource, namespace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from psycopg.types.json import Jsonb
+from sqlalchemy import text
 
 from controlplane.core.db import Scope
 from controlplane.core.errors import ConflictError, InvalidRequestError
@@ -20,6 +22,7 @@ from controlplane.domains.installs import hosting, takeover
 from controlplane.sagas.install_deprovision import DEFINITION as REMOVAL
 from controlplane.sagas.install_provision import DEFINITION
 from controlplane.sagas.install_update import DEFINITION as UPDATE
+from tests.sagas.bench import wait_until
 from tests.sagas.fake_world import OUTPUTS
 from tests.sagas.properties import failing
 from tests.sagas.stage import Stage
@@ -128,6 +131,19 @@ def test_a_guests_removal_empties_its_namespaces_and_leaves_the_cluster(guest: S
     assert {way.cluster for way in guest.world.ways} == {"ringfence-core"}
 
 
+def test_a_guest_is_not_taken_out_of_a_cluster_that_does_not_answer(guest: Stage) -> None:
+    guest.world.things = {"foundation", "cluster", "release", "bucket", "eks"}
+    guest.world.lost_cluster = True
+    guest.bench.change(
+        "UPDATE install SET lifecycle = 'installed', health = 'healthy' WHERE boundary_id = %s",
+        guest.bench.tenant.boundary_id,
+    )
+    run = guest.start(REMOVAL, {"reason": "the pilot is over", "purge": False})
+    guest.go(run, REMOVAL)
+    assert guest.bench.steps(run)["reach_open"]["error_code"] == "cluster-unreachable"
+    assert {"foundation", "cluster", "release"} <= guest.world.things
+
+
 def test_a_host_lets_a_guest_in_by_an_update_that_upgrades_its_release_only(
     stage: Stage,
 ) -> None:
@@ -231,6 +247,29 @@ def test_a_host_cannot_go_nor_put_a_guest_out_while_it_lives_there(guest: Stage)
     guest.bench.change("UPDATE install SET lifecycle = 'removed'")
     with guest.bench.api.transaction(scope) as session:
         hosting.require_no_guests(session, host["id"])
+
+
+def test_a_guest_waits_while_its_host_is_asked_to_go(guest: Stage) -> None:
+    (host,) = guest.bench.rows("SELECT id FROM boundary WHERE name = 'core'")
+    guest.bench.change("UPDATE install SET lifecycle = 'removed' WHERE lifecycle = 'requested'")
+    scope = Scope.boundary(guest.bench.tenant.organization_id, host["id"])
+    waiting = (
+        "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with ThreadPoolExecutor(1) as pool:
+        with guest.bench.api.transaction(scope) as session:
+            hosting.require_no_guests(session, host["id"])
+            asked = pool.submit(ask, guest, GUEST_INPUTS)
+            wait_until(lambda: bool(guest.bench.rows(waiting)), "the guest waits for its host")
+            assert not asked.done()
+            session.execute(
+                text("UPDATE install SET lifecycle = 'removing' WHERE boundary_id = :host"),
+                {"host": host["id"]},
+            )
+        with pytest.raises(ConflictError) as refused:
+            asked.result(timeout=30)
+    assert refused.value.stable_code == "host-not-ready"
 
 
 def test_a_host_is_asked_about_by_its_own_guests_only(guest: Stage) -> None:

@@ -114,6 +114,16 @@ def begin_install(sandbox: Sandbox, reach: str = "public-cidr") -> str:
     return install_boundary(sandbox, BOUNDARY)
 
 
+def describe_shared(sandbox: Sandbox, host: str, guest: str) -> None:
+    """Send the organization's file in which a host lets a guest into its cluster."""
+    document = yaml.safe_load((ROOT / "examples/acme/organization.yaml").read_text())
+    inputs = {one["name"]: one["inputs"] for one in document["boundaries"]}
+    inputs[host]["guests"] = [guest]
+    inputs[guest].clear()
+    inputs[guest] |= {"cluster": "existing", "host": host}
+    sandbox.api("max@acme.test").put(f"/v1/organizations/{document['organization']}", document)
+
+
 def install_boundary(sandbox: Sandbox, boundary: str) -> str:
     """Open a described boundary's role, approve its plan; return the run that now applies."""
     architect, approver = sandbox.api("sam@acme.test"), sandbox.api("ana@acme.test")

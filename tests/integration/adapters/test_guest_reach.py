@@ -16,7 +16,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from controlplane.adapters.aws.account import Account
-from controlplane.adapters.kubernetes.reach import Budget, NotReachableError
+from controlplane.adapters.aws.host import WantedHost
+from controlplane.adapters.aws.preflight import Wanted, run_checks
+from controlplane.adapters.kubernetes.reach import Budget, NotReachableError, PublicCidrReach
 from controlplane.adapters.kubernetes.reach_runner import Guest, InVpcRunnerReach
 from controlplane.adapters.kubernetes.runner_orders import RunnerSite
 from controlplane.core.clock import now
@@ -71,7 +73,9 @@ class World:
         name = f"ringfence-{self.guest.name}"
         return f"arn:aws:iam::{CUSTOMER}:role/ringfence/{self.guest.name}/{name}-runner"
 
-    def way(self, run: UUID, budget: Budget = BUDGET) -> InVpcRunnerReach:
+    def way(
+        self, run: UUID, budget: Budget = BUDGET, namespace: str | None = None
+    ) -> InVpcRunnerReach:
         site = RunnerSite(
             bucket=self.bucket,
             image=references()["ringfence/runner"],
@@ -80,7 +84,8 @@ class World:
             signer=Signer(),
             check=lambda: None,
         )
-        guest = Guest(f"ringfence-guest-{self.guest.name}", self.system, self.guest.name)
+        inside = namespace or self.system
+        guest = Guest(f"ringfence-guest-{self.guest.name}", inside, self.guest.name)
         return InVpcRunnerReach(self.account, self.cluster, run, site, budget, guest)
 
     def admin(self) -> Any:
@@ -106,7 +111,8 @@ class World:
                 "resourceNames": [self.guest.name], "verbs": ["delete"],
             }
         ]  # fmt: skip
-        cluster = {"metadata": {"name": "guest-installer"}, "rules": own}
+        named: dict[str, Any] = {"name": "guest-installer"}
+        cluster = {"metadata": named, "rules": own}
         roles = rbac.removesuffix("/namespaces")
         admin.request("POST", f"{roles}/clusterroles", cluster)
         binding = {
@@ -119,7 +125,11 @@ class World:
             ],
         }  # fmt: skip
         admin.request("POST", f"{rbac}/{self.system}/rolebindings", binding)
-        whole = {**binding, "roleRef": {**binding["roleRef"], "kind": "ClusterRole"}}
+        role = {
+            "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+            "name": "guest-installer",
+        }  # fmt: skip
+        whole = {**binding, "roleRef": role}
         admin.request("POST", f"{roles}/clusterrolebindings", whole)
 
     def pod_role(self) -> str:
@@ -155,9 +165,15 @@ def world() -> Iterator[World]:
         shutil.rmtree(root)
 
 
-def test_a_guest_that_was_not_let_in_is_told_so(world: World) -> None:
-    run = uuid4()
-    way = world.way(run, Budget(60.0, 6.0, 30.0))
+@pytest.fixture(scope="module")
+def placed(world: World) -> World:
+    """The world after the host has let the guest in."""
+    world.let_in()
+    return world
+
+
+def test_a_guest_is_told_where_it_was_not_let_in(world: World) -> None:
+    way = world.way(uuid4(), Budget(60.0, 6.0, 30.0), "kube-system")
     try:
         with pytest.raises(NotReachableError, match="does not let the runner in: 403"):
             way.open()
@@ -166,9 +182,11 @@ def test_a_guest_that_was_not_let_in_is_told_so(world: World) -> None:
 
 
 def test_a_guest_installs_by_its_runner_while_its_host_is_open_and_leaves_nothing(
-    world: World, tmp_path: Path
+    placed: World, tmp_path: Path
 ) -> None:
-    world.let_in()
+    world = placed
+    vpc = world.eks.describe_cluster(name=world.cluster)["cluster"]["resourcesVpcConfig"]
+    was_public = vpc["endpointPublicAccess"]
     chart = tmp_path / "probe"
     for name, text in CHART.items():
         (chart / name).parent.mkdir(parents=True, exist_ok=True)
@@ -186,17 +204,56 @@ def test_a_guest_installs_by_its_runner_while_its_host_is_open_and_leaves_nothin
     left = world.admin().request("GET", f"/api/v1/namespaces/{world.system}/configmaps")["items"]
     assert {one["metadata"]["name"] for one in left} <= {"kube-root-ca.crt"}
     closed = way.close()
-    # The host's endpoint is public all the while: the guest neither opened it nor shut it.
+    # The guest neither opened the host's endpoint nor shut it.
     vpc = world.eks.describe_cluster(name=world.cluster)["cluster"]["resourcesVpcConfig"]
-    assert vpc["endpointPublicAccess"] is True
+    assert vpc["endpointPublicAccess"] is was_public
     assert closed.facts["guest_of"] == world.cluster
     proofs = {one.action: one for one in closed.proofs}
     assert proofs["kubernetes:list-pods"].succeeded_before
-    assert proofs["kubernetes:connect"].error_code == "401"
+    assert (proofs["kubernetes:connect"].error_code == "401") is was_public
     assert (
         world.runner
         not in world.eks.list_access_entries(clusterName=world.cluster)["accessEntries"]
     )
+
+
+def test_a_hosts_close_does_not_cut_its_guests_way(placed: World, tmp_path: Path) -> None:
+    world = placed
+    way = world.way(uuid4())
+    way.open()
+    (tmp_path / "work").mkdir()
+    hosts = PublicCidrReach(
+        account(world.host), world.cluster, ("127.0.0.1/32",), tmp_path / "work", "host-run", BUDGET
+    )
+    hosts.open()
+    hosts.close()
+    # The public endpoint is shut; the guest's runner still comes in by the private one.
+    way.empty(world.system)
+    closed = way.close()
+    proofs = {one.action: one for one in closed.proofs}
+    assert proofs["kubernetes:list-pods"].succeeded_before
+    assert proofs["kubernetes:connect"].error_code != "401"
+    vpc = world.eks.describe_cluster(name=world.cluster)["cluster"]["resourcesVpcConfig"]
+    assert vpc["endpointPublicAccess"] is False
+
+
+def checks(world: World, **changes: str) -> dict[str, tuple[str, str]]:
+    """Return the preflight's answers on a host, with changes to what is wanted of it."""
+    values = {"boundary": world.host.name, "cluster": world.cluster, "cidr": "10.20.0.0/16"}
+    wanted = Wanted(
+        values["cidr"], (), world.bucket, world.cluster, WantedHost(**{**values, **changes})
+    )
+    return {one.name: (one.state, one.message) for one in run_checks(world.account, wanted)}
+
+
+def test_the_preflight_looks_at_the_host_and_not_for_room_of_its_own(world: World) -> None:
+    found = checks(world)
+    assert set(found) == {"identity", "role", "bucket", "host", "host-network"}
+    assert found["host"][0] == "pass"
+    state, message = checks(world, boundary="other")["host"]
+    assert (state, "has the tag" in message) == ("fail", True)
+    state, message = checks(world, cidr="10.99.0.0/16")["host-network"]
+    assert (state, "expected are 10.99.0.0/16" in message) == ("fail", True)
 
 
 def entry(world: World, **changes: Any) -> dict[str, Any]:
