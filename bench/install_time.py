@@ -56,6 +56,8 @@ class Cloud:
 
     latencies: Mapping[str, Latency] = field(default_factory=lambda: LATENCIES)
     without: frozenset[str] = frozenset()
+    waits: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=lambda: STEP_WAITS)
+    """Which latencies each step of this kind of install meets."""
 
     def seconds(self, name: str, step: str, draw: int | None) -> float:
         """Return one draw of a latency as met by a step; without a draw its p50."""
@@ -83,14 +85,16 @@ def cloud_seconds(draw: int | None, weight_bytes: int, cloud: Cloud = Cloud()) -
     """Return what each step waits for the cloud: one draw, or without one the p50 of each."""
     found = {
         step: sum(max(cloud.seconds(name, step, draw) for name in beside) for beside in waits)
-        for step, waits in STEP_WAITS.items()
+        for step, waits in cloud.waits.items()
     }
     return {**found, "weights": weights_seconds(weight_bytes)}
 
 
-def own_seconds(measured: Mapping[str, float], scale: float) -> dict[str, float]:
+def own_seconds(
+    measured: Mapping[str, float], scale: float, cloud: Cloud = Cloud()
+) -> dict[str, float]:
     """Return our own part of each measured step: what is left without the scaled waits."""
-    played = played_seconds()
+    played = played_seconds(cloud.waits)
     return {
         step: max(seconds - scale * played.get(step, 0.0), 0.0)
         for step, seconds in measured.items()
@@ -178,7 +182,7 @@ def report(result: Mapping[str, Any], weight_bytes: int) -> dict[str, Any]:
         "latencies_with_a_source": counts[False],
         "weight_bytes": weight_bytes,
         "weight_bandwidth": WEIGHT_BANDWIDTH_SOURCE,
-        "second_boundary_in_an_existing_cluster": "not built: see docs/adr/0037",
+        "second_boundary_in_an_existing_cluster": "python -m bench.guest_install_time",
     }
 
 

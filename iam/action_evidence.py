@@ -210,6 +210,10 @@ CONTROL_PLANE: dict[str, tuple[str, str]] = {
         " eks:ListClusters iam:GetRole iam:ListAttachedRolePolicies s3:GetBucketTagging"
         " s3:ListBucket servicequotas:GetServiceQuota sts:GetCallerIdentity",
     ),
+    "aws/host": (
+        "preflight of a boundary that is to live in another one's cluster",
+        "ec2:DescribeSubnets ec2:DescribeVpcs eks:DescribeCluster",
+    ),
     "aws/artifacts": ("copy of weights into the bucket", "s3:GetObject s3:PutObject"),
     "aws/census": (
         "census of what is left, before the close",
@@ -226,8 +230,8 @@ CONTROL_PLANE: dict[str, tuple[str, str]] = {
         "inventory of what is left, at the end of a removal",
         "ec2:DescribeAddresses ec2:DescribeInternetGateways ec2:DescribeNatGateways"
         " ec2:DescribeRouteTables ec2:DescribeSecurityGroups ec2:DescribeSubnets"
-        " ec2:DescribeVpcEndpoints ec2:DescribeVpcs eks:DescribeCluster iam:ListRoles"
-        " kms:ListAliases s3:ListAllMyBuckets",
+        " ec2:DescribeVpcEndpoints ec2:DescribeVpcs eks:DescribeCluster eks:ListAccessEntries"
+        " eks:ListPodIdentityAssociations iam:ListRoles kms:ListAliases s3:ListAllMyBuckets",
     ),
     "aws/runner_task": (
         "the runner in the private network, where no endpoint is public",

@@ -10,9 +10,11 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from iam.closer_statements import CLOSER_POLICY
+from iam.guest_statements import GUEST_TABLES
 from iam.role_statements import BOUNDARY_POLICY, ROLE_TABLES, Table
 from iam.runner_statements import REACH_PUBLIC, REACH_RUNNER, RUNNER
 
@@ -33,9 +35,15 @@ _SUBSTITUTED = {
     "<partition>": "${AWS::Partition}",
     "<account>": "${AWS::AccountId}",
     "<boundary>": "${Boundary}",
+    "<host>": "${Host}",
 }
 # The longest values a placeholder can take, for the size limits.
-_LONGEST = {"<partition>": "aws-us-gov", "<account>": "0" * 12, "<boundary>": "b" * 24}
+_LONGEST = {
+    "<partition>": "aws-us-gov",
+    "<account>": "0" * 12,
+    "<boundary>": "b" * 24,
+    "<host>": "h" * 24,
+}
 
 
 def role_name(boundary: str, number: int) -> str:
@@ -56,6 +64,11 @@ def boundary_policy_name(boundary: str) -> str:
 def stack_name(boundary: str) -> str:
     """Name the CloudFormation stack of a boundary."""
     return f"ringfence-{_checked(boundary)}"
+
+
+def agent_namespace(boundary: str, *, host: str | None) -> str:
+    """Name the namespace of a boundary's agent; the plain name is the cluster's own boundary's."""
+    return AGENT_NAMESPACE if host is None else f"{AGENT_NAMESPACE}-{_checked(boundary)}"
 
 
 def pod_role_path(boundary: str) -> str:
@@ -97,30 +110,19 @@ def render_template(
     control_plane_key: str,
     release_key: str,
     reach: str = REACH_PUBLIC,
+    host: str | None = None,
 ) -> dict[str, Any]:
     """Render the template of one boundary.
 
     `control_plane_key` and `release_key` are key fingerprints, put on the closer as tags. What the
-    runner needs is in it only where the boundary's cluster is reached by one.
+    runner needs is in it only where the boundary's cluster is reached by one. `host` is the name of
+    the boundary in whose cluster this one lives, if it has no cluster of its own; it is reached by
+    a runner only.
     Raises ValueError for a boundary name that does not fit, and where a limit of IAM is passed.
     """
     _checked(boundary)
-    groups = split_policies()
-    resources: dict[str, Any] = {}
-    for index, statements in enumerate(groups, start=1):
-        resources[f"Permissions{index}"] = _managed_policy(
-            f"ringfence-${{Boundary}}-permissions-{index}", statements, until_grant=True
-        )
-    attached = [f"Permissions{i}" for i in range(1, len(groups) + 1)]
-    if reach == REACH_RUNNER:
-        name = "ringfence-${Boundary}-permissions-runner"
-        resources[RUNNER_POLICY] = _managed_policy(name, RUNNER, until_grant=True)
-        attached.append(RUNNER_POLICY)
-    resources["BoundaryPolicy"] = _managed_policy(
-        "ringfence-${Boundary}-boundary", BOUNDARY_POLICY, until_grant=False
-    )
-    resources["Role"] = _role(attached)
-    resources["Closer"] = _closer()
+    if host is not None and _checked(host) == boundary:
+        raise ValueError(f"boundary {boundary!r} cannot be its own host")
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": (
@@ -128,10 +130,10 @@ def render_template(
             "GrantNumber and GrantUntil"
         ),
         "Parameters": _parameters(
-            boundary, vendor_principal, external_id, control_plane_key, release_key
+            boundary, vendor_principal, external_id, control_plane_key, release_key, host
         ),
         "Conditions": {"Opened": {"Fn::Not": [{"Fn::Equals": [{"Ref": "GrantNumber"}, "0"]}]}},
-        "Resources": resources,
+        "Resources": _resources(boundary, reach, host),
         "Outputs": {
             "RoleArn": {"Value": {"Fn::GetAtt": ["Role", "Arn"]}},
             "RoleName": {"Value": {"Ref": "Role"}},
@@ -141,8 +143,34 @@ def render_template(
     }
 
 
+def _resources(boundary: str, reach: str, host: str | None) -> dict[str, Any]:
+    """Render the policies, the role that has them and the closer."""
+    groups = split_policies(ROLE_TABLES if host is None else GUEST_TABLES)
+    resources: dict[str, Any] = {}
+    for index, statements in enumerate(groups, start=1):
+        resources[f"Permissions{index}"] = _managed_policy(
+            f"ringfence-${{Boundary}}-permissions-{index}", statements, until_grant=True
+        )
+    attached = [f"Permissions{i}" for i in range(1, len(groups) + 1)]
+    if reach == REACH_RUNNER or host is not None:
+        name = "ringfence-${Boundary}-permissions-runner"
+        resources[RUNNER_POLICY] = _managed_policy(name, RUNNER, until_grant=True)
+        attached.append(RUNNER_POLICY)
+    resources["BoundaryPolicy"] = _managed_policy(
+        "ringfence-${Boundary}-boundary", BOUNDARY_POLICY, until_grant=False
+    )
+    resources["Role"] = _role(attached)
+    resources["Closer"] = _closer(agent_namespace(boundary, host=host))
+    return resources
+
+
 def _parameters(
-    boundary: str, vendor_principal: str, external_id: str, plane_key: str, release_key: str
+    boundary: str,
+    vendor_principal: str,
+    external_id: str,
+    plane_key: str,
+    release_key: str,
+    host: str | None,
 ) -> dict[str, Any]:
     """Describe the parameters; the defaults are closed and belong to this boundary alone."""
     fixed = {
@@ -151,6 +179,8 @@ def _parameters(
         "ControlPlaneKey": (plane_key, "Fingerprint of the key that signs bundles"),
         "ReleaseKey": (release_key, "Fingerprint of the key that signs blueprints"),
     }
+    if host is not None:
+        fixed["Host"] = (host, "The boundary in whose cluster this one lives")
     parameters: dict[str, Any] = {
         name: {"Type": "String", "Default": value, "AllowedValues": [value], "Description": text}
         for name, (value, text) in fixed.items()
@@ -181,13 +211,13 @@ def _until() -> dict[str, Any]:
     return {"Fn::If": ["Opened", {"Ref": "GrantUntil"}, CLOSED_UNTIL]}
 
 
-def split_policies() -> list[Table]:
-    """Pack the role's statements into as few managed policies as their size limit allows.
+def split_policies(tables: Mapping[str, Table] = ROLE_TABLES) -> list[Table]:
+    """Pack a role's statements into as few managed policies as their size limit allows.
 
     Raises ValueError where one statement is too large or more than ten policies are needed.
     """
     groups: list[Table] = []
-    for statement in (one for table in ROLE_TABLES.values() for one in table):
+    for statement in (one for table in tables.values() for one in table):
         if policy_size([statement], until_grant=True) > MANAGED_POLICY_LIMIT:
             raise ValueError(f"statement {statement['Sid']} alone passes {MANAGED_POLICY_LIMIT}")
         if groups and policy_size([*groups[-1], statement], until_grant=True) <= (
@@ -304,7 +334,7 @@ def _role(policies: list[str]) -> dict[str, Any]:
     }
 
 
-def _closer() -> dict[str, Any]:
+def _closer(namespace: str) -> dict[str, Any]:
     """Render the closer: usable by the agent's pod identity alone, carries the pins."""
     document = {"Version": "2012-10-17", "Statement": _substitute(CLOSER_POLICY)}
     trust = {
@@ -317,7 +347,7 @@ def _closer() -> dict[str, Any]:
                 "Action": ["sts:AssumeRole", "sts:TagSession"],
                 "Condition": {
                     "StringEquals": {
-                        "aws:RequestTag/kubernetes-namespace": AGENT_NAMESPACE,
+                        "aws:RequestTag/kubernetes-namespace": namespace,
                         "aws:RequestTag/kubernetes-service-account": AGENT_SERVICE_ACCOUNT,
                     }
                 },

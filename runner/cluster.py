@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from wire.runner import ClusterAddress
 
-# Needs a known caller with a right: `/readyz` answers anybody, so it would prove nothing.
+# Each needs a known caller with a right: `/readyz` answers anybody, so it would prove nothing.
 QUESTION = "/api/v1/namespaces?limit=1"
+QUESTION_INSIDE = "/api/v1/namespaces/{}/pods?limit=1"
 TIMEOUT_SECONDS = 10.0
 
 
@@ -26,23 +27,29 @@ class BadAuthorityError(ValueError):
     """The certificate authority of an order is not base64 of a PEM bundle."""
 
 
-def ask(cluster: ClusterAddress, token: str) -> int | str:
+def ask(cluster: ClusterAddress, token: str, namespace: str | None = None) -> int | str:
     """Return the status of the question, or the name of what broke the connection.
 
     Names: `connection-refused`, `connection-reset`, `timeout`, `tls-failed`, `unreachable`.
     Raises: BadAuthorityError.
     """
-    address = urlsplit(cluster.endpoint)
-    connection = http.client.HTTPSConnection(
-        str(address.hostname), address.port or 443, timeout=TIMEOUT_SECONDS, context=_trust(cluster)
-    )
+    connection = connect(cluster)
     try:
-        connection.request("GET", QUESTION, headers={"Authorization": f"Bearer {token}"})
+        question = QUESTION_INSIDE.format(namespace) if namespace else QUESTION
+        connection.request("GET", question, headers={"Authorization": f"Bearer {token}"})
         return connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
         return _name(error)
     finally:
         connection.close()
+
+
+def connect(cluster: ClusterAddress) -> http.client.HTTPSConnection:
+    """Return a connection that trusts the cluster's own authority. Raises: BadAuthorityError."""
+    address = urlsplit(cluster.endpoint)
+    return http.client.HTTPSConnection(
+        str(address.hostname), address.port or 443, timeout=TIMEOUT_SECONDS, context=_trust(cluster)
+    )
 
 
 def write_kubeconfig(path: Path, cluster: ClusterAddress, token: str) -> None:

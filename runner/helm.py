@@ -32,9 +32,18 @@ class Helm:
         """Return where the kubeconfig has to be."""
         return self._folder / "kubeconfig"
 
-    def install(self, release: str, namespace: str, chart: Path, values: Path) -> ReleaseFacts:
+    def install(
+        self,
+        release: str,
+        namespace: str,
+        chart: Path,
+        values: Path,
+        *,
+        create_namespace: bool = True,
+    ) -> ReleaseFacts:
         """Install or upgrade; the same values twice change the revision only. Raises: HelmError."""
-        arguments = ["upgrade", release, str(chart), "--install", "--create-namespace"]
+        arguments = ["upgrade", release, str(chart), "--install"]
+        arguments += ["--create-namespace"] if create_namespace else []
         arguments += ["--values", str(values), "--hide-notes", "--take-ownership"]
         arguments += ["--namespace", namespace, "--output", "json"]
         try:

@@ -17,6 +17,7 @@ from uuid import UUID
 from proof.canonical import bytes_digest
 from proof.sealing import RUNNER_ORDER, SealingError, unseal
 from runner.cluster import BadAuthorityError, ask, write_kubeconfig, write_private
+from runner.emptying import ClusterRefusedError, empty
 from runner.helm import Helm, HelmError
 from runner.identity import Identity
 from runner.mailbox import Mailbox, MailboxError, TooLargeError
@@ -24,6 +25,7 @@ from runner.orders import RefusedError
 from wire.runner import (
     AskCluster,
     ClusterAddress,
+    EmptyBoundary,
     InstallRelease,
     ReadRelease,
     ReleaseFacts,
@@ -33,6 +35,8 @@ from wire.runner import (
 
 _SECRET_NAMES = ("token", "secret", "password", "passphrase")
 MASK = "[redacted]"
+EMPTY_SECONDS = 180.0
+"""How long pods and volumes may take to go."""
 
 
 class FailedError(Exception):
@@ -70,12 +74,14 @@ class Work:
         try:
             if isinstance(action, AskCluster):
                 token = self.identity.token(action.cluster.name)
-                return Found(found=ask(action.cluster, token))
+                return Found(found=ask(action.cluster, token, action.namespace))
             if isinstance(action, InstallRelease):
                 return self._install(action)
             if isinstance(action, UninstallRelease):
                 with self._helm(action.cluster) as (helm, _):
                     return Found(existed=helm.uninstall(action.release, action.namespace))
+            if isinstance(action, EmptyBoundary):
+                return self._empty(action)
             if isinstance(action, ReadRelease):
                 with self._helm(action.cluster) as (helm, _):
                     release = helm.find(action.release, action.namespace)
@@ -84,8 +90,19 @@ class Work:
             raise FailedError("helm-failed", str(error)) from error
         except MailboxError as error:
             raise FailedError("bucket-failed", str(error)) from error
+        except ClusterRefusedError as error:
+            raise FailedError("cluster-refused", str(error)) from error
         except BadAuthorityError as error:
             raise RefusedError("malformed", str(error)) from error
+        return Found()
+
+    def _empty(self, action: EmptyBoundary) -> Found:
+        """Delete, and wait until pods and volumes are gone: then nothing can bring them back."""
+        seconds = max(1.0, min(self.seconds_left() - 5.0, EMPTY_SECONDS))
+        token = self.identity.token(action.cluster.name)
+        left = empty(action.cluster, token, action.boundary, action.namespaces, seconds)
+        if left:
+            raise FailedError("not-empty", f"left after {seconds:.0f} s: {', '.join(left[:5])}")
         return Found()
 
     def _install(self, action: InstallRelease) -> Found:
@@ -96,7 +113,11 @@ class Work:
             write_private(folder / "values.json", json.dumps(values).encode())
             try:
                 release = helm.install(
-                    action.release, action.namespace, folder / "chart.tgz", folder / "values.json"
+                    action.release,
+                    action.namespace,
+                    folder / "chart.tgz",
+                    folder / "values.json",
+                    create_namespace=action.create_namespace,
                 )
             except HelmError as error:
                 raise HelmError(_without(str(error), _secrets(values))) from error

@@ -84,6 +84,10 @@ class InstallCertificate(Message):
     image_digests: dict[str, str]
     started_at: datetime
     finished_at: datetime
+    cluster: str | None = None
+    """The Kubernetes cluster that it lives in; None in a certificate of before it was named."""
+    host: str | None = None
+    """The boundary whose cluster that is; None: its own."""
     time_scale: float = Field(gt=0)
     """Scale of the emulated cloud's latencies; 1 for a real account."""
     emulated: bool

@@ -5,6 +5,7 @@ validation, step budgets), the policy compiler (resource types) and the command 
 Separate because none of them may import a blueprint: programs run by reference in a child process.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -69,6 +70,8 @@ class Latency(Model):
     source: str
     beside: ResourceType | None = None
     """The type of the same stack that it is made beside: of the two only the longer one counts."""
+    only_with: dict[str, str] = {}
+    """Inputs and their values without which the program makes none of the type."""
 
     @model_validator(mode="after")
     def _percentiles_are_ordered(self) -> Self:
@@ -128,15 +131,32 @@ class BlueprintManifest(Model):
             raise ValueError(f"budgets: {sorted(stray)} do not start with the name of a stack")
         return self
 
-    def stack_seconds(self, name: str, quantile: Literal["p50", "p90"]) -> float:
-        """Return how long the slow resources of a stack take, one after another or beside it."""
+    def stack_seconds(
+        self, name: str, quantile: Literal["p50", "p90"], inputs: Mapping[str, Any] | None = None
+    ) -> float:
+        """Return how long the slow resources of a stack take, one after another or beside it.
+
+        `inputs` are those that were given; one that was not has its default.
+        """
+        given = {**self._defaults(), **(inputs or {})}
         groups: dict[str, float] = {}
         for item in self.latencies:
-            if item.stack == name:
+            wanted = all(given.get(key) == value for key, value in item.only_with.items())
+            if item.stack == name and wanted:
                 group = item.beside or item.resource_type
                 seconds = item.p50_seconds if quantile == "p50" else item.p90_seconds
                 groups[group] = max(groups.get(group, 0.0), seconds)
         return sum(groups.values())
+
+    def _defaults(self) -> dict[str, Any]:
+        """Return the defaults of the inputs, as the schema has them."""
+        known = self.inputs_schema.get("properties")
+        properties = known if isinstance(known, dict) else {}
+        return {
+            name: one["default"]
+            for name, one in properties.items()
+            if isinstance(one, dict) and "default" in one
+        }
 
     def stack(self, name: str) -> StackSpec:
         """Return the stack called `name`. Raises: KeyError when there is none."""

@@ -42,6 +42,8 @@ class AskCluster(Document):
 
     kind: Literal["ask-cluster"] = "ask-cluster"
     cluster: ClusterAddress
+    namespace: str | None = Field(default=None, pattern=_NAME)
+    """Ask about this namespace, for a caller with no right outside it; None asks about all."""
 
 
 class InstallRelease(Document):
@@ -51,6 +53,8 @@ class InstallRelease(Document):
     cluster: ClusterAddress
     release: str = Field(pattern=_NAME)
     namespace: str = Field(pattern=_NAME)
+    create_namespace: bool = True
+    """False where the cluster's owner has made it, and whoever installs may not."""
     chart_digest: str = Field(pattern=_DIGEST)
     """Of the packed chart; its key in the bucket follows from it."""
     values: SealedSecret
@@ -64,6 +68,19 @@ class UninstallRelease(Document):
     cluster: ClusterAddress
     release: str = Field(pattern=_NAME)
     namespace: str = Field(pattern=_NAME)
+
+
+class EmptyBoundary(Document):
+    """Delete what a boundary has in a cluster that stays: its namespaces' contents, its one object.
+
+    Not the namespaces and not what lets the caller in: both are the cluster's owner's.
+    """
+
+    kind: Literal["empty-boundary"] = "empty-boundary"
+    cluster: ClusterAddress
+    boundary: str = Field(pattern=_NAME)
+    """Name of its SecurityBoundary."""
+    namespaces: tuple[Annotated[str, Field(pattern=_NAME)], ...] = Field(min_length=1, max_length=2)
 
 
 class ReadRelease(Document):
@@ -82,7 +99,7 @@ class Stop(Document):
 
 
 Action = Annotated[
-    AskCluster | InstallRelease | UninstallRelease | ReadRelease | Stop,
+    AskCluster | InstallRelease | UninstallRelease | EmptyBoundary | ReadRelease | Stop,
     Field(discriminator="kind"),
 ]
 

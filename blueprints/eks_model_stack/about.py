@@ -6,7 +6,7 @@ from blueprints.eks_model_stack import naming
 from blueprints.eks_model_stack.inputs import Inputs
 from wire.manifest import BlueprintManifest, Component, Latency, OutputSpec, OutputType, StackSpec
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 FOLDER = Path(naming.__file__).parent
 PROGRAM = "blueprints.eks_model_stack.program"
 _CLUSTER, _GROUP, _ADDON = (
@@ -116,6 +116,19 @@ OUTPUTS: tuple[tuple[str, str, OutputType, str], ...] = (
     ("fetcher_association_id", "cluster", "string", "Its pod identity association"),
     ("agent_association_id", "cluster", "string", "The agent's association to the closer role"),
 )
+GUEST_OUTPUTS = frozenset(
+    {
+        "vpc_cidr",
+        "kms_key_arn",
+        "artifact_bucket",
+        "artifact_bucket_arn",
+        "cluster_name",
+        "fetcher_role_arn",
+        "fetcher_association_id",
+        "agent_association_id",
+    }
+)
+"""What a boundary in a host's cluster has, too; the others are of a cluster of its own."""
 # Type, stack, p50, p90, source, and the type beside which it is made.
 LATENCIES = (
     (_CLUSTER, "cluster", 606, 780, _POOLED.format(11, "2022-2026"), None),
@@ -171,7 +184,13 @@ def manifest(digest: str) -> BlueprintManifest:
         budgets=BUDGETS,
         latencies=_latencies(),
         outputs=tuple(
-            OutputSpec(name=name, stack=stack, type=kind, description=text)
+            OutputSpec(
+                name=name,
+                stack=stack,
+                type=kind,
+                description=text,
+                optional=name not in GUEST_OUTPUTS,
+            )
             for name, stack, kind, text in OUTPUTS
         ),
     )
@@ -186,6 +205,7 @@ def _latencies() -> tuple[Latency, ...]:
             p90_seconds=p90,
             source=source,
             beside=beside,
+            only_with={"cluster": "new"},
         )
         for kind, stack, p50, p90, source, beside in LATENCIES
     )

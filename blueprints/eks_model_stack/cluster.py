@@ -11,7 +11,6 @@ import pulumi_aws as aws
 
 from blueprints.eks_model_stack import policies
 from blueprints.eks_model_stack.inputs import ACCELERATORS
-from blueprints.eks_model_stack.naming import SYSTEM_NAMESPACE
 from blueprints.eks_model_stack.stack import Stack, Upstream
 
 NODE_POLICIES = (
@@ -28,16 +27,14 @@ OPENNESS = ["vpcConfig.endpointPublicAccess", "vpcConfig.publicAccessCidrs"]
 
 
 def build(stack: Stack, upstream: Upstream) -> dict[str, Any]:
-    """Declare the cluster and return its outputs."""
+    """Declare the cluster and its pods' roles, a guest only the roles; return the outputs."""
+    if stack.inputs.host is not None:
+        # The host's cluster, its nodes and its add-on: nothing of them is declared here.
+        return {"cluster_name": stack.names.cluster, **_pod_roles(stack, upstream, None, None)}
     cluster, cluster_role = _cluster(stack, upstream)
     nat, route = _way_out(stack, upstream)
     group, node_role = _nodes(stack, upstream, cluster, route)
     addon = _pod_identity_agent(stack, cluster)
-    fetcher_role = _fetcher_role(stack, upstream)
-    fetcher = _association(
-        stack, cluster, "fetcher", stack.names.namespace, fetcher_role.arn, addon
-    )
-    agent = _association(stack, cluster, "agent", SYSTEM_NAMESPACE, stack.names.closer_role, addon)
     return {
         "cluster_name": cluster.name,
         "cluster_arn": cluster.arn,
@@ -49,6 +46,18 @@ def build(stack: Stack, upstream: Upstream) -> dict[str, Any]:
         "egress_address": nat.public_ip,
         "node_group_name": group.node_group_name,
         "node_role_arn": node_role.arn,
+        **_pod_roles(stack, upstream, cluster, addon),
+    }
+
+
+def _pod_roles(stack: Stack, upstream: Upstream, cluster: Any, addon: Any) -> dict[str, Any]:
+    """Declare which pods use which role; `cluster` and `addon` are None where they are a host's."""
+    names = stack.names
+    name = names.cluster if cluster is None else cluster.name
+    fetcher_role = _fetcher_role(stack, upstream)
+    fetcher = _association(stack, name, "fetcher", names.namespace, fetcher_role.arn, addon)
+    agent = _association(stack, name, "agent", names.system_namespace, names.closer_role, addon)
+    return {
         "fetcher_role_arn": fetcher_role.arn,
         "fetcher_association_id": fetcher.association_id,
         "agent_association_id": agent.association_id,
@@ -200,14 +209,14 @@ def _fetcher_role(stack: Stack, upstream: Upstream) -> Any:
 
 
 def _association(
-    stack: Stack, cluster: Any, account: str, namespace: str, role_arn: Any, addon: Any
+    stack: Stack, cluster: Any, account: str, namespace: str, role_arn: Any, addon: Any | None
 ) -> Any:
     return aws.eks.PodIdentityAssociation(
         account,
-        cluster_name=cluster.name,
+        cluster_name=cluster,
         namespace=namespace,
         service_account=account,
         role_arn=role_arn,
         tags=stack.tags("aws:eks/podIdentityAssociation:PodIdentityAssociation", account),
-        opts=stack.options(depends_on=[addon]),
+        opts=stack.options(depends_on=[addon] if addon else []),
     )

@@ -22,21 +22,29 @@ class Network:
 
 
 def build(stack: Stack) -> dict[str, Any]:
-    """Declare the foundation and return its outputs."""
-    network = _network(stack)
-    _public_side(stack, network)
-    _s3_endpoint(stack, network)
+    """Declare the foundation and return its outputs; a guest has no network of its own."""
+    network = _whole_network(stack) if stack.inputs.host is None else {}
     key = _key(stack)
     bucket = _bucket(stack, key)
     return {
-        "vpc_id": network.vpc.id,
+        **network,
         "vpc_cidr": stack.inputs.cidr,
-        "private_subnet_ids": [subnet.id for subnet in network.private],
-        "public_subnet_id": network.public.id,
-        "private_route_table_id": network.private_table.id,
         "kms_key_arn": key.arn,
         "artifact_bucket": bucket.bucket,
         "artifact_bucket_arn": bucket.arn,
+    }
+
+
+def _whole_network(stack: Stack) -> dict[str, Any]:
+    """Declare the network and return what is needed of it."""
+    network = _network(stack)
+    _public_side(stack, network)
+    _s3_endpoint(stack, network)
+    return {
+        "vpc_id": network.vpc.id,
+        "private_subnet_ids": [subnet.id for subnet in network.private],
+        "public_subnet_id": network.public.id,
+        "private_route_table_id": network.private_table.id,
     }
 
 

@@ -22,6 +22,10 @@ ACCELERATORS: dict[str, dict[str, Any]] = {
 }
 
 
+BoundaryName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,22}[a-z0-9]$")]
+"""Part of every name, so at most 24 characters."""
+
+
 class InputsError(ValueError):
     """The inputs cannot be used; the message names every wrong field and its fix."""
 
@@ -43,14 +47,23 @@ Cidr = Annotated[
 Arn = Annotated[str, Field(pattern=r"^arn:aws(-cn|-us-gov)?:iam::\d{12}:(role|policy)/.+$")]
 
 
+def _by_cluster(schema: dict[str, Any]) -> None:
+    """Say in the schema what only a boundary with a cluster of its own is asked for."""
+    own = ("cidr", "zones")
+    schema["required"] = [name for name in schema["required"] if name not in own]
+    schema["if"] = {"properties": {"cluster": {"const": "existing"}}, "required": ["cluster"]}
+    schema["then"] = {"required": ["host"]}
+    schema["else"] = {"required": [*own]}
+
+
 class Inputs(BaseModel):
     """What one boundary's stack needs to know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_by_cluster)
 
     organization: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
-    boundary: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,22}[a-z0-9]$")]
-    """Part of every name, so at most 24 characters; unique within the account."""
+    boundary: BoundaryName
+    """Unique within the account."""
     install_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
     account: Annotated[str, Field(pattern=r"^\d{12}$", description="AWS account number, as text")]
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", examples=["eu-central-1"])]
@@ -58,22 +71,36 @@ class Inputs(BaseModel):
     cidr: Annotated[
         Cidr,
         Field(
-            description="The VPC's block, /16 to /22",
+            description="The VPC's block, /16 to /22; in a host's cluster the host's",
             json_schema_extra={"pattern": r"^\d{1,3}(\.\d{1,3}){3}/(1[6-9]|2[0-2])$"},
         ),
     ]
     zones: Annotated[
         tuple[str, ...],
         Field(
-            description="Two different availability zones of the region",
+            description="Two different availability zones of the region; none in a host's cluster",
             json_schema_extra={"minItems": 2, "maxItems": 2, "uniqueItems": True},
         ),
     ]
     # The schema names what works, so that a file is refused before anything starts.
     cluster: Annotated[
         Literal["new", "existing"],
-        Field(description="Only new is implemented", json_schema_extra={"enum": ["new"]}),
+        Field(
+            description="A network and a cluster of its own, or the cluster of the boundary `host`"
+        ),
     ] = "new"
+    host: Annotated[
+        BoundaryName | None,
+        Field(description="With existing: the boundary in whose cluster this one is to live"),
+    ] = None
+    guests: Annotated[
+        tuple[BoundaryName, ...],
+        Field(
+            max_length=20,
+            description="With new: boundaries of the organization that may live in this cluster",
+            json_schema_extra={"uniqueItems": True},
+        ),
+    ] = ()
     egress: Annotated[
         Literal["nat", "proxy", "privatelink"],
         Field(
@@ -107,17 +134,16 @@ class Inputs(BaseModel):
     closer_role_arn: Arn | None = None
     """None means the role `ringfence-<boundary>-closer` of the customer's template."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_guest_has_no_zones(cls, values: Any) -> Any:
+        is_guest = isinstance(values, dict) and values.get("cluster") == "existing"
+        return {"zones": (), **values} if is_guest else values
+
     @field_validator("zones", mode="before")
     @classmethod
     def _accept_a_list(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
-
-    @field_validator("cluster")
-    @classmethod
-    def _only_new_clusters(cls, value: str) -> str:
-        if value != "new":
-            raise ValueError(f"{value!r} is not implemented in this version; use 'new'")
-        return value
 
     @field_validator("egress")
     @classmethod
@@ -149,8 +175,26 @@ class Inputs(BaseModel):
         return value
 
     @model_validator(mode="after")
+    def _guest_or_not(self) -> Self:
+        """See that a guest names its host and nothing that is its host's to say."""
+        if self.cluster == "new":
+            if self.host is not None:
+                raise ValueError("host: only with cluster: existing; take it out")
+            return self
+        if self.host is None:
+            raise ValueError("host: name the boundary in whose cluster this one is to live")
+        if self.host == self.boundary:
+            raise ValueError("host: a boundary cannot live in its own cluster as a guest")
+        if self.reach != "in-vpc-runner":
+            raise ValueError("reach: a host's cluster is reached by a runner; use in-vpc-runner")
+        for name in ("zones", "guests"):
+            if getattr(self, name):
+                raise ValueError(f"{name}: the host {self.host} has it; take it out")
+        return self
+
+    @model_validator(mode="after")
     def _fields_agree(self) -> Self:
-        if len(self.zones) != 2 or len(set(self.zones)) != 2:
+        if self.cluster == "new" and (len(self.zones) != 2 or len(set(self.zones)) != 2):
             raise ValueError(f"zones: name two different zones, got {list(self.zones)}")
         for zone in self.zones:
             if not zone.startswith(self.region):

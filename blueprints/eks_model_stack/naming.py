@@ -35,8 +35,14 @@ class Names:
 
     @property
     def cluster(self) -> str:
-        """Return the name of the cluster."""
-        return self.prefix
+        """Return the name of the cluster: its own, or its host's."""
+        return f"ringfence-{self.inputs.host or self.inputs.boundary}"
+
+    @property
+    def system_namespace(self) -> str:
+        """Return the agent's namespace; in a host's cluster the plain name is the host's."""
+        host = self.inputs.host
+        return f"{SYSTEM_NAMESPACE}-{self.inputs.boundary}" if host else SYSTEM_NAMESPACE
 
     @property
     def bucket(self) -> str:

@@ -48,7 +48,7 @@ def preflight(context: Context) -> StepResult:
     """Read what the account holds, and which key of ours the customer pins."""
     with open_account(context) as opened:
         pins = context.ports.cloud.read_pins(opened.account)
-        held = context.ports.cloud.inventory(opened.account, {})
+        held = context.ports.cloud.inventory(opened.account, {}, context.params.hosts_cluster)
     context.progress(message=f"the account holds {len(held)} things of the boundary")
     return Done({"pins": pins, "permissions_granted": granted_actions(), "held": len(held)})
 
@@ -82,13 +82,19 @@ def agent(context: Context) -> StepResult:
 
 
 def reach_open(context: Context) -> StepResult:
-    """Open the way into the cluster; one that does not answer is destroyed without it."""
+    """Open the way into the cluster; one that does not answer is destroyed without it.
+
+    Raises: NotReachableError for a guest, in whose host's cluster something would be left.
+    """
     try:
         with cluster.reach(context) as way:
             way.open()
     except NotFoundError:
         return Done({"cluster": "absent"})
     except (NotReachableError, UpdateFailedError) as error:
+        if context.params.host is not None:
+            # The host's cluster stays: what runs there would stay with it, unseen.
+            raise
         context.log(severity="warning", message=f"the cluster is lost: {error.public_message}")
         return Done({"cluster": "lost", "reason": error.public_message})
     return Done({"cluster": "opened"})
@@ -102,7 +108,7 @@ def release(context: Context) -> StepResult:
     try:
         cluster.remove_chart(context)
     except ReleaseFailedError as error:
-        if context.attempt < RELEASE_ATTEMPTS:
+        if context.attempt < RELEASE_ATTEMPTS or context.params.host is not None:
             raise
         # The nodes go next and all that ran on them; the inventory tells what stayed behind.
         context.log(severity="warning", message=error.public_message)

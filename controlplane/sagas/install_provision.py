@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from controlplane.adapters.aws.preflight import Wanted
 from controlplane.core.run_engine.definition import Definition, Done, Park, Skip, Step, StepResult
 from controlplane.sagas.provisioning import (
     boundary,
@@ -45,12 +44,7 @@ def preflight(context: Context) -> StepResult:
     """Check the account before the first resource; a failed check ends the run with its remedy."""
     params = context.params
     cluster.require_way(context)
-    wanted = Wanted(
-        cidr=str(params.inputs["cidr"]),
-        zones=tuple(params.inputs.get("zones", ())),
-        bucket=params.bucket,
-        cluster=params.cluster,
-    )
+    wanted = gates.wanted_of(params)
     with open_account(context) as opened:
         checks = context.ports.cloud.preflight(opened.account, wanted)
         pins = context.ports.cloud.read_pins(opened.account)

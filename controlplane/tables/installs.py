@@ -6,7 +6,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, UniqueConstraint, func
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from controlplane.core.db import Base
@@ -27,6 +34,15 @@ class Install(BoundaryScoped, Base):
         CheckConstraint("health IN ('unknown', 'healthy', 'degraded', 'down')", name="health"),
         CheckConstraint("drift IN ('unknown', 'none', 'found')", name="drift"),
         CheckConstraint("access IN ('unknown', 'closed', 'open', 'closing')", name="access"),
+        CheckConstraint("host_boundary_id <> boundary_id", name="no_host_of_itself"),
+        ForeignKeyConstraint(
+            ["organization_id", "host_boundary_id"], ["boundary.organization_id", "boundary.id"]
+        ),
+        Index(
+            "ix_install_host",
+            "host_boundary_id",
+            postgresql_where=text("host_boundary_id IS NOT NULL"),
+        ),
     )
 
     name: Mapped[str]
@@ -38,6 +54,8 @@ class Install(BoundaryScoped, Base):
     """When the account was last compared with the state."""
     retained: Mapped[list[Any]] = mapped_column(server_default="[]")
     """What a removal left in the account on purpose, as its certificate names it."""
+    host_boundary_id: Mapped[UUID | None]
+    """The boundary in whose cluster it lives; None: it has a cluster of its own."""
     created_by: Mapped[UUID]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

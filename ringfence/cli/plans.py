@@ -26,6 +26,8 @@ def print_plan(view: dict[str, Any]) -> None:
         _print_update(update)
     if restore:
         _print_restore(restore)
+    if view["shared"]:
+        _print_shared(view["shared"])
     out.print()
     print_table(
         ("STACK", "DOES", "WHAT", "NAME", "TIME", "A MONTH", "WHY"),
@@ -85,6 +87,15 @@ def _print_update(update: dict[str, Any]) -> None:
         out.print(f"  {item['change']} {item['kind']} {item['name']}", markup=False)
     if update["release"]:
         out.print("  operator, agent and gateway are upgraded: the way in is opened for it")
+
+
+def _print_shared(shared: dict[str, Any]) -> None:
+    """Say whose cluster it is and who else lives in it: nodes and their kernel are shared."""
+    if shared["host"]:
+        whose = f"of boundary {shared['host']}: its control plane and its nodes are shared"
+    else:
+        whose = f"is shared with {', '.join(shared['guests'])}, if they are installed"
+    out.print(f"cluster {shared['cluster']} {whose}", markup=False)
 
 
 def _print_changes(resource: dict[str, Any]) -> None:

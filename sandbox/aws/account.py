@@ -47,11 +47,11 @@ class Account:
         self.trail = Trail(
             self.store, config.data_dir, self.clock, config.region, config.trail_flush_seconds
         )
-        authorizer = Authorizer(self.keys, self.clock)
+        self.eks = Eks(config, self.clock, self.keys)
+        authorizer = Authorizer(self.keys, self.clock, self.eks.tags_of)
         sts = Sts(self.keys, self.clock, authorizer)
         storage = Storage(self.store, self.clock, config.data_dir, config.pace)
         stacks = Stacks(self.store, authorizer, self.clock, config.data_dir)
-        self.eks = Eks(config, self.clock, self.keys)
         self.ecs = Ecs(config, self.clock, self.eks, sts, self.trail)
         services = {
             **dict.fromkeys(("ec2", "iam", "s3", "kms"), storage.handle),

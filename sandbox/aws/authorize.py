@@ -7,6 +7,7 @@ each call, so that a deny-all attached a moment ago takes power from live sessio
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from iam.documents import Policy, parse_policy
@@ -17,16 +18,19 @@ from sandbox.aws.keys import KeyStore
 from sandbox.aws.messages import Call, Caller
 from sandbox.aws.moto_store import backend
 from sandbox.aws.operations import Check, checks_for
-from sandbox.aws.operations.checks import ContextValues
+from sandbox.aws.operations.checks import ContextValues, resource_tags
 from sandbox.aws.operations.iam import find_role
+
+TagsOf = Callable[[str, str], dict[str, str] | None]
+"""Account and ARN to the tags of a resource; None where there is none."""
 
 
 class Authorizer:
     """Allow or refuse calls by the policies in force at this moment."""
 
-    def __init__(self, keys: KeyStore, clock: Clock) -> None:
-        """Take the key store (it seals authorization messages) and the clock."""
-        self._keys, self._clock = keys, clock
+    def __init__(self, keys: KeyStore, clock: Clock, eks_tags: TagsOf | None = None) -> None:
+        """Take the key store (it seals authorization messages), the clock and EKS's tags."""
+        self._keys, self._clock, self._eks_tags = keys, clock, eks_tags
 
     def require(self, call: Call) -> None:
         """Pass where every check of the call is allowed. Raises AwsError otherwise."""
@@ -48,9 +52,15 @@ class Authorizer:
             resource_must_allow=check.resource_must_allow,
         )
         principal = Principal(caller.arn, caller.account, caller.role_arn)
-        context = {**self.context(call), **check.context}
+        context = {**self.context(call), **self._tags_on(call, check), **check.context}
         request = AccessRequest(check.action, check.resource, principal, context)
         return evaluate(request, policies)
+
+    def _tags_on(self, call: Call, check: Check) -> ContextValues:
+        """Give the tags of an EKS resource, whose store is not that of the other services."""
+        if self._eks_tags is None or not check.action.startswith("eks:"):
+            return {}
+        return resource_tags(self._eks_tags(call.account, check.resource) or {})
 
     def context(self, call: Call) -> ContextValues:
         """Give the global context keys of a call."""

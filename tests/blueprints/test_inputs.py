@@ -13,12 +13,21 @@ from blueprints.eks_model_stack.naming import Names, subnets
 from blueprints.manifest import load
 from tests.blueprints.engine import INPUTS
 
+GUEST: dict[str, Any] = {
+    "cluster": "existing", "host": "research", "reach": "in-vpc-runner", "zones": [],
+}  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"egress": "proxy"}, "egress: 'proxy' is not implemented in this version; use 'nat'"),
-        ({"cluster": "existing"}, "cluster: 'existing' is not implemented in this version"),
+        ({"cluster": "existing"}, "host: name the boundary in whose cluster"),
+        ({"host": "research"}, "host: only with cluster: existing"),
+        (GUEST | {"host": "payments"}, "host: a boundary cannot live in its own cluster"),
+        (GUEST | {"reach": "public-cidr"}, "reach: a host's cluster is reached by a runner"),
+        (GUEST | {"zones": ["eu-central-1a", "eu-central-1b"]}, "zones: the host research has it"),
+        (GUEST | {"guests": ["third"]}, "guests: the host research has it"),
         ({"accelerator": "h100"}, "accelerator: 'h100' is not a class of this version"),
         ({"cidr": "10.20.0.1/16"}, "cidr: 10.20.0.1/16 has host bits set"),
         ({"cidr": "10.0.0.0/8"}, "cidr: 10.0.0.0/8 must be between /16 and /22"),
@@ -52,6 +61,7 @@ def test_all_wrong_fields_are_named_at_once() -> None:
         {"colour": "red"},
         {"egress": "proxy"},
         {"cluster": "existing"},
+        {"cidr": None},
         {"accelerator": "h100"},
         {"cidr": "10.0.0.0/8"},
         {"cidr": "ten"},
@@ -68,6 +78,19 @@ def test_the_schema_refuses_what_the_program_would_refuse(change: dict[str, Any]
     assert not validator.is_valid(INPUTS | change)
     with pytest.raises(InputsError):
         Inputs.parse(INPUTS | change)
+
+
+def test_a_guest_is_asked_for_its_host_and_neither_for_addresses_nor_zones() -> None:
+    validator = Draft202012Validator(load("eks-model-stack").inputs_schema)
+    guest = {name: value for name, value in (INPUTS | GUEST).items() if name != "zones"}
+    assert validator.is_valid(guest)
+    assert validator.is_valid({k: v for k, v in guest.items() if k != "cidr"})
+    assert not validator.is_valid({k: v for k, v in INPUTS.items() if k != "zones"})
+    names = Names(Inputs.parse(guest))
+    assert (names.cluster, names.system_namespace, names.namespace) == (
+        "ringfence-research", "ringfence-system-payments", "boundary-payments",
+    )  # fmt: skip
+    assert names.closer_role.endswith("role/ringfence-payments-closer")
 
 
 @given(prefix=st.integers(16, 22), octet=st.integers(0, 255))

@@ -285,3 +285,37 @@ def test_an_apply_of_the_cluster_without_upstream_is_refused() -> None:
 def test_an_upstream_without_a_needed_output_is_refused_by_name() -> None:
     error = _answer("cluster", INPUTS, {"kms_key_arn": "x"})["error"]
     assert "upstream.private_subnet_ids" in error
+
+
+GUEST = {k: v for k, v in INPUTS.items() if k != "zones"} | {
+    "cluster": "existing",
+    "host": "research",
+    "reach": "in-vpc-runner",
+}
+
+
+def test_a_guest_makes_its_key_its_bucket_and_the_roles_of_its_pods_and_nothing_of_its_host() -> (
+    None
+):
+    kinds = {item["type"] for item in _resources(GUEST)} - {"pulumi:providers:aws"}
+    assert {kind for kind in kinds if kind.startswith(("aws:ec2/", "aws:eks/"))} == {
+        "aws:eks/podIdentityAssociation:PodIdentityAssociation"
+    }
+    assert {kind for kind in kinds if kind.startswith("aws:iam/")} == {
+        "aws:iam/role:Role",
+        "aws:iam/rolePolicy:RolePolicy",
+    }
+    associations = [
+        item["inputs"] for item in _resources(GUEST) if item["type"].endswith("Association")
+    ]
+    assert {one["clusterName"] for one in associations} == {"ringfence-research"}
+    assert {(one["namespace"], one["serviceAccount"]) for one in associations} == {
+        ("boundary-payments", "fetcher"),
+        ("ringfence-system-payments", "agent"),
+    }
+
+
+def test_a_guests_stacks_wait_for_nothing_slow() -> None:
+    manifest = load("eks-model-stack")
+    assert manifest.stack_seconds("cluster", "p50", INPUTS) > 600
+    assert manifest.stack_seconds("cluster", "p90", GUEST) == 0

@@ -56,5 +56,22 @@ def test_a_plan_without_prices_says_so(capsys: pytest.CaptureFixture[str]) -> No
     assert lines[-1] == "no list price is known for anything in this plan"
 
 
+@pytest.mark.parametrize(
+    ("shared", "line"),
+    [
+        ({"cluster": "ringfence-core", "host": "core", "guests": []},
+         "cluster ringfence-core of boundary core: its control plane and its nodes are shared"),
+        ({"cluster": "ringfence-core", "host": None, "guests": ["payments", "research"]},
+         "cluster ringfence-core is shared with payments, research, if they are installed"),
+    ],
+    ids=["guest", "host"],
+)  # fmt: skip
+def test_a_plan_says_with_whom_a_cluster_is_shared(
+    shared: dict[str, Any], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert line in " ".join(printed(capsys, constraint={}, shared=shared))
+    assert "shared" not in " ".join(printed(capsys, constraint={}))
+
+
 def test_an_empty_plan_says_that_nothing_is_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, constraint={})[0] == "nothing to do"

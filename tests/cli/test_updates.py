@@ -18,7 +18,7 @@ UPDATE = {
     "from_revision": 1,
     "to_revision": 2,
     "from_version": "0.1.0",
-    "to_version": "0.2.0",
+    "to_version": "0.3.0",
     "inputs": [{"name": "node_count", "old": 2, "new": 3}],
     "desired": [{"kind": "ModelInstance", "name": "tiny", "change": "added"}],
     "release": True,
@@ -72,7 +72,7 @@ def test_an_update_is_shown_with_what_it_does_beside_the_cloud(
     lines = capsys.readouterr().out.splitlines()
     assert lines[:5] == [
         "nothing to change in the account",
-        "revision 1 -> 2, blueprint 0.1.0 -> 0.2.0",
+        "revision 1 -> 2, blueprint 0.1.0 -> 0.3.0",
         "  input node_count: 2 -> 3",
         "  added ModelInstance tiny",
         "  operator, agent and gateway are upgraded: the way in is opened for it",

@@ -16,8 +16,9 @@ from iam.action_evidence import (
 )
 from iam.condition_words import in_words
 from iam.containment import covers
+from iam.guest_statements import GUEST_TABLES
 from iam.policy_atoms import ConditionTest
-from iam.role_permissions import PARTS, read_permissions
+from iam.role_permissions import PARTS, RolePermissions, read_permissions
 from iam.role_statements import ROLE_TABLES
 from iam.role_template import render_template
 from iam.runner_statements import RUNNER
@@ -47,7 +48,7 @@ def allowed_actions() -> dict[str, None]:
     """The actions that the role is allowed."""
     return {
         action: None
-        for table in (*ROLE_TABLES.values(), RUNNER)
+        for table in (*ROLE_TABLES.values(), *GUEST_TABLES.values(), RUNNER)
         for statement in table
         if statement["Effect"] == "Allow"
         for action in listed(statement["Action"])
@@ -126,7 +127,8 @@ def test_the_evidence_of_a_pattern_is_that_of_its_actions() -> None:
     assert evidence_of("iam:GetAccountSummary") == ()
 
 
-def test_every_statement_of_the_template_says_what_it_is_for() -> None:
+def permissions_of(host: str | None) -> RolePermissions:
+    """Read the template of a boundary with a runner, in its own cluster or in a host's."""
     template = render_template(
         "payments",
         vendor_principal="arn:aws:iam::999988887777:role/plane",
@@ -134,11 +136,16 @@ def test_every_statement_of_the_template_says_what_it_is_for() -> None:
         control_plane_key="sha256:a",
         release_key="sha256:b",
         reach="in-vpc-runner",
+        host=host,
     )
-    found = read_permissions(template, partition="aws", account="111122223333")
+    return read_permissions(template, partition="aws", account="111122223333")
+
+
+def test_every_statement_of_the_template_says_what_it_is_for() -> None:
     statements = {
         (part, statement.sid)
-        for part, policies in found.policies.items()
+        for host in (None, "research")
+        for part, policies in permissions_of(host).policies.items()
         for policy in policies
         for statement in policy.statements
     }

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from iam.closer_statements import CLOSER_POLICY
+from iam.guest_statements import GUEST_TABLES, HOST_CLUSTER
 from iam.role_statements import BOUNDARY_POLICY, ROLE_TABLES
 from iam.role_template import (
     INLINE_ROLE_LIMIT,
@@ -22,6 +23,7 @@ from iam.role_template import (
 from iam.runner_statements import RUNNER, RUNNER_ROLES
 
 VENDOR = "arn:aws:iam::999988887777:role/ringfence-control-plane"
+READING = ("eks:Describe", "eks:List")
 EXTERNAL = "0123456789abcdef0123456789abcdef"
 
 
@@ -102,6 +104,79 @@ def test_what_the_runner_needs_is_there_only_for_a_boundary_with_one(
     assert attached[-1] == {"Ref": "PermissionsRunner"}
     del with_runner["Resources"]["PermissionsRunner"], attached[-1]
     assert with_runner == template
+
+
+@pytest.fixture
+def guest() -> dict[str, Any]:
+    return render_template(
+        "research",
+        vendor_principal=VENDOR,
+        external_id=EXTERNAL,
+        control_plane_key="sha256:plane",
+        release_key="sha256:release",
+        host="payments",
+    )
+
+
+def test_a_guest_has_no_action_that_makes_changes_or_deletes_a_cluster_or_a_network(
+    guest: dict[str, Any],
+) -> None:
+    allowed = {
+        action
+        for table in GUEST_TABLES.values()
+        for one in table
+        if one["Effect"] == "Allow"
+        for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])
+    }
+    assert {a for a in allowed if a.startswith("ec2:")} == {"ec2:Describe*"}
+    assert {a for a in allowed if a.startswith("eks:") and "*" in a} == set()
+    assert {a for a in allowed if a.startswith("eks:") and not a.startswith(READING)} == {
+        "eks:CreateAccessEntry", "eks:CreatePodIdentityAssociation", "eks:DeleteAccessEntry",
+        "eks:DeletePodIdentityAssociation", "eks:TagResource", "eks:UntagResource",
+        "eks:UpdatePodIdentityAssociation",
+    }  # fmt: skip
+    assert json.dumps(guest).count("cluster/ringfence-${Host}") == 3
+    assert "ringfence-${Boundary}-permissions-runner" in json.dumps(guest)
+
+
+def test_a_guest_comes_in_as_one_principal_in_one_group(guest: dict[str, Any]) -> None:
+    (entering,) = [one for one in HOST_CLUSTER if one["Action"] == "eks:CreateAccessEntry"]
+    condition = entering["Condition"]
+    assert condition["ForAllValues:StringEquals"] == {
+        "eks:kubernetesGroups": "ringfence-guest-<boundary>"
+    }
+    assert condition["ArnEquals"]["eks:principalArn"].endswith(
+        "role/ringfence/<boundary>/ringfence-<boundary>-runner"
+    )
+    assert condition["Null"] == {"eks:username": "true"}
+    assert guest["Parameters"]["Host"]["AllowedValues"] == ["payments"]
+
+
+def test_a_guests_closer_trusts_the_namespace_of_its_own_agent_only(
+    template: dict[str, Any], guest: dict[str, Any]
+) -> None:
+    def trusted(one: dict[str, Any]) -> str:
+        closer = one["Resources"]["Closer"]["Properties"]["AssumeRolePolicyDocument"]
+        (statement,) = closer["Statement"]
+        found: str = statement["Condition"]["StringEquals"]["aws:RequestTag/kubernetes-namespace"]
+        return found
+
+    assert trusted(template) == "ringfence-system"
+    assert trusted(guest) == "ringfence-system-research"
+
+
+def test_a_guests_policies_fit_and_nobody_is_its_own_host() -> None:
+    groups = split_policies(GUEST_TABLES)
+    assert all(policy_size(one, until_grant=True) <= MANAGED_POLICY_LIMIT for one in groups)
+    with pytest.raises(ValueError, match="its own host"):
+        render_template(
+            "payments",
+            vendor_principal=VENDOR,
+            external_id=EXTERNAL,
+            control_plane_key="sha256:plane",
+            release_key="sha256:release",
+            host="payments",
+        )
 
 
 def test_the_runner_gets_two_roles_by_name_and_only_tasks_get_them() -> None:

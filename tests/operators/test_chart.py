@@ -245,22 +245,33 @@ def test_an_upgrade_and_a_reinstall_keep_the_database_password(
     assert asyncio.run(password()) == before
 
 
+NAMED = frozenset({"securityboundaries", "endpointslices", "namespaces"})
+"""Resources that are asked for by name."""
+
+
 async def allowed(
-    api: KubernetesApi, user: str, verb: str, group: str, resource: str, namespace: str
+    api: KubernetesApi,
+    user: str,
+    verb: str,
+    group: str,
+    resource: str,
+    namespace: str,
+    *,
+    groups: tuple[str, ...] = (),
 ) -> bool:
-    """Ask the API server; `resource` is a plural, with `/part` or, cluster-scoped, `/name`."""
+    """Ask the API server; `resource` is a plural, with `/part` or, where named, `/name`."""
     plural, _, rest = resource.partition("/")
     attributes: dict[str, Any] = {
         "verb": verb,
         "group": group,
         "resource": plural,
-        "name" if plural == "securityboundaries" and rest != "status" else "subresource": rest,
+        "name" if plural in NAMED and rest != "status" else "subresource": rest,
         "namespace": namespace,
     }
     body = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
-        "spec": {"user": user, "resourceAttributes": attributes},
+        "spec": {"user": user, "groups": [*groups], "resourceAttributes": attributes},
     }
     path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
     return bool((await api.request("POST", path, body=body))["status"]["allowed"])

@@ -403,7 +403,9 @@ def test_a_second_boundary_of_the_cluster_answers_and_neither_reaches_the_other(
 ) -> None:
     guest = Stack(stack.handle, stack.models, stack.kubeconfig, "research")
     identity = {"id": "018f0000-0000-7000-8000-000000000003", "name": "research"}
-    install(guest, boundary=identity, customResources={"install": False})
+    install(stack, guests=["research"])
+    of_the_host = {"install": False}
+    install(guest, boundary=identity, customResources=of_the_host, clusterScope=of_the_host)
     before = stack.get("SecurityBoundary", "payments")["metadata"]["resourceVersion"]
     fill(guest)
     guest.ready("ModelInstance", "coder", 120)

@@ -6,13 +6,14 @@ What their pods may send each other needs nodes, and is tested in `test_shared_n
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from controlplane.adapters.helm.release import HelmReleases
+from controlplane.adapters.helm.release import HelmReleases, ReleaseFailedError
 from operators import types
 from operators.core.api import ApiError, KubernetesApi, RawObject
 from operators.core.connection import ClusterConnection
@@ -34,6 +35,7 @@ __all__ = ["installed"]
 """A fixture, which pytest finds here."""
 
 GUEST, GUEST_SYSTEM, GUEST_BOUNDARY = "research", "ringfence-system-research", "boundary-research"
+GUEST_GROUP, INSTALLER = "ringfence-guest-research", "research-runner"
 KIND = types.custom("SecurityBoundary")
 PARTS = {
     "agent": f"system:serviceaccount:{GUEST_SYSTEM}:agent",
@@ -44,6 +46,10 @@ PARTS = {
 }
 CUSTOM = ("modelartifacts", "modelinstances", "adapterbindings", "gatewayaccesses")
 CORE = ("secrets", "configmaps", "services", "pods", "serviceaccounts", "persistentvolumeclaims")
+NAMESPACED = {
+    "Deployment", "NetworkPolicy", "PersistentVolumeClaim", "Role", "RoleBinding", "Secret",
+    "Service", "ServiceAccount",
+}  # fmt: skip
 VERBS = ("get", "list", "watch", "create", "patch", "delete")
 
 
@@ -58,16 +64,37 @@ def guest_values() -> RawObject:
     }
     values["artifacts"]["bucket"] = "ringfence-research-artifacts"
     values["agent"]["closerRole"] = "ringfence-research-closer"
-    values["customResources"] = {"install": False}
+    values["customResources"] = values["clusterScope"] = {"install": False}
     return values
+
+
+def host_values() -> RawObject:
+    """Return the example's values, with the guest let in."""
+    values: RawObject = yaml.safe_load(EXAMPLE.read_text())
+    return {**values, "guests": [GUEST]}
+
+
+def as_guest(kubeconfig: Path, home: Path) -> Path:
+    """Write how the guest's installer comes in: with one group, and no right but that group's."""
+    document = yaml.safe_load(kubeconfig.read_text())
+    for one in document["users"]:
+        one["user"] |= {"as": INSTALLER, "as-groups": [GUEST_GROUP, "system:authenticated"]}
+    path = home / "guest-kubeconfig"
+    path.touch(mode=0o600)
+    path.write_text(yaml.safe_dump(document))
+    return path
 
 
 @pytest.fixture(scope="module")
 def shared(installed: tuple[ApiServer, Path, Path]) -> tuple[ApiServer, Path, Path]:
-    """The example's boundary, and beside it a guest in the same cluster."""
+    """The example's boundary, and beside it a guest that its own installer has put in."""
     server, kubeconfig, home = installed
     releases = HelmReleases(find_program("helm"), home)
-    releases.upgrade_install(kubeconfig, "ringfence", CHART, GUEST_SYSTEM, guest_values())
+    releases.upgrade_install(kubeconfig, "ringfence", CHART, SYSTEM, host_values())
+    own = as_guest(kubeconfig, home)
+    releases.upgrade_install(
+        own, "ringfence", CHART, GUEST_SYSTEM, guest_values(), create_namespace=False
+    )
     return server, kubeconfig, home
 
 
@@ -76,13 +103,13 @@ def test_a_guest_renders_no_definition_and_no_name_that_its_host_has(tmp_path: P
     values.write_text(yaml.safe_dump(guest_values()))
     arguments = ("template", "ringfence", str(CHART), "-n", GUEST_SYSTEM, "-f", str(values))
     guest = [d for d in yaml.safe_load_all(helm(*arguments, home=tmp_path).stdout) if d]
-    assert not [d for d in guest if d["kind"] == "CustomResourceDefinition"]
+    assert {d["kind"] for d in guest} == NAMESPACED
 
     def names(objects: list[RawObject]) -> set[tuple[str, str, str]]:
         found = [(o["kind"], o["metadata"]) for o in objects]
         return {(kind, m.get("namespace", ""), m["name"]) for kind, m in found}
 
-    assert len(names(guest)) > 30
+    assert len(names(guest)) > 25
     assert not names(guest) & names(render(tmp_path))
 
 
@@ -120,6 +147,99 @@ def test_no_part_of_a_guest_may_do_anything_with_its_hosts_objects(
             assert [c for c, yes in zip(asked, answers, strict=True) if yes] == []
 
     asyncio.run(check())
+
+
+@pytest.mark.cluster
+def test_a_guests_installer_fills_its_own_namespaces_and_reaches_nothing_of_its_host(
+    shared: tuple[ApiServer, Path, Path],
+) -> None:
+    server, _, _ = shared
+    inside = [
+        ("create", "", "secrets", GUEST_SYSTEM),
+        ("create", "apps", "deployments", GUEST_BOUNDARY),
+        ("patch", "rbac.authorization.k8s.io", "roles", GUEST_BOUNDARY),
+        ("get", "discovery.k8s.io", "endpointslices/kubernetes", "default"),
+        ("deletecollection", "", "persistentvolumeclaims", GUEST_BOUNDARY),
+        ("deletecollection", "ringfence.dev", "modelinstances", GUEST_BOUNDARY),
+        ("delete", "ringfence.dev", "securityboundaries/research", ""),
+    ]
+    outside = [
+        (verb, group, resource, namespace)
+        for verb in VERBS
+        for namespace in (BOUNDARY, SYSTEM, "kube-system", "default", "")
+        for group, resources in (
+            ("", (*CORE, "nodes", "namespaces", "persistentvolumes")),
+            ("ringfence.dev", (*CUSTOM, "securityboundaries", "securityboundaries/payments")),
+            ("apps", ("deployments", "daemonsets")),
+            ("rbac.authorization.k8s.io", ("roles", "clusterroles", "clusterrolebindings")),
+            ("admissionregistration.k8s.io", ("validatingadmissionpolicies",)),
+        )
+        for resource in resources
+    ]
+    # Not even of its own: labels there decide what a pod may do to the node.
+    outside += [(v, "", f"namespaces/{GUEST_SYSTEM}", GUEST_SYSTEM) for v in ("patch", "update")]
+    outside += [
+        ("impersonate", "", "serviceaccounts", BOUNDARY),
+        ("create", "", "pods/exec", GUEST_BOUNDARY),
+        ("bind", "rbac.authorization.k8s.io", "clusterroles", ""),
+        ("escalate", "rbac.authorization.k8s.io", "roles", GUEST_BOUNDARY),
+    ]
+
+    async def check() -> None:
+        async with KubernetesApi(server.connection) as api:
+            for case in inside:
+                assert await allowed(api, INSTALLER, *case, groups=(GUEST_GROUP,)), case
+            answers = await asyncio.gather(
+                *(allowed(api, INSTALLER, *case, groups=(GUEST_GROUP,)) for case in outside)
+            )
+            assert [c for c, yes in zip(outside, answers, strict=True) if yes] == []
+
+    asyncio.run(check())
+
+
+@pytest.mark.cluster
+def test_a_guests_namespaces_stay_restricted_whoever_writes_their_labels(
+    shared: tuple[ApiServer, Path, Path],
+) -> None:
+    server, _, _ = shared
+
+    async def relabel(api: KubernetesApi, namespace: str, level: str | None) -> str:
+        labels = {"pod-security.kubernetes.io/enforce": level}
+        body = {"metadata": {"labels": labels}}
+        try:
+            await api.request(
+                "PATCH", f"/api/v1/namespaces/{namespace}", {"dryRun": "All"}, body,
+                content_type="application/merge-patch+json",
+            )  # fmt: skip
+        except ApiError as error:
+            return error.message
+        return ""
+
+    async def check() -> None:
+        async with KubernetesApi(server.connection) as admin:
+            for namespace in (GUEST_SYSTEM, GUEST_BOUNDARY):
+                for level in ("privileged", None):
+                    refused = await until(
+                        partial(relabel, admin, namespace, level), what="the policy holds"
+                    )
+                    assert "the namespaces of guest research stay restricted" in refused
+                assert await relabel(admin, namespace, "restricted") == ""
+
+    asyncio.run(check())
+
+
+@pytest.mark.cluster
+def test_a_guests_installer_cannot_give_what_it_does_not_have(
+    shared: tuple[ApiServer, Path, Path],
+) -> None:
+    _, kubeconfig, home = shared
+    values = {**guest_values(), "clusterScope": {"install": True}}
+    releases = HelmReleases(find_program("helm"), home)
+    with pytest.raises(ReleaseFailedError, match="forbidden"):
+        releases.upgrade_install(
+            as_guest(kubeconfig, home), "wider", CHART, GUEST_SYSTEM, values,
+            create_namespace=False,
+        )  # fmt: skip
 
 
 @pytest.mark.cluster

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from controlplane.adapters.aws.account import Account
 from controlplane.adapters.aws.artifacts import Artifact, Stored, object_key
 from controlplane.adapters.aws.census import Footprint
+from controlplane.adapters.aws.checks import Check
 from controlplane.adapters.aws.closing import PowerOff
-from controlplane.adapters.aws.preflight import Check, Wanted
+from controlplane.adapters.aws.preflight import Wanted
 from controlplane.adapters.aws.sessions import Credentials, ProbeResult, RoleTarget
 from controlplane.adapters.aws.strays import Stray
 from controlplane.adapters.helm.release import Release, Releases
@@ -125,6 +126,11 @@ class World:
     """The state cannot be read."""
     claims: list[UUID] = field(default_factory=list)
     """Runs that took the engine's state."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """Of the chart, as it was installed last."""
+    release_namespace: str = ""
+    emptied: tuple[str, ...] = ()
+    """Namespaces that were emptied, in order."""
     ways: list[WayIn] = field(default_factory=list)
     """Every way into the cluster that a step asked for."""
     refuses_bundle: bool = False
@@ -192,6 +198,11 @@ class FakeReach:
     def uninstall(self, releases: Releases, name: str, namespace: str) -> bool:
         self._needs_cluster()
         return releases.uninstall(self._file, name, namespace)
+
+    def empty(self, *namespaces: str) -> None:
+        self._needs_cluster()
+        assert self._way.guest is not None, "only a guest's part of a cluster is emptied"
+        self._world.emptied += namespaces
 
     def close(self) -> WayInClosed:
         self._needs_cluster()
@@ -261,7 +272,9 @@ class FakeCloud:
     def unsettled(self, account: Account, found: Sequence[Adopted]) -> str:
         return ""
 
-    def inventory(self, account: Account, retained: Mapping[str, str]) -> list[ResidueItem]:
+    def inventory(
+        self, account: Account, retained: Mapping[str, str], host: str | None = None
+    ) -> list[ResidueItem]:
         left = [("role", account.target.role_name, "this grant's role")]
         left += [("vpc", "vpc-1", "") for t in self._world.things if t == "vpc"]
         left += [
@@ -557,8 +570,10 @@ class FakeReleases:
         values: Mapping[str, Any],
         *,
         wait_seconds: int | None = None,
+        create_namespace: bool = True,
     ) -> Release:
         self._world.things.add("release")
+        self._world.values, self._world.release_namespace = dict(values), namespace
         if self._world.agent is None:
             token = values["agent"]["enrolmentToken"]
             self._world.agent = FakeAgent(self._world, self._db, self._scope, token)

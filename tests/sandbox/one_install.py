@@ -26,6 +26,8 @@ from tests.architecture.sources import ROOT
 
 BOUNDARY = "payments"
 CIDR = "10.20.0.0/16"
+OWNERS = {"payments": "pia@acme.test", "research": "rui@acme.test"}
+"""An engineer of each boundary."""
 REGION = "eu-central-1"
 Found = TypeVar("Found")
 COMMAND = (sys.executable, "-m", "ringfence.cli.main")
@@ -92,10 +94,10 @@ class Sandbox:
         found: dict[str, Any] = next(p for p in record["parts"] if p["name"] == name)
         return found
 
-    def answers(self) -> bool:
+    def answers(self, boundary: str = BOUNDARY) -> bool:
         """Tell whether the boundary's model answers through its gateway."""
         try:
-            return bool(self.run("chat", BOUNDARY, "Write a function", seconds=90).strip())
+            return bool(self.run("chat", boundary, "Write a function", seconds=90).strip())
         except AssertionError as error:
             print(error)
             return False
@@ -103,46 +105,61 @@ class Sandbox:
 
 def begin_install(sandbox: Sandbox, reach: str = "public-cidr") -> str:
     """Describe one boundary, open its role, approve its plan; return the run that now applies."""
-    architect, approver = sandbox.api("sam@acme.test"), sandbox.api("ana@acme.test")
     document = yaml.safe_load((ROOT / "examples/acme/organization.yaml").read_text())
     document["boundaries"] = [b for b in document["boundaries"] if b["name"] == BOUNDARY]
     document["boundaries"][0]["connection"] = {"reach": reach}
     mappings = document["role_mappings"]
     document["role_mappings"] = [m for m in mappings if m.get("boundary", BOUNDARY) == BOUNDARY]
     sandbox.api("max@acme.test").put(f"/v1/organizations/{document['organization']}", document)
-    connection = architect.get(f"/v1/boundaries/{BOUNDARY}/connection")
+    return install_boundary(sandbox, BOUNDARY)
+
+
+def describe_shared(sandbox: Sandbox, host: str, guest: str) -> None:
+    """Send the organization's file in which a host lets a guest into its cluster."""
+    document = yaml.safe_load((ROOT / "examples/acme/organization.yaml").read_text())
+    inputs = {one["name"]: one["inputs"] for one in document["boundaries"]}
+    inputs[host]["guests"] = [guest]
+    inputs[guest].clear()
+    inputs[guest] |= {"cluster": "existing", "host": host}
+    sandbox.api("max@acme.test").put(f"/v1/organizations/{document['organization']}", document)
+
+
+def install_boundary(sandbox: Sandbox, boundary: str) -> str:
+    """Open a described boundary's role, approve its plan; return the run that now applies."""
+    architect, approver = sandbox.api("sam@acme.test"), sandbox.api("ana@acme.test")
+    connection = architect.get(f"/v1/boundaries/{boundary}/connection")
     template = architect.get(f"/v1/connections/{connection['id']}/template")
     customer = sandbox.customer()
-    customer.create_stack(BOUNDARY, template["template"], template["parameters"])
-    grant = open_grant(sandbox, "install")
-    begun = architect.post("/v1/installs", {"boundary": BOUNDARY, "grant_id": grant})
+    customer.create_stack(boundary, template["template"], template["parameters"])
+    grant = open_grant(sandbox, "install", boundary)
+    begun = architect.post("/v1/installs", {"boundary": boundary, "grant_id": grant})
     run: str = begun["run_id"]
     wait_for(
         lambda: architect.get(f"/v1/runs/{run}")["state"] == "awaiting-approval", 120, "the plan"
     )
     plan = architect.get(f"/v1/runs/{run}/plan")
-    key = sandbox.api("pia@acme.test").post(
-        f"/v1/boundaries/{BOUNDARY}/gateway-keys",
-        {"group": "payments-engineers", "owner": "pia@acme.test"},
+    key = sandbox.api(OWNERS[boundary]).post(
+        f"/v1/boundaries/{boundary}/gateway-keys",
+        {"group": f"{boundary}-engineers", "owner": OWNERS[boundary]},
     )
     (sandbox.home.secrets / "gateway-keys").mkdir(exist_ok=True, mode=0o700)
-    write_private(sandbox.home.secrets / "gateway-keys" / BOUNDARY, key["key"])
+    write_private(sandbox.home.secrets / "gateway-keys" / boundary, key["key"])
     body = {"digest": plan["digest"], "reason": "test"}
     approver.post(f"/v1/runs/{run}/approve", body)
     return run
 
 
-def open_grant(sandbox: Sandbox, purpose: str) -> str:
+def open_grant(sandbox: Sandbox, purpose: str, boundary: str = BOUNDARY) -> str:
     """Ask for a grant, have it approved and opened by the customer; return its id."""
     architect, approver = sandbox.api("sam@acme.test"), sandbox.api("ana@acme.test")
-    connection = architect.get(f"/v1/boundaries/{BOUNDARY}/connection")
+    connection = architect.get(f"/v1/boundaries/{boundary}/connection")
     template = architect.get(f"/v1/connections/{connection['id']}/template")
     grant: str = architect.post(
-        f"/v1/boundaries/{BOUNDARY}/grants",
+        f"/v1/boundaries/{boundary}/grants",
         {"purpose": purpose, "reason": "test", "duration_seconds": 7200, "ticket": "T-1"},
     )["id"]
     agreed = approver.post(f"/v1/grants/{grant}/approve", {"reason": "test"})
-    sandbox.customer().open_role(BOUNDARY, {**template["parameters"], **agreed["stack_parameters"]})
+    sandbox.customer().open_role(boundary, {**template["parameters"], **agreed["stack_parameters"]})
     verified = run_verification(architect, connection["id"], "open", grant)
     assert verified["passed"], verified
     return grant

@@ -138,7 +138,10 @@ class Boundary:
         return [{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()]
 
     def create(
-        self, control_plane_key: str = "sha256:plane", reach: str = "public-cidr"
+        self,
+        control_plane_key: str = "sha256:plane",
+        reach: str = "public-cidr",
+        host: str | None = None,
     ) -> Boundary:
         template = render_template(
             self.name,
@@ -147,6 +150,7 @@ class Boundary:
             control_plane_key=control_plane_key,
             release_key="sha256:release",
             reach=reach,
+            host=host,
         )
         self.gate.client("cloudformation", "customer-admin").create_stack(
             StackName=stack_name(self.name),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.guest_install_time import report as guest_report
 from bench.install_time import (
     REACHES,
     Cloud,
@@ -13,8 +14,10 @@ from bench.install_time import (
     simulate,
 )
 from blueprints.manifest import load
+from controlplane.sagas.install_provision import DEFINITION
 from sandbox.aws.latencies import (
     CLUSTER_SOURCES,
+    GUEST_STEP_WAITS,
     LATENCIES,
     Pace,
     played_seconds,
@@ -132,6 +135,21 @@ def test_a_runner_in_the_network_saves_the_change_of_the_endpoint_and_nothing_el
     assert saved == LATENCIES["endpoint-access"].p50
     assert public.wall[0] > inside.wall[0]
     assert "reach_close" in inside.path
+
+
+def test_a_guest_waits_for_no_cluster_and_its_report_tells_both_ways_an_image_comes() -> None:
+    assert set(GUEST_STEP_WAITS) <= {step.key for step in DEFINITION.steps}
+    met = {name for waits in GUEST_STEP_WAITS.values() for beside in waits for name in beside}
+    assert not met & {"cluster", "nodegroup", "nat-gateway", "vpc", "endpoint-access"}
+    assert played_seconds(GUEST_STEP_WAITS)["reach_open"] == LATENCIES["fargate-task"].p50
+    figures = guest_report({"reach_open": 2.0 + 0.005 * 40, "approval": 900.0}, 0.005, 10**9)
+    assert figures["own_seconds"] == {"reach_open": 2.0}
+    quick, slow = figures["engine_image_on_the_node"], figures["engine_image_pulled"]
+    assert slow["cloud_p50_seconds"] > quick["cloud_p50_seconds"]
+    assert quick["wall_p50_seconds"] == pytest.approx(quick["cloud_p50_seconds"] + 2, abs=1)
+    assert figures["holds"] == {"p50": True}
+    late = guest_report({"ready": 200.0}, 0.005, 10**9)
+    assert late["holds"] == {"p50": False}
 
 
 def test_the_report_gives_the_whole_under_each_single_source_of_the_control_plane() -> None:

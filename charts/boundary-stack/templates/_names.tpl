@@ -3,9 +3,9 @@
 {{- .Values.boundary.namespace | default (printf "boundary-%s" (required "boundary.name is required" .Values.boundary.name)) -}}
 {{- end -}}
 
-{{/* Name of a cluster-scoped object of the part .part: two boundaries may share the cluster. */}}
+{{/* Name of a cluster-scoped object of the part .part of boundary .name: boundaries share clusters. */}}
 {{- define "boundary-stack.clusterName" -}}
-ringfence:{{ .root.Values.boundary.name }}:{{ .part }}
+ringfence:{{ .name }}:{{ .part }}
 {{- end -}}
 
 {{/* Reference of an image: .name is the key in .root.Values.images. */}}
@@ -17,13 +17,13 @@ ringfence:{{ .root.Values.boundary.name }}:{{ .part }}
 {{- with .root.Values.imageRegistry }}{{ . }}/{{ end }}{{ $reference -}}
 {{- end -}}
 
-{{/* Labels of every object: .component says which part it is. */}}
+{{/* Labels of every object: .component says which part it is; .name the boundary, if not its own. */}}
 {{- define "boundary-stack.labels" -}}
 app.kubernetes.io/name: boundary-stack
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-ringfence.dev/boundary: {{ .root.Values.boundary.name }}
+ringfence.dev/boundary: {{ .name | default .root.Values.boundary.name }}
 ringfence.dev/component: {{ .component }}
 {{- end -}}
 

@@ -26,14 +26,20 @@ class Footprint:
     bucket: str | None
     key_arn: str | None
     vendor_account: str
+    system_namespace: str = "ringfence-system"
+    """Where the agent runs."""
+    is_guest: bool = False
+    """Whether the cluster is another boundary's."""
+    guests: tuple[str, ...] = ()
+    """Who else may live in the boundary's cluster."""
 
 
 def take(account: Account, footprint: Footprint) -> list[ResidueItem]:
     """Return every trace of ours, sorted by kind and name. Raises: the classes of `translated`."""
     items = _roles(account)
     if footprint.cluster:
-        items += _access_entries(account, footprint.cluster)
-        items += _pod_identities(account, footprint.cluster)
+        items += _access_entries(account, footprint.cluster, footprint)
+        items += _pod_identities(account, footprint.cluster, footprint)
     if footprint.key_arn:
         items += _key_grants(account, footprint)
     if footprint.bucket:
@@ -78,7 +84,7 @@ def _pod_role(account: Account, name: str) -> ResidueItem:
     return _item("role", name, True, "part of the stack, under the permissions boundary")
 
 
-def _access_entries(account: Account, cluster: str) -> list[ResidueItem]:
+def _access_entries(account: Account, cluster: str, footprint: Footprint) -> list[ResidueItem]:
     with translated("eks:ListAccessEntries"):
         entries = account.client("eks").list_access_entries(clusterName=cluster)["accessEntries"]
     target = account.target
@@ -97,22 +103,33 @@ def _access_entries(account: Account, cluster: str) -> list[ResidueItem]:
         elif name.startswith(f"ringfence-{target.boundary}-g"):
             reason = "the way in of an earlier grant is still there"
             items.append(_item("access-entry", principal, False, reason))
+        elif footprint.is_guest:
+            # The host's and other guests': theirs to account for.
+            continue
+        elif name in {f"ringfence-{guest}-runner" for guest in footprint.guests}:
+            reason = "the way in of a guest's run, as a member of its one group"
+            items.append(_item("access-entry", principal, True, reason))
         else:
             reason = "not made by this install"
             items.append(_item("access-entry", principal, False, reason))
     return items
 
 
-def _pod_identities(account: Account, cluster: str) -> list[ResidueItem]:
+def _pod_identities(account: Account, cluster: str, footprint: Footprint) -> list[ResidueItem]:
     with translated("eks:ListPodIdentityAssociations"):
         found = account.client("eks").list_pod_identity_associations(clusterName=cluster)
     known = {
-        ("ringfence-system", "agent"): "the agent, with the customer's closer role",
+        (footprint.system_namespace, "agent"): "the agent, with the customer's closer role",
         (f"boundary-{account.target.boundary}", "fetcher"): "the artifact fetcher",
     }
+    for guest in footprint.guests:
+        known[f"ringfence-system-{guest}", "agent"] = f"the agent of guest {guest}"
+        known[f"boundary-{guest}", "fetcher"] = f"the artifact fetcher of guest {guest}"
     items: list[ResidueItem] = []
     for one in found["associations"]:
         place = (one["namespace"], one["serviceAccount"])
+        if footprint.is_guest and place not in known:
+            continue
         reason = known.get(place, "a pod identity that the blueprint does not make")
         items.append(_item("pod-identity", "/".join(place), place in known, reason))
     return items

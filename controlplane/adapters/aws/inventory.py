@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from controlplane.adapters.aws.account import Account
 from controlplane.adapters.aws.errors import error_code, translated
+from controlplane.core.errors import NotFoundError
 from wire.certificate import ResidueItem
 
 BOUNDARY_TAG = "ringfence:boundary"
@@ -32,13 +33,16 @@ _NETWORK = (
 _GONE = frozenset({"deleted", "deleting"})
 
 
-def take(account: Account, retained: Mapping[str, str]) -> list[ResidueItem]:
+def take(
+    account: Account, retained: Mapping[str, str], host: str | None = None
+) -> list[ResidueItem]:
     """Return what is left, sorted by kind and name.
 
-    Shapes: `retained` is the cloud's id to the reason why it stays. Raises: the classes of
-    `translated`.
+    Shapes: `retained` is the cloud's id to the reason why it stays; `host` is the name of another
+    boundary's cluster in which this one lived. Raises: the classes of `translated`.
     """
-    items = [*_network(account), *_cluster(account), *_roles(account)]
+    in_cluster = _cluster(account) if host is None else _in_host(account, host)
+    items = [*_network(account), *in_cluster, *_roles(account)]
     items += [_judged("bucket", name, retained) for name in _buckets(account)]
     items += [_judged("kms-alias", name, retained) for name in _aliases(account)]
     return sorted(items, key=lambda item: (item.kind, item.name))
@@ -84,6 +88,26 @@ def _cluster(account: Account) -> list[ResidueItem]:
                 raise
             return []
     return [_left("cluster", name)]
+
+
+def _in_host(account: Account, cluster: str) -> Iterator[ResidueItem]:
+    """Look for what a guest may have in its host's cluster as EKS has it."""
+    boundary, eks = account.target.boundary, account.client("eks")
+    try:
+        with translated("eks:ListPodIdentityAssociations"):
+            found = eks.list_pod_identity_associations(clusterName=cluster)["associations"]
+        with translated("eks:ListAccessEntries"):
+            entries = eks.list_access_entries(clusterName=cluster)["accessEntries"]
+    except NotFoundError:
+        return
+    ours = (f"ringfence-system-{boundary}", f"boundary-{boundary}")
+    for one in found:
+        if one["namespace"] in ours:
+            yield _left("pod-identity", f"{one['namespace']}/{one['serviceAccount']}")
+    for principal in entries:
+        if principal.endswith(f"/ringfence-{boundary}-runner"):
+            reason = "the runner's way in; a later step removes it"
+            yield ResidueItem(kind="access-entry", name=principal, expected=True, reason=reason)
 
 
 def _roles(account: Account) -> Iterator[ResidueItem]:

@@ -9,27 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Any, Literal
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from controlplane.adapters.aws.account import Account
+from controlplane.adapters.aws.checks import BOUNDARY_TAG, Check
 from controlplane.adapters.aws.errors import error_code, translated
+from controlplane.adapters.aws.host import WantedHost, check_cluster, check_network
 from controlplane.core.errors import ForbiddenError, RingfenceError
 
-State = Literal["pass", "warn", "fail"]
 DENY_ALL = "AWSDenyAll"
-BOUNDARY_TAG = "ringfence:boundary"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One answer: what was looked at, how it stands, and what to do about it."""
-
-    name: str
-    state: State
-    message: str
-    remedy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +30,8 @@ class Wanted:
     zones: tuple[str, ...]
     bucket: str
     cluster: str
+    host: WantedHost | None = None
+    """Whose cluster it is; None: it gets a network and a cluster of its own."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +48,26 @@ def run_checks(account: Account, wanted: Wanted) -> list[Check]:
     checks: list[tuple[str, Callable[[], Check]]] = [
         ("identity", lambda: _identity(account)),
         ("role", lambda: _role(account)),
+        ("bucket", lambda: _bucket(account, wanted)),
+        *_place(account, wanted),
+    ]
+    return [_answered(name, check) for name, check in checks]
+
+
+def _place(account: Account, wanted: Wanted) -> list[tuple[str, Callable[[], Check]]]:
+    """Return the checks of where it is to live: room for all of it, or a host that has it."""
+    host = wanted.host
+    if host is not None:
+        return [
+            ("host", lambda: check_cluster(account, host)),
+            ("host-network", lambda: check_network(account, host)),
+        ]
+    return [
         ("cidr", lambda: _cidr(account, wanted)),
         ("zones", lambda: _zones(account, wanted)),
-        ("bucket", lambda: _bucket(account, wanted)),
         ("cluster", lambda: _cluster(account, wanted)),
         *((f"quota.{quota.what}", _quota_check(account, quota)) for quota in _QUOTAS),
     ]
-    return [_answered(name, check) for name, check in checks]
 
 
 def read_pins(account: Account) -> dict[str, str]:

@@ -51,6 +51,7 @@ class Releases(Protocol):
         values: Mapping[str, Any],
         *,
         wait_seconds: int | None = None,
+        create_namespace: bool = True,
     ) -> Release: ...
 
     def uninstall(self, kubeconfig: Path, name: str, namespace: str) -> bool: ...
@@ -73,14 +74,17 @@ class HelmReleases:
         values: Mapping[str, Any],
         *,
         wait_seconds: int | None = None,
+        create_namespace: bool = True,
     ) -> Release:
         """Install or upgrade; the same values twice change nothing but the revision.
 
-        `wait_seconds` waits until the chart's objects are ready. Raises: ReleaseFailedError.
+        `wait_seconds` waits until the chart's objects are ready. Without `create_namespace` it must
+        be there, and no right to make one is needed. Raises: ReleaseFailedError.
         """
         values_file = self._work_dir / f"values-{name}.json"
         write_private(values_file, json.dumps(values))
-        arguments = ["upgrade", name, str(chart), "--install", "--create-namespace"]
+        arguments = ["upgrade", name, str(chart), "--install"]
+        arguments += ["--create-namespace"] if create_namespace else []
         arguments += ["--namespace", namespace, "--values", str(values_file), "--output", "json"]
         # The chart labels the namespace that --create-namespace made, so it must take it over.
         arguments += ["--hide-notes", "--take-ownership"]

@@ -39,17 +39,7 @@ class ClusterControl:
     def ensure_entry(self, principal: str, token: str) -> None:
         """Make an administrator of a role; `token` makes a repeated call the same request."""
         eks, target = self._account.client("eks"), self._account.target
-        with translated("eks:CreateAccessEntry"):
-            try:
-                eks.create_access_entry(
-                    clusterName=self.name,
-                    principalArn=principal,
-                    type="STANDARD",
-                    clientRequestToken=token,
-                )
-            except ClientError as error:
-                if error_code(error) != "ResourceInUseException":
-                    raise
+        self._create_entry(principal, token)
         with translated("eks:AssociateAccessPolicy"):
             eks.associate_access_policy(
                 clusterName=self.name,
@@ -57,6 +47,27 @@ class ClusterControl:
                 policyArn=f"arn:{target.partition}:eks::aws:cluster-access-policy/{_ADMIN}",
                 accessScope={"type": "cluster"},
             )
+
+    def ensure_guest_entry(self, principal: str, token: str, group: str) -> None:
+        """Let a role in as a member of one group; what that may is for the cluster's owner to say.
+
+        One call and no access policy: the guest's role has no right to associate one.
+        """
+        self._create_entry(principal, token, kubernetesGroups=[group])
+
+    def _create_entry(self, principal: str, token: str, **more: Any) -> None:
+        with translated("eks:CreateAccessEntry"):
+            try:
+                self._account.client("eks").create_access_entry(
+                    clusterName=self.name,
+                    principalArn=principal,
+                    type="STANDARD",
+                    clientRequestToken=token,
+                    **more,
+                )
+            except ClientError as error:
+                if error_code(error) != "ResourceInUseException":
+                    raise
 
     def delete_entry(self, principal: str) -> None:
         """Take a role's entry away; one that is gone is fine."""

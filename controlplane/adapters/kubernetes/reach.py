@@ -27,7 +27,7 @@ from controlplane.adapters.kubernetes.control import ClusterControl
 from controlplane.adapters.kubernetes.endpoint import Endpoint
 from controlplane.adapters.kubernetes.token import eks_token
 from controlplane.core.clock import now
-from controlplane.core.errors import ConflictError, UnavailableError
+from controlplane.core.errors import ConflictError, InternalError, UnavailableError
 from wire.agent import DeniedAttempt
 
 # Needs authentication and the right to list: `/readyz` answers anybody, so it proves no way in.
@@ -96,6 +96,10 @@ class ClusterReach(Protocol):
         """Remove a release and return whether there was one."""
         ...
 
+    def empty(self, *namespaces: str) -> None:
+        """Delete what a guest has in its namespaces of a cluster that stays."""
+        ...
+
     def close(self) -> WayInClosed:
         """Shut the way and prove it; safe to repeat."""
         ...
@@ -155,6 +159,10 @@ class PublicCidrReach:
     def uninstall(self, releases: Releases, name: str, namespace: str) -> bool:
         """Let our own helm do it, with a fresh token."""
         return releases.uninstall(self.kubeconfig(), name, namespace)
+
+    def empty(self, *namespaces: str) -> None:
+        """Refuse: through the public endpoint comes only whose cluster goes as a whole."""
+        raise InternalError("a cluster of its own is not emptied: it is destroyed")
 
     def kubeconfig(self) -> Path:
         """Write a kubeconfig with a fresh token; good for 14 minutes."""

@@ -13,6 +13,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -29,6 +30,7 @@ from controlplane.adapters.kubernetes.reach import (
     StillReachableError,
     WayInClosed,
     no_caller,
+    no_connection,
     until,
 )
 from controlplane.adapters.kubernetes.runner_orders import (
@@ -41,17 +43,30 @@ from controlplane.adapters.kubernetes.runner_orders import (
 )
 from controlplane.adapters.kubernetes.token import eks_token
 from controlplane.core.clock import now
-from controlplane.core.errors import ConflictError, NotFoundError
+from controlplane.core.errors import ConflictError, InternalError, NotFoundError
 from proof.sealing import RUNNER_ORDER, seal
 from wire.agent import DeniedAttempt
 from wire.runner import (
     Action,
     AskCluster,
     ClusterAddress,
+    EmptyBoundary,
     InstallRelease,
     UninstallRelease,
 )
 from wire.takeover import Recipient
+
+
+@dataclass(frozen=True)
+class Guest:
+    """How a boundary comes into a cluster that is another one's (docs/adr/0040)."""
+
+    group: str
+    """The Kubernetes group that its access entry names."""
+    namespace: str
+    """One of its own, about which the cluster is asked: it may see no other."""
+    boundary: str
+    """Its name, and that of its SecurityBoundary."""
 
 
 class InVpcRunnerReach:
@@ -64,8 +79,11 @@ class InVpcRunnerReach:
         run_id: UUID,
         site: RunnerSite,
         budget: Budget | None = None,
+        guest: Guest | None = None,
     ) -> None:
+        """`guest` is how a boundary comes into the cluster of another one."""
         self._account, self._site, self._run_id = account, site, run_id
+        self._guest = guest
         self._control = ClusterControl(account, cluster)
         self._mail = RunnerMailbox(account, site.bucket, run_id)
         place = TaskPlace(run_id, site.bucket, site.image)
@@ -102,6 +120,7 @@ class InVpcRunnerReach:
                 cluster=self._address(),
                 release=name,
                 namespace=namespace,
+                create_namespace=self._guest is None,
                 chart_digest=digest,
                 values=seal(text, recipient, secrets.token_bytes(32), RUNNER_ORDER),
             )
@@ -115,6 +134,15 @@ class InVpcRunnerReach:
         """Let the runner remove it."""
         action = UninstallRelease(cluster=self._address(), release=name, namespace=namespace)
         return bool(self._orders.give(lambda _: action).existed)
+
+    def empty(self, *namespaces: str) -> None:
+        """Let the runner delete what a guest has; what may be is for the host's rules to say."""
+        if self._guest is None:
+            raise InternalError("a cluster of its own is not emptied: it is destroyed")
+        action = EmptyBoundary(
+            cluster=self._address(), boundary=self._guest.boundary, namespaces=namespaces
+        )
+        self._orders.give(lambda _: action)
 
     def close(self) -> WayInClosed:
         """Take the entry away, see the runner refused, end it, leave nothing of it.
@@ -130,16 +158,24 @@ class InVpcRunnerReach:
         return WayInClosed(proofs[0].denied_at, tuple(proofs), {**facts, **self._remove()})
 
     def _let_in(self) -> None:
-        """Make the runner's role an administrator; EKS may not know a new role for a moment."""
+        """Let the runner's role in; EKS may not know a new role for a moment."""
         give_up = time.monotonic() + self._budget.ready
         while True:
             self._site.check()
             try:
-                return self._control.ensure_entry(self._tasks.role_arn, self._token())
+                return self._ensure_entry()
             except ConflictError:
                 if time.monotonic() > give_up:
                     raise
             time.sleep(1.0)
+
+    def _ensure_entry(self) -> None:
+        """Make the role an administrator, or in another's cluster a member of the guest's group."""
+        if self._guest is None:
+            return self._control.ensure_entry(self._tasks.role_arn, self._token())
+        return self._control.ensure_guest_entry(
+            self._tasks.role_arn, self._token(), self._guest.group
+        )
 
     def _prove_shut(self) -> tuple[list[DeniedAttempt], dict[str, Any]]:
         proofs = []
@@ -192,7 +228,7 @@ class InVpcRunnerReach:
             )
         return [
             DeniedAttempt(
-                action="kubernetes:list-namespaces",
+                action="kubernetes:list-pods" if self._guest else "kubernetes:list-namespaces",
                 error_code=str(last),
                 succeeded_before=before == 200,
                 denied_at=now(),
@@ -201,40 +237,47 @@ class InVpcRunnerReach:
         ]
 
     def _see_no_connection(self) -> DeniedAttempt:
-        """See that the endpoint does not answer us, as it never did."""
+        """See that the endpoint does not answer us, as it never did.
+
+        Where it is another boundary's, a run of that one may have it open: then it refuses us.
+        """
         token, _ = eks_token(self._account, self._control.name)
         found = self._control.endpoint().answer(QUESTION, token)
-        if isinstance(found, int):
+        if not (no_caller(found) if self._guest else no_connection(found)):
             raise StillReachableError(
                 f"the endpoint of {self._control.name} answers from outside with {found}",
                 fix="look at endpointPublicAccess of the cluster",
             )
         return DeniedAttempt(
             action="kubernetes:connect",
-            error_code=found,
+            error_code=str(found),
             succeeded_before=False,
             denied_at=now(),
             attempts=1,
         )
 
     def _see_private(self) -> dict[str, Any]:
-        """See in EKS that no way of ours is left, and that the endpoint never was public."""
-        vpc, changes = (
-            self._control.describe()["resourcesVpcConfig"],
-            self._control.endpoint_changes(),
-        )
+        """See in EKS that no way of ours is left, and that the endpoint never was public.
+
+        The endpoint of another boundary's cluster is not ours to judge: only our entries are.
+        """
+        vpc = self._control.describe()["resourcesVpcConfig"]
         ours = {self._tasks.role_arn, self._account.target.role_arn}
         left = sorted(ours & set(self._control.entries()))
-        if left or vpc["endpointPublicAccess"]:
+        if left or (vpc["endpointPublicAccess"] and self._guest is None):
             raise StillReachableError(
                 f"cluster {self._control.name}: entries of ours {left}, public endpoint "
                 f"{vpc['endpointPublicAccess']}",
                 fix="close the way by hand, then retry the run",
             )
+        if self._guest is not None:
+            return {"access_entries": 0, "guest_of": self._control.name}
+        changes = self._control.endpoint_changes()
         return {"access_entries": 0, "endpoint_public": False, "endpoint_changes": len(changes)}
 
     def _ask(self, *, runners: int = REPLACEMENTS) -> int | str:
-        action = AskCluster(cluster=self._address())
+        inside = self._guest.namespace if self._guest else None
+        action = AskCluster(cluster=self._address(), namespace=inside)
         found = self._orders.give(lambda _: action, runners=runners).found
         return "unreachable" if found is None else found
 

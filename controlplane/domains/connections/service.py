@@ -94,12 +94,19 @@ def template(connection: CloudConnection, boundary: Boundary, pins: Pins) -> dic
         control_plane_key=pins.control_plane_fingerprint,
         release_key=pins.release_fingerprint,
         reach=reach_of_boundary(boundary),
+        host=host_of_boundary(boundary),
     )
 
 
 def reach_of_boundary(boundary: Boundary) -> str:
     """Return how the boundary's cluster is reached, as its organization's file says."""
     return str(boundary.target.get("reach", REACH_PUBLIC))
+
+
+def host_of_boundary(boundary: Boundary) -> str | None:
+    """Return in whose cluster the boundary lives, as its inputs say; None: in its own."""
+    is_guest = boundary.inputs.get("cluster") == "existing"
+    return str(boundary.inputs["host"]) if is_guest else None
 
 
 def permission_document(

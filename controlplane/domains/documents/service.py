@@ -23,6 +23,7 @@ from controlplane.domains.boundaries import service as boundary_service
 from controlplane.domains.catalog import repository as catalog
 from controlplane.domains.catalog import service as catalog_service
 from controlplane.domains.connections import service as connections
+from controlplane.domains.documents.hosting import host_of, hosting_problems
 from controlplane.domains.documents.inputs import input_problems
 from controlplane.domains.entitlements import service as entitlements
 from controlplane.domains.identity import repository as identity
@@ -85,6 +86,7 @@ def problems_of(
         (v.name, v.version): BlueprintManifest.model_validate(v.manifest) for v in versions
     }
     found += input_problems(raw, manifests)
+    found += hosting_problems(raw)
     if name is not None and isinstance(raw, dict) and raw.get("organization") not in (name, None):
         found.append(
             Problem(
@@ -125,6 +127,15 @@ def _conflicts(session: Session, raw: Any) -> list[Problem]:
                     path=f"boundaries[{index}].target.region",
                     message=f"boundary {boundary.name!r} is in {boundary.target['region']}",
                     fix="a boundary does not move: make a new one there",
+                )
+            )
+        given = entry.get("inputs")
+        if isinstance(given, dict) and host_of(given) != host_of(boundary.inputs):
+            found.append(
+                Problem(
+                    path=f"boundaries[{index}].inputs.cluster",
+                    message=f"boundary {boundary.name!r} cannot change in whose cluster it lives",
+                    fix="its role was made for that one: make a new boundary",
                 )
             )
     return found

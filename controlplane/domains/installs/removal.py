@@ -14,7 +14,7 @@ from controlplane.core import audit, run_engine
 from controlplane.core.actor import OpContext
 from controlplane.core.errors import ConflictError, ForbiddenError
 from controlplane.domains.grants import service as grants
-from controlplane.domains.installs import repository
+from controlplane.domains.installs import hosting, repository
 from controlplane.domains.installs.service import BUSY
 from controlplane.tables.installs import Install
 
@@ -33,13 +33,14 @@ def request_removal(
 ) -> tuple[Install, UUID]:
     """Write the run; it begins by listing what would go. Return the install and the run's id.
 
-    Raises: NotFoundError; ConflictError for a grant that is not active, an install that is busy, or
-    nothing to remove.
+    Raises: NotFoundError; ConflictError for a grant that is not active, an install that is busy,
+    guests in its cluster, or nothing to remove.
     """
     if ctx.actor.principal_id is None:
         raise ForbiddenError("only a person can ask for a removal")
     install = repository.get_install(session, install_id)
     _require_removable(install, purge=purge)
+    hosting.require_no_guests(session, install.boundary_id)
     grant = grants.require_active(session, grant_id, install.boundary_id)
     run_id = run_engine.create_run(
         session,

@@ -22,6 +22,7 @@ from controlplane.domains.connections.repository import get_for_boundary
 from controlplane.domains.documents.inputs import SERVER_INPUTS, schema_problems
 from controlplane.domains.grants import service as grants
 from controlplane.domains.installs import repository
+from controlplane.domains.installs.hosting import Host, require_host
 from controlplane.tables.catalog import BlueprintVersion
 from controlplane.tables.installs import Install, InstallRevision
 from controlplane.tables.organizations import Boundary, CloudConnection
@@ -40,6 +41,7 @@ def plan_inputs(
     install_id: UUID,
     given: dict[str, Any],
     control_plane_cidrs: Sequence[str],
+    host: Host | None,
 ) -> dict[str, Any]:
     """Return the given inputs once, with what the server adds, they fit the blueprint's schema.
 
@@ -60,6 +62,7 @@ def plan_inputs(
         "region": connection.region,
         "partition": connection.partition,
         "control_plane_cidrs": list(control_plane_cidrs),
+        **({"cidr": host.cidr} if host is not None else {}),
     }
     known = manifest.inputs_schema.get("properties")
     names = set(known) if isinstance(known, dict) else set(added)
@@ -100,11 +103,13 @@ def request_install(
     connection = get_for_boundary(session, boundary.id)
     install = repository.find_by_name(session, boundary.id, manifest.name)
     install_id = install.id if install is not None else new_id()
+    host = require_host(session, boundary, connection, inputs)
     kept = plan_inputs(
-        manifest, boundary, connection, organization, install_id, inputs, control_plane_cidrs
+        manifest, boundary, connection, organization, install_id, inputs, control_plane_cidrs, host
     )
     grant = grants.require_active(session, grant_id, boundary.id)
     install = _ensure_install(session, ctx, boundary, install, install_id, manifest.name)
+    install.host_boundary_id = host.boundary_id if host is not None else None
     revision = add_revision(session, ctx, install, registered, kept, grant.id)
     _audit_request(session, ctx, install, registered, revision)
     run_id = run_engine.create_run(

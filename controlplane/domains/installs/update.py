@@ -20,7 +20,7 @@ from controlplane.domains.blueprint_registry import service as blueprints
 from controlplane.domains.boundaries.repository import get_boundary
 from controlplane.domains.connections.repository import get_for_boundary
 from controlplane.domains.grants import service as grants
-from controlplane.domains.installs import repository
+from controlplane.domains.installs import hosting, repository
 from controlplane.domains.installs.schemas import UpdateIn
 from controlplane.domains.installs.service import BUSY, add_revision, plan_inputs
 from controlplane.tables.catalog import BlueprintVersion
@@ -108,14 +108,17 @@ def _checked(
     control_plane_cidrs: Sequence[str],
 ) -> dict[str, Any]:
     boundary = get_boundary(session, str(install.boundary_id))
+    connection = get_for_boundary(session, boundary.id)
+    hosting.require_guests_kept(session, boundary.id, inputs)
     return plan_inputs(
         BlueprintManifest.model_validate(registered.manifest),
         boundary,
-        get_for_boundary(session, boundary.id),
+        connection,
         session.scalars(select(Organization.name)).one(),
         install.id,
         inputs,
         control_plane_cidrs,
+        hosting.require_host(session, boundary, connection, inputs),
     )
 
 

@@ -193,9 +193,21 @@ class RestoreOut(_Model):
     """The customer's, found as they were, and built upon."""
 
 
+class SharedOut(_Model):
+    """A cluster in which more than one boundary lives: its control plane and its nodes."""
+
+    cluster: str
+    host: str | None
+    """The boundary whose cluster it is; None: the plan's own."""
+    guests: list[str]
+    """Who else may live in the plan's own cluster."""
+
+
 class PlanViewOut(_Model):
     """A plan as a person reads it."""
 
+    shared: SharedOut | None
+    """None where the boundary has its cluster for itself."""
     update: UpdateOut | None
     """Of an update or a restoration only."""
     restore: RestoreOut | None
@@ -222,7 +234,9 @@ def view(document: Mapping[str, Any], manifest: BlueprintManifest | None) -> Pla
     places = {name: at for at, name in enumerate(_in_order(stacks, manifest))}
     resources.sort(key=lambda r: (places[r.stack], _ORDER.index(r.operation), r.what, r.name))
     update, restored = document.get("update"), document.get("restore")
+    shared = document.get("shared")
     return PlanViewOut(
+        shared=SharedOut.model_validate(shared) if shared else None,
         update=UpdateOut.model_validate(update) if update else None,
         restore=RestoreOut.model_validate(restored) if restored else None,
         operations=dict(Counter(r.operation for r in resources)),

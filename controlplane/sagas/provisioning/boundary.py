@@ -74,7 +74,8 @@ def wait_for_agent(context: Context) -> dict[str, Any]:
             context,
             began,
             lambda: "no agent has enrolled",
-            "look at the pods and the log of the agent in namespace ringfence-system, and whether "
+            "look at the pods and the log of the agent in namespace "
+            f"{context.params.system_namespace}, and whether "
             f"it may reach {context.ports.settings.agent_url}",
         )
 
@@ -274,7 +275,8 @@ def wait_for_live_agent(context: Context) -> dict[str, Any]:
             context,
             began,
             lambda: "the agent does not speak",
-            "look at the pods and the log of the agent in namespace ringfence-system",
+            "look at the pods and the log of the agent in namespace "
+            f"{context.params.system_namespace}",
         )
     return wait_for_agent(context)
 

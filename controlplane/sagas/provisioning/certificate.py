@@ -137,6 +137,8 @@ def build(session: Session, context: Context, role: OpenRole) -> InstallCertific
         image_digests=_image_digests(context),
         started_at=started,
         finished_at=now(),
+        cluster=params.cluster,
+        host=params.host,
         time_scale=params.time_scale,
         emulated=context.ports.settings.is_rehearsal,
         steps=steps,

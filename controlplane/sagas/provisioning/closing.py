@@ -52,6 +52,9 @@ def count_residue(
         bucket=foundation.get("artifact_bucket"),
         key_arn=foundation.get("kms_key_arn"),
         vendor_account=context.ports.settings.vendor_account,
+        system_namespace=context.params.system_namespace,
+        is_guest=context.params.host is not None,
+        guests=context.params.guests,
     )
     try:
         with open_account(context) as opened:

@@ -13,6 +13,7 @@ from typing import Any
 
 from controlplane.adapters.aws.artifacts import Artifact
 from controlplane.adapters.kubernetes.reach import ClusterReach, WayInClosed
+from controlplane.adapters.kubernetes.reach_runner import Guest
 from controlplane.adapters.kubernetes.runner_orders import RunnerSite
 from controlplane.core.errors import InvalidRequestError, NotFoundError
 from controlplane.core.run_engine.definition import RunView
@@ -36,7 +37,6 @@ REHEARSAL_NETWORK = {
 }
 """Addresses inside the emulated VPC: where AWS answers, and whom load balancers send from."""
 RELEASE = "ringfence"
-SYSTEM_NAMESPACE = "ringfence-system"
 # 5 % steps: enough to see it move, few enough to store.
 _PROGRESS_STEPS = 20
 
@@ -46,7 +46,15 @@ def reach(context: Context) -> Iterator[ClusterReach]:
     """Open the run's way into the boundary's cluster."""
     cluster = output(context, "cluster").get("cluster_name", context.params.cluster)
     with open_account(context) as opened:
-        way = WayIn(cluster, run_folder(context), context.run.id, _runner(context, opened))
+        params = context.params
+        guest = Guest(params.guest_group, params.system_namespace, params.boundary)
+        way = WayIn(
+            cluster,
+            run_folder(context),
+            context.run.id,
+            _runner(context, opened),
+            guest if params.host is not None else None,
+        )
         yield context.ports.cloud.reach(opened.account, way)
 
 
@@ -137,7 +145,7 @@ def upgrade_chart(context: Context, enrolment_token: str) -> dict[str, Any]:
             context.ports.releases(folder),
             RELEASE,
             Path(context.ports.settings.charts) / CHART,
-            SYSTEM_NAMESPACE,
+            context.params.system_namespace,
             chart_values(context, enrolment_token),
         )
     return {
@@ -165,7 +173,10 @@ def remove_chart(context: Context) -> None:
     folder = run_folder(context)
     try:
         with reach(context) as way:
-            way.uninstall(context.ports.releases(folder), RELEASE, SYSTEM_NAMESPACE)
+            way.uninstall(context.ports.releases(folder), RELEASE, context.params.system_namespace)
+            if context.params.host is not None:
+                # The cluster stays, and what is not the release's would stay with it.
+                way.empty(context.params.namespace, context.params.system_namespace)
     except NotFoundError:
         # The cluster is gone, and the release with it.
         context.log(message="no cluster: nothing to uninstall")
@@ -191,6 +202,14 @@ def chart_values(context: Context, enrolment_token: str) -> dict[str, Any]:
     )
 
 
+def _shared(params: ProvisionParams) -> dict[str, Any]:
+    """Return what the chart must know where a cluster is shared; empty where it is not."""
+    if params.host is not None:
+        # The host's own release has made it; a guest's may not.
+        return {"customResources": {"install": False}, "clusterScope": {"install": False}}
+    return {"guests": list(params.guests)} if params.guests else {}
+
+
 def values_of(
     run: RunView,
     params: ProvisionParams,
@@ -211,6 +230,7 @@ def values_of(
             "namespace": params.namespace,
         },
         "cluster": {"name": built["cluster_name"], "region": params.region},
+        **_shared(params),
         "network": {
             "vpcCidr": foundation["vpc_cidr"],
             **(REHEARSAL_NETWORK if settings.is_rehearsal else {}),

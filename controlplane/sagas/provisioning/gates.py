@@ -8,11 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from controlplane.adapters.aws.preflight import Check
+from controlplane.adapters.aws.checks import Check
+from controlplane.adapters.aws.host import WantedHost
+from controlplane.adapters.aws.preflight import Wanted
 from controlplane.core.errors import InvalidRequestError
 from controlplane.core.run_engine.definition import Park
 from controlplane.sagas.provisioning import closing, times
 from controlplane.sagas.provisioning.access import Context, current_role, is_usable
+from controlplane.sagas.provisioning.params import ProvisionParams
+
+
+def wanted_of(params: ProvisionParams) -> Wanted:
+    """Return what the account must have room for, or the host that has it already."""
+    cidr = str(params.inputs["cidr"])
+    host = params.host
+    return Wanted(
+        cidr=cidr,
+        zones=tuple(params.inputs.get("zones", ())),
+        bucket=params.bucket,
+        cluster=params.cluster,
+        host=WantedHost(host, params.cluster, cidr) if host is not None else None,
+    )
 
 
 def require_passed(context: Context, checks: Sequence[Check]) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from controlplane.core.errors import NotFoundError
 from controlplane.core.run_engine.definition import RunView
+from controlplane.domains.installs.hosting import find_host, host_named
 from controlplane.sagas.provisioning.ports import Ports
 from controlplane.tables.catalog import Artifact, BlueprintVersion, ModelVersion
 from controlplane.tables.installs import InstallRevision
@@ -23,6 +24,7 @@ from wire.certificate import Operation
 from wire.manifest import BlueprintManifest
 
 IN_VPC_RUNNER = "in-vpc-runner"
+SYSTEM_NAMESPACE = "ringfence-system"
 
 
 class Model(BaseModel):
@@ -88,9 +90,42 @@ class ProvisionParams(BaseModel):
         return f"ringfence-{self.boundary}"
 
     @property
+    def host(self) -> str | None:
+        """Return the boundary in whose cluster this one lives; None: in its own."""
+        return host_named(self.inputs)
+
+    @property
+    def guests(self) -> tuple[str, ...]:
+        """Return the boundaries that may live in this one's cluster."""
+        return tuple(self.inputs.get("guests") or ())
+
+    @property
     def cluster(self) -> str:
-        """Return the name that the blueprint gives the cluster."""
-        return f"ringfence-{self.boundary}"
+        """Return the name that the blueprint gives the cluster, or gave the host's."""
+        return f"ringfence-{self.host or self.boundary}"
+
+    @property
+    def hosts_cluster(self) -> str | None:
+        """Return the cluster of a boundary that is a guest; None where it has its own."""
+        return self.cluster if self.host is not None else None
+
+    @property
+    def system_namespace(self) -> str:
+        """Return the agent's namespace; in a host's cluster the plain name is the host's."""
+        return SYSTEM_NAMESPACE if self.host is None else f"{SYSTEM_NAMESPACE}-{self.boundary}"
+
+    def shared(self) -> dict[str, Any] | None:
+        """Return for a plan's reader what is shared, and with whom; None where nothing is."""
+        if self.host is not None:
+            return {"cluster": self.cluster, "host": self.host, "guests": []}
+        if self.guests:
+            return {"cluster": self.cluster, "host": None, "guests": list(self.guests)}
+        return None
+
+    @property
+    def guest_group(self) -> str:
+        """Return the group as whose member a guest's installer comes into its host's cluster."""
+        return f"ringfence-guest-{self.boundary}"
 
     @property
     def namespace(self) -> str:
@@ -154,9 +189,10 @@ def complete(session: Session, run: RunView, raw: dict[str, Any], ports: Ports) 
         blueprint=blueprint.name,
         blueprint_version=blueprint.version,
         blueprint_digest=blueprint.digest,
-        stacks=_stacks(manifest, ports.settings.time_scale),
+        stacks=_stacks(manifest, ports.settings.time_scale, revision.inputs),
         inputs={
             **_server_inputs(manifest, run, organization, boundary, connection, ports),
+            **_hosts_inputs(session, boundary, revision.inputs),
             **revision.inputs,
         },
         models=_models(session),
@@ -188,14 +224,29 @@ def _server_inputs(
     return {key: value for key, value in given.items() if key in names}
 
 
-def _stacks(manifest: BlueprintManifest, scale: float) -> tuple[Stack, ...]:
+def _hosts_inputs(session: Session, boundary: Boundary, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return what a guest takes over from its host; empty for a boundary with its own cluster.
+
+    Raises: NotFoundError when the host's cluster is not there.
+    """
+    name = host_named(inputs)
+    if name is None:
+        return {}
+    host = find_host(session, boundary.id, name)
+    if host is None or host.applied is None:
+        raise NotFoundError(f"host {name} of boundary {boundary.name} has no cluster")
+    # Nobody but the host opens or shuts its endpoint: a guest always has a runner.
+    return {"cidr": host.cidr, "reach": IN_VPC_RUNNER}
+
+
+def _stacks(manifest: BlueprintManifest, scale: float, inputs: dict[str, Any]) -> tuple[Stack, ...]:
     return tuple(
         Stack(
             name=stack.name,
             entry=stack.entry,
             budget=manifest.budgets.get(f"{stack.name}.up", 1800) * scale + OVERHEAD_BUDGET,
-            estimate=scale * manifest.stack_seconds(stack.name, "p50") + OVERHEAD_ESTIMATE,
-            p90=scale * manifest.stack_seconds(stack.name, "p90") + OVERHEAD_ESTIMATE,
+            estimate=scale * manifest.stack_seconds(stack.name, "p50", inputs) + OVERHEAD_ESTIMATE,
+            p90=scale * manifest.stack_seconds(stack.name, "p90", inputs) + OVERHEAD_ESTIMATE,
         )
         for stack in manifest.stacks
     )

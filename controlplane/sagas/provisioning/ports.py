@@ -13,12 +13,20 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
-from controlplane.adapters.aws import artifacts, census, closing, inventory, preflight, strays
+from controlplane.adapters.aws import (
+    artifacts,
+    census,
+    checks,
+    closing,
+    inventory,
+    preflight,
+    strays,
+)
 from controlplane.adapters.aws.account import Account
 from controlplane.adapters.aws.sessions import Credentials, RoleSessions, RoleTarget
 from controlplane.adapters.helm.release import Releases
 from controlplane.adapters.kubernetes.reach import Budget, ClusterReach, PublicCidrReach
-from controlplane.adapters.kubernetes.reach_runner import InVpcRunnerReach
+from controlplane.adapters.kubernetes.reach_runner import Guest, InVpcRunnerReach
 from controlplane.adapters.kubernetes.runner_orders import RunnerSite
 from controlplane.adapters.pulumi import restoration
 from controlplane.adapters.pulumi.engine import EngineRun, InfrastructureEngine
@@ -101,6 +109,8 @@ class WayIn:
     run_id: UUID
     runner: RunnerSite | None
     """Where a runner is started; None for the public endpoint."""
+    guest: Guest | None = None
+    """How a boundary comes in that lives in another's cluster."""
 
 
 class Cloud(Protocol):
@@ -108,7 +118,7 @@ class Cloud(Protocol):
 
     def account(self, target: RoleTarget, source: Callable[[], Credentials]) -> Account: ...
 
-    def preflight(self, account: Account, wanted: preflight.Wanted) -> list[preflight.Check]: ...
+    def preflight(self, account: Account, wanted: preflight.Wanted) -> list[checks.Check]: ...
 
     def read_pins(self, account: Account) -> dict[str, str]: ...
 
@@ -130,7 +140,9 @@ class Cloud(Protocol):
 
     def unsettled(self, account: Account, found: Sequence[Adopted]) -> str: ...
 
-    def inventory(self, account: Account, retained: Mapping[str, str]) -> list[ResidueItem]: ...
+    def inventory(
+        self, account: Account, retained: Mapping[str, str], host: str | None = None
+    ) -> list[ResidueItem]: ...
 
     def power_off(self, account: Account) -> closing.PowerOff: ...
 
@@ -158,7 +170,7 @@ class AwsCloud:
         """Return clients of the role that ask `source` before each call."""
         return Account(target, source, self._endpoint_url)
 
-    def preflight(self, account: Account, wanted: preflight.Wanted) -> list[preflight.Check]:
+    def preflight(self, account: Account, wanted: preflight.Wanted) -> list[checks.Check]:
         """Check the account before the first resource."""
         return preflight.run_checks(account, wanted)
 
@@ -192,9 +204,11 @@ class AwsCloud:
         """Return the id of something found that is still being made, or an empty text."""
         return restoration.unsettled(account, found)
 
-    def inventory(self, account: Account, retained: Mapping[str, str]) -> list[ResidueItem]:
-        """Return all of the boundary that the account holds."""
-        return inventory.take(account, retained)
+    def inventory(
+        self, account: Account, retained: Mapping[str, str], host: str | None = None
+    ) -> list[ResidueItem]:
+        """Return all of the boundary that the account holds; `host` is the cluster of a guest."""
+        return inventory.take(account, retained, host)
 
     def power_off(self, account: Account) -> closing.PowerOff:
         """Attach deny-all to our own role and see a replay denied."""
@@ -208,7 +222,7 @@ class AwsCloud:
         """Return the way into a cluster: through its public endpoint, or by a runner beside it."""
         if way.runner is not None:
             return InVpcRunnerReach(
-                account, way.cluster, way.run_id, way.runner, self._reach_budget
+                account, way.cluster, way.run_id, way.runner, self._reach_budget, way.guest
             )
         return PublicCidrReach(
             account,

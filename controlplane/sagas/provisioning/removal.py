@@ -176,7 +176,7 @@ def take_inventory(context: Context) -> list[ResidueItem]:
         if item["op"] == RETAIN
     }
     with open_account(context) as opened:
-        return context.ports.cloud.inventory(opened.account, retained)
+        return context.ports.cloud.inventory(opened.account, retained, context.params.hosts_cluster)
 
 
 def _listed(params: RemovalParams, stack: str, deployment: dict[str, Any]) -> list[dict[str, Any]]:

@@ -127,6 +127,7 @@ def make_plan(context: Context) -> tuple[dict[str, Any], str]:
         "changes": constraint.changes(previews),
         "time_scale": context.params.time_scale,
         "region": context.params.region,
+        "shared": context.params.shared(),
     }
     return document, built.digest
 

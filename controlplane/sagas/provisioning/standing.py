@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from controlplane.adapters.aws.preflight import Wanted
 from controlplane.core.run_engine.definition import Done, Skip, Step, StepResult
 from controlplane.domains.installs import drift as findings
 from controlplane.sagas.provisioning import (
@@ -32,19 +31,14 @@ from controlplane.sagas.provisioning import (
 from controlplane.sagas.provisioning.access import Context, open_account, output
 from controlplane.sagas.provisioning.permissions import granted_actions
 
-_CHECKS = frozenset({"identity", "role"})
+_CHECKS = frozenset({"identity", "role", "host", "host-network"})
 """Checks that also hold for what stands; the others ask whether there is room for a new install."""
 
 
 def preflight(context: Context) -> StepResult:
     """See that the role works and that the customer pins our key."""
     params = context.params
-    wanted = Wanted(
-        cidr=str(params.inputs["cidr"]),
-        zones=tuple(params.inputs.get("zones", ())),
-        bucket=params.bucket,
-        cluster=params.cluster,
-    )
+    wanted = gates.wanted_of(params)
     with open_account(context) as opened:
         found = context.ports.cloud.preflight(opened.account, wanted)
         pins = context.ports.cloud.read_pins(opened.account)

@@ -118,6 +118,7 @@ def make_plan(
         "changes": constraint.changes(previews),
         "time_scale": params.time_scale,
         "region": params.region,
+        "shared": params.shared(),
         "update": {
             "from_revision": params.base.revision,
             "to_revision": params.revision,

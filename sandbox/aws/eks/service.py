@@ -55,6 +55,11 @@ class Eks:
         self._rejoined: set[str] = set()
         self._operations = self._table()
 
+    def tags_of(self, account: str, arn: str) -> dict[str, str] | None:
+        """Return the tags of a cluster or a part of one, for the decision who may touch it."""
+        with self.state.lock:
+            return Tags(self.state).of(account, arn)
+
     def _table(self) -> dict[str, Callable[[Call], dict[str, Any]]]:
         """Name the operations."""
         access, nodes, tags = self._access, self._nodes, Tags(self.state)

@@ -1,6 +1,6 @@
 """Tags of clusters and of all that belongs to them, found by ARN.
 
-Called by the EKS service with the state's lock held.
+Called by the EKS service with the state's lock held, and by the authorizer, which reads only.
 """
 
 from __future__ import annotations
@@ -45,11 +45,10 @@ class Tags:
         """List tags."""
         return {"tags": self._find(call)}
 
-    def _find(self, call: Call) -> dict[str, str]:
-        """Find the tags of a resource by its ARN. Raises AwsError NotFoundException."""
-        arn = str(call.params["resourceArn"])
+    def of(self, account: str, arn: str) -> dict[str, str] | None:
+        """Return the tags of a resource by its ARN, None where there is none."""
         for cluster in self._state.clusters.values():
-            if cluster["account"] != call.account:
+            if cluster["account"] != account:
                 continue
             candidates = [cluster] if cluster["arn"] == arn else []
             for part, key in _PARTS:
@@ -57,4 +56,12 @@ class Tags:
             for one in candidates:
                 tags: dict[str, str] = one["tags"]
                 return tags
-        raise AwsError("NotFoundException", f"Resource not found: {arn}", 404)
+        return None
+
+    def _find(self, call: Call) -> dict[str, str]:
+        """Find the tags of a resource by its ARN. Raises AwsError NotFoundException."""
+        arn = str(call.params["resourceArn"])
+        found = self.of(call.account, arn)
+        if found is None:
+            raise AwsError("NotFoundException", f"Resource not found: {arn}", 404)
+        return found

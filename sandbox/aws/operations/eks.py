@@ -6,14 +6,14 @@ Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_
 from __future__ import annotations
 
 from sandbox.aws.messages import Call
-from sandbox.aws.operations.checks import Asks, Check, on_anything, request_tags
+from sandbox.aws.operations.checks import Asks, Check, ContextValues, on_anything, request_tags
 from sandbox.aws.operations.iam import role_tags
 from sandbox.aws.operations.kms import key_check
 
 _ON_CLUSTER = (
     "DescribeCluster", "DeleteCluster", "UpdateClusterConfig", "UpdateClusterVersion",
     "ListNodegroups", "ListAddons", "ListAccessEntries", "ListPodIdentityAssociations",
-    "ListUpdates", "DescribeUpdate", "CreateAccessEntry",
+    "ListUpdates", "DescribeUpdate",
 )  # fmt: skip
 _ON_ENTRY = (
     "DescribeAccessEntry", "DeleteAccessEntry", "UpdateAccessEntry", "AssociateAccessPolicy",
@@ -113,10 +113,26 @@ def _create_association(call: Call) -> list[Check]:
     return checks
 
 
+def _create_entry(call: Call) -> list[Check]:
+    """Ask for an entry: for whom, as what, in which groups and under which name."""
+    params, check = call.params, _check(call, "cluster", _cluster(call))
+    context: ContextValues = {
+        **check.context,
+        "eks:principalArn": str(params.get("principalArn", "")),
+        "eks:accessEntryType": str(params.get("type") or "STANDARD"),
+    }
+    if params.get("kubernetesGroups"):
+        context["eks:kubernetesGroups"] = [str(one) for one in params["kubernetesGroups"]]
+    if params.get("username"):
+        context["eks:username"] = str(params["username"])
+    return [Check(check.action, check.resource, context)]
+
+
 def _on_entry(call: Call) -> list[Check]:
     """Ask for an operation on one access entry."""
     principal = str(call.params.get("principalArn", ""))
     kind, _, name = principal.rpartition(":")[2].partition("/")
+    name = name.rpartition("/")[2]  # as in the ARN that the entry is shown with
     return [_check(call, "access-entry", _cluster(call), kind, call.account, name, "*")]
 
 
@@ -159,6 +175,7 @@ OPERATIONS: dict[str, Asks] = {
     "CreateNodegroup": _create_nodegroup,
     "CreateAddon": _create_addon,
     "CreatePodIdentityAssociation": _create_association,
+    "CreateAccessEntry": _create_entry,
     "ListClusters": on_anything("eks:ListClusters"),
     "DescribeAddonVersions": on_anything("eks:DescribeAddonVersions"),
     "DescribeClusterVersions": on_anything("eks:DescribeClusterVersions"),

@@ -3415,6 +3415,13 @@ export interface components {
         Latency: {
             /** Beside */
             beside?: string | null;
+            /**
+             * Only With
+             * @default {}
+             */
+            only_with: {
+                [key: string]: string;
+            };
             /** P50 Seconds */
             p50_seconds: number;
             /** P90 Seconds */
@@ -4366,6 +4373,18 @@ export interface components {
             before: string | null;
             /** Path */
             path: string;
+        };
+        /**
+         * SharedOut
+         * @description A cluster in which more than one boundary lives: its control plane and its nodes.
+         */
+        SharedOut: {
+            /** Cluster */
+            cluster: string;
+            /** Guests */
+            guests: string[];
+            /** Host */
+            host: string | null;
         };
         /**
          * SignOutOut
@@ -5379,6 +5398,7 @@ export type ServiceTokenIn = components['schemas']['ServiceTokenIn'];
 export type ServicesOut = components['schemas']['ServicesOut'];
 export type SessionOut = components['schemas']['SessionOut'];
 export type SettingOut = components['schemas']['SettingOut'];
+export type SharedOut = components['schemas']['SharedOut'];
 export type SignOutOut = components['schemas']['SignOutOut'];
 export type SkipIn = components['schemas']['SkipIn'];
 export type SnapshotOut = components['schemas']['SnapshotOut'];

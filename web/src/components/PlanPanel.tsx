@@ -49,7 +49,7 @@ export function PlanPanel({ runId }: { runId: string }) {
 
 function Diff({ plan }: { plan: PlanOut }) {
   const document = plan.document as PlanDocument;
-  const { operations, resources, cost, time_scale, update, restore } = plan.view;
+  const { operations, resources, cost, time_scale, update, restore, shared } = plan.view;
   const summary = Object.entries(operations)
     .filter(([op]) => op !== "same")
     .map(([op, n]) => `${n} to ${op}`)
@@ -69,6 +69,13 @@ function Diff({ plan }: { plan: PlanOut }) {
       </p>
       {update && <Update update={update} />}
       {restore && <Restore restore={restore} />}
+      {shared && (
+        <p className="rf-about">
+          {shared.host
+            ? `Cluster ${shared.cluster} is of boundary ${shared.host}: its control plane and its nodes are shared.`
+            : `Cluster ${shared.cluster} is shared with ${shared.guests.join(", ")}, if they are installed.`}
+        </p>
+      )}
       <Cost cost={cost} />
       {time_scale !== 1 && (
         <p className="rf-muted">Times are simulated, at {time_scale} of those published.</p>

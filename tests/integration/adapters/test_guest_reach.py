@@ -1,0 +1,361 @@
+"""A guest's way into its host's cluster: the real runner, the real API server, its own one role."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from botocore.exceptions import ClientError
+
+from controlplane.adapters.aws.account import Account
+from controlplane.adapters.aws.host import WantedHost
+from controlplane.adapters.aws.preflight import Wanted, run_checks
+from controlplane.adapters.kubernetes.reach import Budget, NotReachableError, PublicCidrReach
+from controlplane.adapters.kubernetes.reach_runner import Guest, InVpcRunnerReach
+from controlplane.adapters.kubernetes.runner_orders import RunnerSite
+from controlplane.core.clock import now
+from sandbox.cluster import attach_cluster
+from sandbox.node.images import references
+from tests.integration.adapters.rehearsal import account
+from tests.integration.adapters.test_reach import CHART
+from tests.integration.adapters.test_runner_reach import BUDGET, NO_HELM, Signer
+from tests.sandbox_aws.clusters import ADMIN_POLICY, active, make_cluster, role_of
+from tests.sandbox_aws.conftest import CUSTOMER, Boundary, GateProcess
+from tests.sandbox_aws.test_blueprint_calls import boundary_policy, make_bucket
+from tests.sandbox_aws.test_sessions import code_of
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+POD_TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "pods.eks.amazonaws.com"},
+                "Action": ["sts:AssumeRole", "sts:TagSession"],
+            }
+        ],
+    }
+)
+
+
+@dataclass
+class World:
+    """A host with a cluster that it has opened to the public, and a guest with nothing of it."""
+
+    gate: GateProcess
+    host: Boundary
+    guest: Boundary
+    cluster: str
+    bucket: str
+    session: dict[str, str]
+    account: Account
+
+    @property
+    def eks(self) -> Any:
+        return self.gate.client("eks", self.session)
+
+    @property
+    def system(self) -> str:
+        return f"ringfence-system-{self.guest.name}"
+
+    @property
+    def runner(self) -> str:
+        name = f"ringfence-{self.guest.name}"
+        return f"arn:aws:iam::{CUSTOMER}:role/ringfence/{self.guest.name}/{name}-runner"
+
+    def way(
+        self, run: UUID, budget: Budget = BUDGET, namespace: str | None = None
+    ) -> InVpcRunnerReach:
+        site = RunnerSite(
+            bucket=self.bucket,
+            image=references()["ringfence/runner"],
+            fence=1,
+            grant_until=now() + timedelta(hours=1),
+            signer=Signer(),
+            check=lambda: None,
+        )
+        inside = namespace or self.system
+        guest = Guest(f"ringfence-guest-{self.guest.name}", inside, self.guest.name)
+        return InVpcRunnerReach(self.account, self.cluster, run, site, budget, guest)
+
+    def admin(self) -> Any:
+        return attach_cluster(
+            self.cluster, self.gate.root / "data/clusters" / self.cluster, self.gate.root / "run"
+        ).admin()
+
+    def let_in(self) -> None:
+        """Do as the host's release does, as far as these tests need it."""
+        admin, group = self.admin(), f"ringfence-guest-{self.guest.name}"
+        rules = [
+            {"apiGroups": ["", "apps", "batch"], "resources": ["*"], "verbs": ["*"]},
+            {"apiGroups": ["ringfence.dev"], "resources": ["*"], "verbs": ["*"]},
+        ]
+        rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces"
+        admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": self.system}})
+        body = {"metadata": {"name": "guest-installer"}, "rules": rules}
+        admin.request("POST", f"{rbac}/{self.system}/roles", body)
+        # Its one SecurityBoundary; RBAC asks before the API server says that the kind is not there.
+        own = [
+            {
+                "apiGroups": ["ringfence.dev"], "resources": ["securityboundaries"],
+                "resourceNames": [self.guest.name], "verbs": ["delete"],
+            }
+        ]  # fmt: skip
+        named: dict[str, Any] = {"name": "guest-installer"}
+        cluster = {"metadata": named, "rules": own}
+        roles = rbac.removesuffix("/namespaces")
+        admin.request("POST", f"{roles}/clusterroles", cluster)
+        binding = {
+            "metadata": {"name": "guest-installer"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "guest-installer",
+            },
+            "subjects": [
+                {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group}
+            ],
+        }  # fmt: skip
+        admin.request("POST", f"{rbac}/{self.system}/rolebindings", binding)
+        role = {
+            "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+            "name": "guest-installer",
+        }  # fmt: skip
+        whole = {**binding, "roleRef": role}
+        admin.request("POST", f"{roles}/clusterrolebindings", whole)
+
+    def pod_role(self) -> str:
+        iam = self.gate.client("iam", self.session)
+        name = f"ringfence-{self.guest.name}-fetcher"
+        made = iam.create_role(
+            RoleName=name,
+            Path=f"/ringfence/{self.guest.name}/",
+            AssumeRolePolicyDocument=POD_TRUST,
+            PermissionsBoundary=boundary_policy(self.guest),
+            Tags=[{"Key": "ringfence:boundary", "Value": self.guest.name}],
+        )
+        return str(made["Role"]["Arn"])
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    root = Path(tempfile.mkdtemp(prefix="rf-"))
+    gate = GateProcess(root)
+    gate.start()
+    try:
+        host = gate.boundary().create().open(1)
+        guest = gate.boundary().create(host=host.name).open(1)
+        session = host.session(1)
+        name = make_cluster(host, session)
+        active(gate.client("eks", session), name)
+        own = guest.session(1)
+        bucket = make_bucket(gate.client("s3", own), guest)
+        world = World(gate, host, guest, name, bucket, own, account(guest))
+        yield world
+    finally:
+        gate.stop()
+        shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def placed(world: World) -> World:
+    """The world after the host has let the guest in."""
+    world.let_in()
+    return world
+
+
+def test_a_guest_is_told_where_it_was_not_let_in(world: World) -> None:
+    way = world.way(uuid4(), Budget(60.0, 6.0, 30.0), "kube-system")
+    try:
+        with pytest.raises(NotReachableError, match="does not let the runner in: 403"):
+            way.open()
+    finally:
+        way.close()
+
+
+def test_a_guest_installs_by_its_runner_while_its_host_is_open_and_leaves_nothing(
+    placed: World, tmp_path: Path
+) -> None:
+    world = placed
+    vpc = world.eks.describe_cluster(name=world.cluster)["cluster"]["resourcesVpcConfig"]
+    was_public = vpc["endpointPublicAccess"]
+    chart = tmp_path / "probe"
+    for name, text in CHART.items():
+        (chart / name).parent.mkdir(parents=True, exist_ok=True)
+        (chart / name).write_text(text)
+    way = world.way(uuid4())
+    way.open()
+    release = way.install(NO_HELM, "probe", chart, world.system, {"word": "one"})
+    assert release.namespace == world.system
+    entry = world.gate.client("eks", "customer-admin").describe_access_entry(
+        clusterName=world.cluster, principalArn=world.runner
+    )["accessEntry"]
+    assert entry["kubernetesGroups"] == [f"ringfence-guest-{world.guest.name}"]
+    # It empties its namespace, where it may: this cluster has no kinds of ours.
+    way.empty(world.system)
+    left = world.admin().request("GET", f"/api/v1/namespaces/{world.system}/configmaps")["items"]
+    assert {one["metadata"]["name"] for one in left} <= {"kube-root-ca.crt"}
+    closed = way.close()
+    # The guest neither opened the host's endpoint nor shut it.
+    vpc = world.eks.describe_cluster(name=world.cluster)["cluster"]["resourcesVpcConfig"]
+    assert vpc["endpointPublicAccess"] is was_public
+    assert closed.facts["guest_of"] == world.cluster
+    proofs = {one.action: one for one in closed.proofs}
+    assert proofs["kubernetes:list-pods"].succeeded_before
+    assert (proofs["kubernetes:connect"].error_code == "401") is was_public
+    assert (
+        world.runner
+        not in world.eks.list_access_entries(clusterName=world.cluster)["accessEntries"]
+    )
+
+
+def test_a_hosts_close_does_not_cut_its_guests_way(placed: World, tmp_path: Path) -> None:
+    world = placed
+    way = world.way(uuid4())
+    way.open()
+    (tmp_path / "work").mkdir()
+    hosts = PublicCidrReach(
+        account(world.host), world.cluster, ("127.0.0.1/32",), tmp_path / "work", "host-run", BUDGET
+    )
+    hosts.open()
+    hosts.close()
+    # The public endpoint is shut; the guest's runner still comes in by the private one.
+    way.empty(world.system)
+    closed = way.close()
+    proofs = {one.action: one for one in closed.proofs}
+    assert proofs["kubernetes:list-pods"].succeeded_before
+    assert proofs["kubernetes:connect"].error_code != "401"
+    vpc = world.eks.describe_cluster(name=world.cluster)["cluster"]["resourcesVpcConfig"]
+    assert vpc["endpointPublicAccess"] is False
+
+
+def checks(world: World, **changes: str) -> dict[str, tuple[str, str]]:
+    """Return the preflight's answers on a host, with changes to what is wanted of it."""
+    values = {"boundary": world.host.name, "cluster": world.cluster, "cidr": "10.20.0.0/16"}
+    wanted = Wanted(
+        values["cidr"], (), world.bucket, world.cluster, WantedHost(**{**values, **changes})
+    )
+    return {one.name: (one.state, one.message) for one in run_checks(world.account, wanted)}
+
+
+def test_the_preflight_looks_at_the_host_and_not_for_room_of_its_own(world: World) -> None:
+    found = checks(world)
+    assert set(found) == {"identity", "role", "bucket", "host", "host-network"}
+    assert found["host"][0] == "pass"
+    state, message = checks(world, boundary="other")["host"]
+    assert (state, "has the tag" in message) == ("fail", True)
+    state, message = checks(world, cidr="10.99.0.0/16")["host-network"]
+    assert (state, "expected are 10.99.0.0/16" in message) == ("fail", True)
+
+
+def entry(world: World, **changes: Any) -> dict[str, Any]:
+    """Return what a guest asks for when it comes in, with changes."""
+    asked = {
+        "clusterName": world.cluster,
+        "principalArn": world.runner,
+        "type": "STANDARD",
+        "kubernetesGroups": [f"ringfence-guest-{world.guest.name}"],
+        **changes,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kubernetesGroups": ["ringfence-guest-other"]},
+        {"kubernetesGroups": ["ringfence-guest-other", "masters"]},
+        {"username": "kubernetes-admin"},
+        {"type": "EC2_LINUX", "kubernetesGroups": None},
+        {"principalArn": "own role"},
+        {"principalArn": "host role"},
+    ],
+    ids=["another-group", "two-groups", "a-name-of-its-choice", "a-node", "its-role", "the-hosts"],
+)
+def test_a_guest_comes_in_as_its_own_runner_in_its_own_group_only(
+    world: World, changes: dict[str, Any]
+) -> None:
+    principals = {"own role": role_of(world.guest), "host role": role_of(world.host)}
+    if "principalArn" in changes:
+        changes = {**changes, "principalArn": principals[changes["principalArn"]]}
+    asked = entry(world, **changes)
+    assert code_of(lambda: world.eks.create_access_entry(**asked)) == "AccessDeniedException"
+
+
+def test_a_guest_can_change_and_delete_nothing_of_its_hosts_cluster(world: World) -> None:
+    eks, name = world.eks, world.cluster
+    host = world.gate.client("eks", world.host.session(1))
+    host.create_access_entry(clusterName=name, principalArn=role_of(world.host), type="STANDARD")
+    iam = world.gate.client("iam", world.host.session(1))
+    role = iam.create_role(
+        RoleName=f"ringfence-{world.host.name}-pod",
+        Path=f"/ringfence/{world.host.name}/",
+        AssumeRolePolicyDocument=POD_TRUST,
+        PermissionsBoundary=boundary_policy(world.host),
+    )["Role"]["Arn"]
+    theirs = host.create_pod_identity_association(
+        clusterName=name, namespace="boundary-x", serviceAccount="fetcher", roleArn=role,
+        tags={"ringfence:boundary": world.host.name},
+    )["association"]  # fmt: skip
+    theirs_id = theirs["associationId"]
+    own = world.pod_role()
+    arn = eks.describe_cluster(name=name)["cluster"]["arn"]
+    cluster, principal = {"clusterName": name}, {"principalArn": role_of(world.host)}
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("delete_cluster", {"name": name}),
+        ("update_cluster_config", {"name": name, "resourcesVpcConfig": {
+            "endpointPublicAccess": False}}),
+        ("update_cluster_version", {"name": name, "version": "1.34"}),
+        ("create_addon", {**cluster, "addonName": "eks-pod-identity-agent"}),
+        ("create_nodegroup", {**cluster, "nodegroupName": "x", "subnets": ["subnet-1"],
+                              "nodeRole": own}),
+        ("associate_access_policy", {**cluster, "principalArn": world.runner,
+                                     "policyArn": ADMIN_POLICY,
+                                     "accessScope": {"type": "cluster"}}),
+        ("delete_access_entry", {**cluster, **principal}),
+        ("update_access_entry", {**cluster, "principalArn": world.runner,
+                                 "kubernetesGroups": ["masters"]}),
+        ("delete_pod_identity_association", {**cluster, "associationId": theirs_id}),
+        ("update_pod_identity_association", {**cluster, "associationId": theirs_id,
+                                             "roleArn": own}),
+        ("untag_resource", {"resourceArn": theirs["associationArn"], "tagKeys": ["x"]}),
+        ("tag_resource", {"resourceArn": arn, "tags": {"ringfence:boundary": world.guest.name}}),
+        ("create_pod_identity_association", {
+            **cluster, "namespace": "x", "serviceAccount": "x", "roleArn": own}),
+        ("create_pod_identity_association", {
+            **cluster, "namespace": "x", "serviceAccount": "x", "roleArn": role,
+            "tags": {"ringfence:boundary": world.guest.name}}),
+    ]  # fmt: skip
+    allowed = []
+    for call, arguments in calls:
+        try:
+            getattr(eks, call)(**arguments)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "AccessDeniedException":
+                continue
+            allowed.append(f"{call}: {error}")
+        else:
+            allowed.append(call)
+    assert allowed == []
+    assert code_of_network(world) == "UnauthorizedOperation"
+    # What is the guest's own it can make, change and take away.
+    made = eks.create_pod_identity_association(
+        clusterName=name, namespace=f"boundary-{world.guest.name}", serviceAccount="fetcher",
+        roleArn=own, tags={"ringfence:boundary": world.guest.name},
+    )["association"]  # fmt: skip
+    eks.delete_pod_identity_association(**cluster, associationId=made["associationId"])
+
+
+def code_of_network(world: World) -> str:
+    """Try to make a network, and return the refusal."""
+    ec2 = world.gate.client("ec2", world.session)
+    tags = world.guest.tags("vpc")
+    return code_of(lambda: ec2.create_vpc(CidrBlock="10.30.0.0/16", TagSpecifications=tags))
