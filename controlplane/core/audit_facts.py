@@ -237,7 +237,7 @@ FACTS: Final[dict[str, EventFacts]] = {
         3,
     ),
     "install.restore-requested": _facts(
-        300,
+        97,
         "success",
         "boundary",
         "run_id grant_id reason revision from_revision snapshot empty",
@@ -245,12 +245,12 @@ FACTS: Final[dict[str, EventFacts]] = {
         3,
     ),
     "install.state-restored": _facts(
-        301, "success", "boundary", "run_id snapshot saved stacks", 6003, 3
+        98, "success", "boundary", "run_id snapshot saved stacks", 6003, 3
     ),
     "install.resource-adopted": _facts(
-        302, "success", "boundary", "run_id stack urn type id", 6003, 3
+        99, "success", "boundary", "run_id stack urn type id", 6003, 3
     ),
     "install.resource-dropped": _facts(
-        303, "success", "boundary", "run_id stack urn type id", 6003, 4
+        100, "success", "boundary", "run_id stack urn type id", 6003, 4
     ),
 }

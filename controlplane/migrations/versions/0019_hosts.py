@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from controlplane.migrations import rls
 
 revision = "0019"
-down_revision = "0016"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 

@@ -3859,6 +3859,7 @@ export interface components {
             /** Resources */
             resources: components["schemas"]["PlannedOut"][];
             restore: components["schemas"]["RestoreOut"] | null;
+            shared: components["schemas"]["SharedOut"] | null;
             /** Time Scale */
             time_scale: number;
             update: components["schemas"]["UpdateOut"] | null;
