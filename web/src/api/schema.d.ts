@@ -4074,10 +4074,7 @@ export interface components {
             saved: number | null;
             /** Source */
             source: string;
-            /**
-             * Stacks
-             * @default []
-             */
+            /** Stacks */
             stacks: string[];
         };
         /**
@@ -4089,10 +4086,7 @@ export interface components {
             id: string;
             /** Name */
             name: string;
-            /**
-             * Reason
-             * @default
-             */
+            /** Reason */
             reason: string;
             /** Stack */
             stack: string;
