@@ -11,6 +11,7 @@ import pytest
 from controlplane.core.errors import UnavailableError
 from controlplane.core.run_engine import deny, retry
 from controlplane.core.run_engine.definition import Definition, StepContext, StepResult
+from controlplane.domains.runs.plan_view import view
 from controlplane.sagas.install_restore import DEFINITION
 from tests.sagas.fake_world import BUCKET, PARTS, TYPES, urn
 from tests.sagas.properties import failing, twice
@@ -132,6 +133,9 @@ def test_a_cluster_that_is_gone_is_made_again_on_the_bucket_that_stays(standing:
     assert standing.world.calls == ["up cluster"]
     assert [item["name"] for item in told(standing, run_id)["lost"]] == ["eks"]
     assert [item["id"] for item in told(standing, run_id)["kept"]] == [BUCKET]
+    shown = view(standing.bench.run(run_id)["plan"], None).restore
+    assert shown is not None
+    assert ([item.name for item in shown.lost], shown.source) == (["eks"], "present")
     (dropped,) = events(standing, "install.resource-dropped")
     assert dropped["urn"] == urn("cluster", "eks")
     # A new cluster's agent is another one, let in by a token of its own.

@@ -172,7 +172,7 @@ class RestoredOut(_Model):
     name: str
     id: str
     """In the account; of one that is lost, what it was."""
-    reason: str = ""
+    reason: str
     """Why the customer keeps such a resource; empty for what only the install needs."""
 
 
@@ -183,8 +183,8 @@ class RestoreOut(_Model):
     """`present`, `empty` or `snapshot N`."""
     saved: int | None
     """Number of the snapshot of what the record was before; None when there was none."""
-    stacks: list[str] = []
-    """What the chosen snapshot holds."""
+    stacks: list[str]
+    """What the chosen snapshot holds; empty without one."""
     adopted: list[RestoredOut]
     """In the account, and written into the record."""
     lost: list[RestoredOut]

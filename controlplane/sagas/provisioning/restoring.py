@@ -79,7 +79,7 @@ def put_back(context: Context) -> StepResult:
         saved = _save(context)
         if params.snapshot is None and not params.empty:
             _require_readable(context)
-            return Done({"source": "present", "saved": saved})
+            return Done({"source": "present", "saved": saved, "stacks": []})
         put = state.put_back(run.boundary_id, run.id, run.fence, params.snapshot)
     except StaleFenceError as error:
         raise LeaseLostError(error.public_message) from error
@@ -246,25 +246,26 @@ def _told(context: Context, planned: dict[str, Any]) -> dict[str, Any]:
         for record in stacks.resources_of(exported) if exported else ():
             if not record.get("id"):
                 continue
-            item = _item(stack.name, record)
+            reason = _retained(params, stack.name, record["type"])
+            item = _item(stack.name, record, reason)
             if operations.get(record["urn"]) == "create":
-                lost.append({**item, "reason": _retained(params, stack.name, record["type"])})
+                lost.append(item)
                 continue
             if restoration.is_adopted(record):
                 adopted.append(item)
-            reason = _retained(params, stack.name, record["type"])
             if reason and operations.get(record["urn"]) in _KEPT:
-                kept.append({**item, "reason": reason})
+                kept.append(item)
     return {**output(context, "state"), "adopted": adopted, "lost": lost, "kept": kept}
 
 
-def _item(stack: str, record: dict[str, Any]) -> dict[str, Any]:
+def _item(stack: str, record: dict[str, Any], reason: str) -> dict[str, Any]:
     return {
         "stack": stack,
         "urn": record["urn"],
         "type": record["type"],
         "name": record["urn"].rsplit("::", 1)[-1],
         "id": record["id"],
+        "reason": reason,
     }
 
 

@@ -4082,10 +4082,7 @@ export interface components {
             saved: number | null;
             /** Source */
             source: string;
-            /**
-             * Stacks
-             * @default []
-             */
+            /** Stacks */
             stacks: string[];
         };
         /**
@@ -4097,10 +4094,7 @@ export interface components {
             id: string;
             /** Name */
             name: string;
-            /**
-             * Reason
-             * @default
-             */
+            /** Reason */
             reason: string;
             /** Stack */
             stack: string;
