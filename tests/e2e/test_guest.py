@@ -134,6 +134,8 @@ def test_a_guest_moves_out_and_its_host_answers_on(shared: Shared) -> None:
     wait_for(lambda: state() == "closing", 200, "the removal waits for the customer")
     steps = {one["key"]: one["state"] for one in architect.get(f"/v1/runs/{run}")["steps"]}
     assert steps["release"] == steps["inventory"] == "succeeded"
+    path = f"/ringfence/{GUEST}/"
+    assert sandbox.customer().client("iam").list_roles(PathPrefix=path)["Roles"] == []
     eks = sandbox.customer().client("eks")
     associations = eks.list_pod_identity_associations(clusterName=CLUSTER)["associations"]
     assert {one["namespace"] for one in associations} == {f"boundary-{HOST}", "ringfence-system"}
