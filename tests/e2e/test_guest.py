@@ -131,9 +131,16 @@ def test_a_guest_moves_out_and_its_host_answers_on(shared: Shared) -> None:
     wait_for(lambda: state() == "awaiting-approval", 120, "the list of what goes")
     digest = architect.get(f"/v1/runs/{run}/plan")["digest"]
     approver.post(f"/v1/runs/{run}/approve", {"digest": digest, "reason": "test"})
-    wait_for(lambda: state() == "closing", 200, "the removal waits for the customer")
-    steps = {one["key"]: one["state"] for one in architect.get(f"/v1/runs/{run}")["steps"]}
+
+    def steps_of() -> dict[str, str]:
+        return {one["key"]: one["state"] for one in architect.get(f"/v1/runs/{run}")["steps"]}
+
+    # The run is `closing` from the first step of the close on; our power goes after the way in.
+    wait_for(lambda: steps_of()["power-off"] == "succeeded", 200, "our power is gone")
+    steps = steps_of()
     assert steps["release"] == steps["inventory"] == "succeeded"
+    path = f"/ringfence/{GUEST}/"
+    assert sandbox.customer().client("iam").list_roles(PathPrefix=path)["Roles"] == []
     eks = sandbox.customer().client("eks")
     associations = eks.list_pod_identity_associations(clusterName=CLUSTER)["associations"]
     assert {one["namespace"] for one in associations} == {f"boundary-{HOST}", "ringfence-system"}

@@ -206,8 +206,10 @@ def install(stack: Stack, **more: Any) -> None:
     values["agent"]["controlPlaneUrl"] = "http://10.88.0.11"
     values_file = folder / f"{stack.name}.yaml"
     values_file.write_text(yaml.safe_dump(values))
+    # A guest's namespaces are its host's to make, and are there.
+    making = ("--create-namespace",) if stack.system == SYSTEM else ()
     helm(
-        *("upgrade", "ringfence", str(CHART), "--install", "--create-namespace"),
+        *("upgrade", "ringfence", str(CHART), "--install", *making),
         *("--take-ownership", "--namespace", stack.system, "--values", str(values_file)),
         *("--kubeconfig", str(stack.kubeconfig)),
         home=folder,

@@ -121,6 +121,9 @@ def _roles(account: Account) -> Iterator[ResidueItem]:
         if name == target.role_name:
             reason = "this grant's role; it ends with the access"
             yield ResidueItem(kind="role", name=name, expected=True, reason=reason)
+        elif name.removesuffix("-execution") == f"ringfence-{target.boundary}-runner":
+            reason = "the runner's; it goes when the way in is shut"
+            yield ResidueItem(kind="role", name=name, expected=True, reason=reason)
         elif name.startswith(earlier) or role["Path"] == pods:
             yield _left("role", name)
 
