@@ -210,14 +210,7 @@ class PulumiEngine:
             write_private(folder.identity, process.identity.model_dump_json())
             if on_start:
                 on_start(process.identity)
-            spec = OpenSpec(
-                project=run.project,
-                backend_url=backend_url,
-                pulumi=str(self._settings.pulumi),
-                work_dir=str(folder.work),
-                pulumi_home=str(folder.pulumi_home),
-                parallel=self._settings.parallel,
-            )
+            spec = self._spec(run, folder, backend_url)
             session = PulumiSession(process, spec, stderr, exists)
             yield session
         finally:
@@ -230,6 +223,16 @@ class PulumiEngine:
             )
             folder.identity.unlink(missing_ok=True)
             folder.pgpass.unlink(missing_ok=True)
+
+    def _spec(self, run: EngineRun, folder: RunFolder, backend_url: str) -> OpenSpec:
+        return OpenSpec(
+            project=run.project,
+            backend_url=backend_url,
+            pulumi=str(self._settings.pulumi),
+            work_dir=str(folder.work),
+            pulumi_home=str(folder.pulumi_home),
+            parallel=self._settings.parallel,
+        )
 
 
 class PulumiSession:
