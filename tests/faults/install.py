@@ -189,6 +189,7 @@ class Scene:
     def known(self) -> set[str]:
         """Return what the engine's state knows."""
         tenant = self.bench.tenant
+        self.state.ensure(tenant.boundary_id)  # a run that ends at its first call made none
         return self.state.identifiers(tenant.boundary_id, f"ringfence-{self.boundary.name}")
 
 
