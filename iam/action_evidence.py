@@ -257,8 +257,8 @@ CONTROL_PLANE: dict[str, tuple[str, str]] = {
     "pulumi/adoption": (
         "finding what a crashed run has made",
         "ec2:DescribeNatGateways ec2:DescribeRouteTables eks:ListPodIdentityAssociations"
-        " iam:ListAttachedRolePolicies kms:DescribeKey kms:ListAliases kms:ListKeys kms:ListResourceTags"
-        " s3:GetBucketVersioning",
+        " iam:ListAttachedRolePolicies kms:DescribeKey kms:ListAliases kms:ListKeys"
+        " kms:ListResourceTags s3:GetBucketVersioning",
     ),
 }
 
