@@ -38,7 +38,7 @@ from controlplane.core.run_engine.definition import (
     always_open,
 )
 from controlplane.core.run_engine.facts import RunFacts, StepFacts
-from controlplane.core.run_engine.faults import describe
+from controlplane.core.run_engine.faults import describe, failures_after
 from controlplane.core.run_engine.fence import Claim, Lease
 from controlplane.core.run_engine.flights import Flight, Flights, Landing
 from controlplane.core.run_engine.graph import StepGraph
@@ -344,10 +344,11 @@ class RunExecutor(Generic[PortsT]):
         if code == "internal":
             log.error("step.failed", step=key, exc_info=error)
         most = flight.step.max_attempts
-        failures = before.failures + 1 if retryable else most
+        counted = failures_after(code, before.failures, flight.attempt)
+        failures = counted if retryable else most
         if flight.is_undo:
             # An undo gets all its attempts whatever the error says: what is left behind costs.
-            failures = before.failures + 1
+            failures = counted
             self._note(changes.undo_failed(key, before, code, message, failures))
         else:
             self._note(changes.step_failed(key, before, code, message, failures))

@@ -102,7 +102,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     ),
     "lost-cluster": Remedy(
         "the cluster was deleted in the account, and with it all that ran in it",
-        "remove the install, which keeps its data, and install it anew",
+        "ringfence install restore INSTALL makes it anew on the data that is there",
     ),
     "wrong-copy": Remedy(
         "a model's file in the bucket is not the one that was sent",
@@ -111,6 +111,10 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "wrong-digest": Remedy(
         "a model's file is not what the catalog says",
         "register the right file; then " + _RETRY,
+    ),
+    "database-unreachable": Remedy(
+        "the control plane's own database was away, again and again; the cloud did nothing wrong",
+        f"see that the database is up, then {_RETRY}",
     ),
     "over-budget": Remedy(
         "the step took more than twice its budget and was stopped",
