@@ -156,24 +156,35 @@ def _lease_without_end() -> None:
 
 @_bug(
     "lease-clock-of-the-worker", "a lease ends by the worker's own wall clock", "I3 I6",
-    None, world="clock",
+    "F1.kill", world="clock",
 )  # fmt: skip
 def _lease_clock_of_the_worker() -> None:
-    plain = fence.Lease._renew
+    plain_claim, plain_renew = fence.claim_run, fence.Lease._renew
 
-    def renew(self: Any) -> bool:
-        answer = plain(self)
-        with self._db.transaction(self._claim.scope, self._claim.fence) as session:
+    def until_my_time(db: Any, held: fence.Claim, seconds: float) -> None:
+        with db.transaction(held.scope, held.fence) as session:
             session.execute(
                 text("UPDATE run SET lease_until = :until WHERE boundary_id = :b AND id = :id"),
                 {
-                    "until": clock.now() + timedelta(seconds=self._seconds),
-                    "b": self._claim.boundary_id,
-                    "id": self._claim.run_id,
+                    "until": clock.now() + timedelta(seconds=seconds),
+                    "b": held.boundary_id,
+                    "id": held.run_id,
                 },
             )
+
+    def claim(db: Any, worker: str, seconds: float, *rest: Any, **more: Any) -> Any:
+        # At the claim, too: a run of a few milliseconds is over before its first renewal.
+        held = plain_claim(db, worker, seconds, *rest, **more)
+        if held is not None:
+            until_my_time(db, held, seconds)
+        return held
+
+    def renew(self: Any) -> bool | None:
+        answer = plain_renew(self)
+        until_my_time(self._db, self._claim, self._seconds)
         return answer
 
+    dispatcher.claim_run = claim
     fence.Lease._renew = renew  # type: ignore[method-assign]
 
 
