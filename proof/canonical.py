@@ -30,7 +30,11 @@ def canonical_bytes(document: Any) -> bytes:
         except UnicodeEncodeError:
             # Half a surrogate pair: the exact encoder names it.
             pass
-    return rfc8785.dumps(document)
+    try:
+        return rfc8785.dumps(document)
+    except UnicodeEncodeError as error:
+        # It sorts keys by their UTF-16 form before it looks at them.
+        raise rfc8785.CanonicalizationError("a key holds half a surrogate pair") from error
 
 
 def _is_plain(value: Any) -> bool:

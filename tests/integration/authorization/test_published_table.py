@@ -75,6 +75,7 @@ READS = [
     # There is none until an install reaches it.
     and not row["path"].endswith(("/plan", "/certificate", "/agent"))
     and "/takeover/" not in row["path"]
+    and "/snapshots/" not in row["path"]
 ]
 
 

@@ -37,6 +37,9 @@ def exact(document: Any) -> bytes | type[Exception]:
         return rfc8785.dumps(document)
     except rfc8785.CanonicalizationError as error:
         return type(error)
+    except UnicodeEncodeError:
+        # What it does with half a surrogate pair in a key; ours says it like all the others.
+        return rfc8785.CanonicalizationError
 
 
 @given(DOCUMENTS)
@@ -44,6 +47,8 @@ def exact(document: Any) -> bytes | type[Exception]:
 @example({"a": 1.0, "b": 1e21, "c": -0.0})
 @example([2**53, -(2**53), 2**53 - 1])
 @example({"half": "\ud800"})
+@example({"\ud800": 1, "a": 2})
+@example({"\ud800": 1})
 @example({"\x7f": '\x00\x1f\u2028\u2029\x7f/\\"\b\f\n\r\t'})
 def test_both_ways_agree(document: Any) -> None:
     wanted = exact(document)
