@@ -43,7 +43,7 @@ class Account:
         return self._source()
 
     def client(self, service: str) -> Any:
-        """Return a boto3 client with the session of this moment."""
+        """Return an AWS client with the session of this moment."""
         credentials = self._source()
         with self._lock:
             made = self._made.get(service)

@@ -1,7 +1,7 @@
 """Sessions of the boundary's one role, and clients made from them.
 
 Called by the sagas, the credential broker and every module beside it. Separate so that there is one
-place where AssumeRole is called and one where a boto3 client is made: from explicit credentials and
+place where AssumeRole is called and one where an AWS client is made: from explicit credentials and
 settings, never from the ambient chain of environment, files and metadata services.
 """
 
@@ -11,17 +11,15 @@ import functools
 import json
 import os
 import re
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-import boto3
-import botocore.loaders
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from botocore.loaders import Loader
 
 from controlplane.adapters.aws.errors import DENIED, error_code, translated
 from controlplane.core.clock import now
@@ -114,7 +112,13 @@ def vendor_credentials(path: Path) -> Credentials:
         ) from error
 
 
+@functools.cache
 def _sealed_session() -> botocore.session.Session:
+    """Return the one maker of clients of this process; it never holds anybody's credentials.
+
+    One, since a new one costs more than a client: the services' models are megabytes of JSON, and
+    its several hundred handlers are registered anew.
+    """
     # (configuration file key, environment variable, default, conversion): no variable, no file.
     sealed: dict[str, Any] = {
         "profile": (None, None, None, None),
@@ -122,26 +126,15 @@ def _sealed_session() -> botocore.session.Session:
         "credentials_file": (None, None, os.devnull, None),
         "ca_bundle": ("ca_bundle", None, None, None),
     }
-    session = botocore.session.Session(session_vars=sealed)
-    # The services' models are megabytes of JSON: read once per process, not once per client.
-    session.register_component("data_loader", _models())
-    return session
+    return botocore.session.Session(session_vars=sealed)
 
 
-@functools.cache
-def _models() -> Loader:
-    return botocore.loaders.create_loader()
+_making = threading.Lock()
+"""A client may be used by many threads, its maker by one. Source: boto3, "Session", threads."""
 
 
 def client(service: str, credentials: Credentials, *, region: str, endpoint_url: str | None) -> Any:
-    """Return a boto3 client of `credentials`; a GovCloud region uses FIPS endpoints."""
-    session = boto3.session.Session(
-        aws_access_key_id=credentials.access_key_id,
-        aws_secret_access_key=credentials.secret_access_key,
-        aws_session_token=credentials.session_token,
-        region_name=region,
-        botocore_session=_sealed_session(),
-    )
+    """Return an AWS client of `credentials`; a GovCloud region uses FIPS endpoints."""
     config = Config(
         retries={"mode": "standard", "max_attempts": 5},
         connect_timeout=10,
@@ -152,7 +145,16 @@ def client(service: str, credentials: Credentials, *, region: str, endpoint_url:
         proxies={} if endpoint_url else None,
         user_agent_extra="ringfence-control-plane",
     )
-    return session.client(service, endpoint_url=endpoint_url, config=config)
+    with _making:
+        return _sealed_session().create_client(
+            service,
+            region_name=region,
+            endpoint_url=endpoint_url,
+            aws_access_key_id=credentials.access_key_id,
+            aws_secret_access_key=credentials.secret_access_key,
+            aws_session_token=credentials.session_token,
+            config=config,
+        )
 
 
 class StsSessions:
@@ -161,6 +163,8 @@ class StsSessions:
     def __init__(self, credentials_file: Path, endpoint_url: str | None) -> None:
         self._vendor = vendor_credentials(credentials_file)
         self._endpoint_url = endpoint_url
+        # Of the vendor's own keys, which do not change while this process lives.
+        self._sts = functools.cache(self._open_sts)
 
     @property
     def endpoint_url(self) -> str | None:
@@ -216,7 +220,7 @@ class StsSessions:
                 return ProbeResult(False, code, now(), _request_id(error.response))
         return ProbeResult(True, None, now(), _request_id(answer))
 
-    def _sts(self, region: str) -> Any:
+    def _open_sts(self, region: str) -> Any:
         return client("sts", self._vendor, region=region, endpoint_url=self._endpoint_url)
 
 
