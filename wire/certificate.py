@@ -42,6 +42,24 @@ class ResidueItem(Document):
     reason: str
 
 
+class WayInSeen(Document):
+    """What was seen of the way into the cluster once it was shut, beside the refused calls."""
+
+    way: Literal["public-cidr", "in-vpc-runner"]
+    access_entries: int = Field(ge=0)
+    """Of ours, and of our runner's role, that the cluster still has."""
+    public_endpoint: bool | None = None
+    """Whether the endpoint can be reached from outside; None in another boundary's cluster, whose
+    endpoint is not ours to open or to shut."""
+    endpoint_changes: int | None = Field(default=None, ge=0)
+    """How often the access to the endpoint was changed since the cluster was made, by EKS's own
+    list; 0 with a private endpoint: it never was public. None where it was opened on purpose."""
+    running_tasks: int | None = Field(default=None, ge=0)
+    """Runners of the boundary that have not ended; None where there was none to start."""
+    objects_deleted: int | None = Field(default=None, ge=0)
+    """Of the runner's mailbox, every version of an object counted."""
+
+
 class AccessEnd(Document):
     """When and by whom the vendor's access ended, and the attempts that prove it."""
 
@@ -53,6 +71,8 @@ class AccessEnd(Document):
     power_removed_at: datetime | None
     role_deleted_at: datetime | None
     proofs: tuple[DeniedAttempt, ...]
+    way_in: WayInSeen | None = None
+    """None when there was no cluster, and in certificates of before it was kept."""
 
 
 class InstallCertificate(Message):

@@ -13,7 +13,7 @@ from proof.certificates import CertificateError, Verdict, verify_certificate
 from proof.keys import KeyFileError
 from ringfence.cli.output import PERSON, CommandError, Exit, connect, err, out, print_json
 from ringfence.client import route
-from wire.certificate import CertificateFile, RemovalCertificate
+from wire.certificate import CertificateFile, RemovalCertificate, WayInSeen
 from wire.version import UnsupportedVersionError
 
 app = typer.Typer(help="The signed record at the end of an install.")
@@ -116,10 +116,25 @@ def _print(verdict: Verdict) -> None:
         f"{len(access.proofs)} denied attempts as proof",
         markup=False,
     )
+    if access.way_in is not None:
+        out.print(f"way in: {_way_in(access.way_in)}", markup=False)
     if isinstance(certificate, RemovalCertificate):
         _print_removal(certificate)
     findings = [item for item in certificate.residue if not item.expected]
     out.print(f"residue: {len(findings)} findings, {len(certificate.residue)} things counted")
+
+
+def _way_in(way: WayInSeen) -> str:
+    """Return what was seen of the way into the cluster once it was shut."""
+    seen = [way.way, f"{way.access_entries} access entries of ours left"]
+    if way.public_endpoint is not None:
+        seen.append(f"endpoint {'public' if way.public_endpoint else 'private'}")
+    if way.endpoint_changes is not None:
+        never = way.endpoint_changes == 0 and not way.public_endpoint
+        seen.append("never public" if never else f"its access changed {way.endpoint_changes} times")
+    if way.running_tasks is not None:
+        seen.append(f"{way.running_tasks} runner tasks left")
+    return ", ".join(seen)
 
 
 def _print_removal(certificate: RemovalCertificate) -> None:

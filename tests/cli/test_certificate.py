@@ -24,6 +24,7 @@ from wire.certificate import (
     InstallCertificate,
     ResidueItem,
     StepTime,
+    WayInSeen,
 )
 
 START = datetime(2026, 11, 22, 15, 0, tzinfo=UTC)
@@ -50,7 +51,10 @@ def certificate() -> InstallCertificate:
         residue=(ResidueItem(kind="role", name="r", expected=True, reason="part of the stack"),),
         access=AccessEnd(role_arn=ROLE, grant_number=1, grant_until=end, closed_by="agent",
                          way_in_closed_at=end, power_removed_at=end, role_deleted_at=end,
-                         proofs=(denied,)),
+                         proofs=(denied,),
+                         way_in=WayInSeen(way="in-vpc-runner", access_entries=0, endpoint_changes=0,
+                                          public_endpoint=False, running_tasks=0,
+                                          objects_deleted=9)),
         pins={}, issued_at=end,
     )  # fmt: skip
 
@@ -115,6 +119,7 @@ def test_a_valid_certificate_is_verified_without_any_server(
     assert f"agent {fingerprint(issued.agent)} (matches your bucket)" in ran.out
     assert "acme/payments (rehearsal: the account is emulated)" in ran.out
     assert "role deleted 2026-11-22 15:02:00 UTC, 1 denied attempts as proof" in ran.out
+    assert "endpoint private, never public, 0 runner tasks left" in ran.out
 
 
 def test_the_verdict_as_json_is_one_document(offline: Cli, issued: Issued) -> None:

@@ -41,6 +41,7 @@ from wire.certificate import (
     InstallCertificate,
     ResidueItem,
     StepTime,
+    WayInSeen,
 )
 
 IN_BOTH = ("kim@acme.test", "lee@acme.test")
@@ -365,7 +366,10 @@ def _certify(world: World, began: datetime, finished: datetime) -> None:
         access=AccessEnd(role_arn="arn:aws:iam::111122223333:role/ringfence-payments-g1",
                          grant_number=1, grant_until=finished + timedelta(hours=2),
                          closed_by="agent", way_in_closed_at=finished, power_removed_at=finished,
-                         role_deleted_at=finished, proofs=(denied, denied, denied)),
+                         role_deleted_at=finished, proofs=(denied, denied, denied),
+                         way_in=WayInSeen(way="in-vpc-runner", access_entries=0, endpoint_changes=0,
+                                          public_endpoint=False, running_tasks=0,
+                                          objects_deleted=31)),
         pins={}, issued_at=finished,
     )  # fmt: skip
     envelope = seal(world.api.key, CERTIFICATE_TYPE, certificate.to_wire())

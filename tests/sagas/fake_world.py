@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -59,7 +59,7 @@ from wire.agent import (
     VerbResult,
 )
 from wire.bundle import Bundle, CloseVerb, Verb
-from wire.certificate import ResidueItem
+from wire.certificate import ResidueItem, WayInSeen
 from wire.envelope import Envelope
 
 OUTPUTS: dict[str, dict[str, Any]] = {
@@ -215,8 +215,10 @@ class FakeReach:
             denied_at=now(),
             attempts=1,
         )
-        facts = {"way": "in-vpc-runner"} if self._way.runner is not None else {}
-        return WayInClosed(proof.denied_at, (proof,), facts)
+        way: Literal["public-cidr", "in-vpc-runner"] = (
+            "public-cidr" if self._way.runner is None else "in-vpc-runner"
+        )
+        return WayInClosed(proof.denied_at, (proof,), WayInSeen(way=way, access_entries=0))
 
 
 class FakeCloud:

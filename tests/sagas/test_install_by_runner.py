@@ -40,7 +40,7 @@ def test_every_step_goes_in_by_the_runner_with_the_runs_fence_and_the_grants_end
         ends = by_runner.grant()["grant_until"]
         assert abs(way.runner.grant_until - ends) < timedelta(seconds=1)
     closed = by_runner.bench.steps(run)["reach_close"]["output"]
-    assert closed["way"] == "in-vpc-runner"
+    assert closed["way_in"]["way"] == "in-vpc-runner"
     told = [str(event) for event in by_runner.bench.events(run)]
     assert any("the way in is shut" in one and "in-vpc-runner" in one for one in told)
 
@@ -49,7 +49,8 @@ def test_without_the_input_the_way_is_the_public_endpoint(stage: Stage) -> None:
     run = stage.start()
     assert stage.go(run) == "succeeded"
     assert [way.runner for way in stage.world.ways] == [None, None, None]
-    assert "way" not in stage.bench.steps(run)["reach_close"]["output"]
+    closed = stage.bench.steps(run)["reach_close"]["output"]
+    assert closed["way_in"]["way"] == "public-cidr"
 
 
 def test_a_deployment_without_the_runners_image_says_so_before_the_first_resource(

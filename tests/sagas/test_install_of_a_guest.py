@@ -164,7 +164,6 @@ def test_an_update_of_a_guest_goes_in_by_its_own_way(guest: Stage) -> None:
     assert guest.go(guest.start()) == "succeeded"
     guest.open_grant()
     guest.world.ways.clear()
-    guest.world.agent = None
     run = ask_update(guest)
     assert guest.go(run, UPDATE) == "succeeded"
     assert guest.bench.run(run)["params"]["inputs"]["host"] == "core"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -29,6 +29,7 @@ from controlplane.adapters.kubernetes.token import eks_token
 from controlplane.core.clock import now
 from controlplane.core.errors import ConflictError, InternalError, UnavailableError
 from wire.agent import DeniedAttempt
+from wire.certificate import WayInSeen
 
 # Needs authentication and the right to list: `/readyz` answers anybody, so it proves no way in.
 QUESTION = "/api/v1/namespaces?limit=1"
@@ -57,8 +58,8 @@ class WayInClosed:
 
     closed_at: datetime
     proofs: tuple[DeniedAttempt, ...]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """What was seen beside the refused calls, of a way that has more to show."""
+    way_in: WayInSeen
+    """What was seen beside the refused calls."""
 
 
 class NotReachableError(UnavailableError):
@@ -184,7 +185,18 @@ class PublicCidrReach:
             self._update({"endpointPublicAccess": False, "endpointPrivateAccess": True})
         proofs.append(self._refused("kubernetes:connect", endpoint, before, no_connection))
         self._file.unlink(missing_ok=True)
-        return WayInClosed(proofs[-1].denied_at, tuple(proofs))
+        return WayInClosed(proofs[-1].denied_at, tuple(proofs), self._see_shut())
+
+    def _see_shut(self) -> WayInSeen:
+        is_public = self._control.describe()["resourcesVpcConfig"]["endpointPublicAccess"]
+        left = self._control.entries().count(self._account.target.role_arn)
+        if is_public or left:
+            raise StillReachableError(
+                f"cluster {self._cluster} has {left} access entry of ours left, "
+                f"its public endpoint is {'open' if is_public else 'shut'}",
+                fix="look at the cluster's access entries and its endpoint",
+            )
+        return WayInSeen(way="public-cidr", access_entries=0, public_endpoint=False)
 
     def _refused(
         self,

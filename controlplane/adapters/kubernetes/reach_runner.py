@@ -46,6 +46,7 @@ from controlplane.core.clock import now
 from controlplane.core.errors import ConflictError, InternalError, NotFoundError
 from proof.sealing import RUNNER_ORDER, seal
 from wire.agent import DeniedAttempt
+from wire.certificate import WayInSeen
 from wire.runner import (
     Action,
     AskCluster,
@@ -151,11 +152,12 @@ class InVpcRunnerReach:
         cluster, after the runner's parts are gone.
         """
         try:
-            proofs, facts = self._prove_shut()
+            proofs, seen = self._prove_shut()
         except NotFoundError:
             self._remove()
             raise
-        return WayInClosed(proofs[0].denied_at, tuple(proofs), {**facts, **self._remove()})
+        way_in = seen.model_copy(update={"running_tasks": 0, "objects_deleted": self._remove()})
+        return WayInClosed(proofs[0].denied_at, tuple(proofs), way_in)
 
     def _let_in(self) -> None:
         """Let the runner's role in; EKS may not know a new role for a moment."""
@@ -177,16 +179,19 @@ class InVpcRunnerReach:
             self._tasks.role_arn, self._token(), self._guest.group
         )
 
-    def _prove_shut(self) -> tuple[list[DeniedAttempt], dict[str, Any]]:
+    def _prove_shut(self) -> tuple[list[DeniedAttempt], WayInSeen]:
         proofs = []
         had_entry = self._tasks.role_arn in self._control.entries()
         if had_entry or self._tasks.running():
             proofs += self._see_refused(had_entry=had_entry)
         proofs.append(self._see_no_connection())
-        return proofs, {"way": "in-vpc-runner", **self._see_private()}
+        return proofs, self._see_private()
 
-    def _remove(self) -> dict[str, Any]:
-        """End every runner and delete what it was made of; return what is left and what went."""
+    def _remove(self) -> int:
+        """End every runner and delete what it was made of; return how many objects went.
+
+        Raises: StillReachableError while a runner has not ended.
+        """
         self._orders.stop()
         self._tasks.stop_all()
         left = until(self._tasks.left, lambda tasks: not tasks, self._budget.refused)
@@ -196,7 +201,7 @@ class InVpcRunnerReach:
                 fix=f"stop the task in ECS: {left[0].arn}",
             )
         self._tasks.delete()
-        return {"running_tasks": 0, "objects_deleted": self._mail.clear()}
+        return self._mail.clear()
 
     # ---- What the close has to see
 
@@ -256,7 +261,7 @@ class InVpcRunnerReach:
             attempts=1,
         )
 
-    def _see_private(self) -> dict[str, Any]:
+    def _see_private(self) -> WayInSeen:
         """See in EKS that no way of ours is left, and that the endpoint never was public.
 
         The endpoint of another boundary's cluster is not ours to judge: only our entries are.
@@ -271,9 +276,11 @@ class InVpcRunnerReach:
                 fix="close the way by hand, then retry the run",
             )
         if self._guest is not None:
-            return {"access_entries": 0, "guest_of": self._control.name}
-        changes = self._control.endpoint_changes()
-        return {"access_entries": 0, "endpoint_public": False, "endpoint_changes": len(changes)}
+            return WayInSeen(way="in-vpc-runner", access_entries=0)
+        changes = len(self._control.endpoint_changes())
+        return WayInSeen(
+            way="in-vpc-runner", access_entries=0, public_endpoint=False, endpoint_changes=changes
+        )
 
     def _ask(self, *, runners: int = REPLACEMENTS) -> int | str:
         inside = self._guest.namespace if self._guest else None

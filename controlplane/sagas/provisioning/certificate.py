@@ -25,7 +25,7 @@ from controlplane.sagas.provisioning.closing import is_taken_back, parse_time, s
 from controlplane.tables.installs import Install
 from wire.agent import DeniedAttempt, SmokeReport
 from wire.bundle import CountersignVerb
-from wire.certificate import AccessEnd, InstallCertificate, ResidueItem, StepTime
+from wire.certificate import AccessEnd, InstallCertificate, ResidueItem, StepTime, WayInSeen
 from wire.envelope import Envelope
 
 CERTIFICATES = UUID("0b3c8f3e-3b0e-5c55-8a3f-7d1c6a0c9e42")
@@ -174,6 +174,7 @@ def access_end(context: Context, role: OpenRole) -> AccessEnd:
         power_removed_at=parse_time(power.get("removed_at")),
         role_deleted_at=parse_time(ended.get("role_deleted_at")),
         proofs=tuple(DeniedAttempt.model_validate(item) for item in proofs if item),
+        way_in=WayInSeen.model_validate(shut["way_in"]) if "way_in" in shut else None,
     )
 
 

@@ -78,7 +78,7 @@ def shut_way_in(context: Context) -> StepResult:
         {
             "closed_at": closed.closed_at.isoformat(),
             "proofs": [proof.model_dump(mode="json") for proof in closed.proofs],
-            **closed.facts,
+            "way_in": closed.way_in.model_dump(mode="json"),
         }
     )
 

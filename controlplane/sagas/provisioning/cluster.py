@@ -189,9 +189,8 @@ def close_reach(context: Context) -> WayInClosed | None:
             closed = way.close()
     except NotFoundError:
         return None
-    if closed.facts:
-        # Beside the refused calls, which are in the certificate: for who follows the run.
-        context.progress(message="the way in is shut", **closed.facts)
+    # For who follows the run; the certificate has it, too.
+    context.progress(message="the way in is shut", **closed.way_in.model_dump(exclude_none=True))
     return closed
 
 

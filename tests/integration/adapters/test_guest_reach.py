@@ -207,7 +207,7 @@ def test_a_guest_installs_by_its_runner_while_its_host_is_open_and_leaves_nothin
     # The guest neither opened the host's endpoint nor shut it.
     vpc = world.eks.describe_cluster(name=world.cluster)["cluster"]["resourcesVpcConfig"]
     assert vpc["endpointPublicAccess"] is was_public
-    assert closed.facts["guest_of"] == world.cluster
+    assert (closed.way_in.access_entries, closed.way_in.public_endpoint) == (0, None)
     proofs = {one.action: one for one in closed.proofs}
     assert proofs["kubernetes:list-pods"].succeeded_before
     assert (proofs["kubernetes:connect"].error_code == "401") is was_public

@@ -38,6 +38,7 @@ from tests.integration.adapters.test_reach import CHART
 from tests.sandbox_aws.clusters import active, make_cluster
 from tests.sandbox_aws.conftest import CUSTOMER, Boundary, GateProcess
 from tests.sandbox_aws.test_blueprint_calls import make_bucket, wait_for
+from wire.certificate import WayInSeen
 from wire.envelope import Envelope
 from wire.runner import ORDER_TYPE, RunnerOrder, run_prefix
 
@@ -165,15 +166,15 @@ def test_the_runner_opens_the_way_installs_and_leaves_nothing(world: World, char
         ("kubernetes:connect", False),
     ]
     assert closed.proofs[0].error_code == "401"
-    facts = dict(closed.facts)
-    assert facts.pop("objects_deleted") > 5
-    assert facts == {
-        "way": "in-vpc-runner",
-        "access_entries": 0,
-        "endpoint_public": False,
-        "endpoint_changes": 0,
-        "running_tasks": 0,
-    }
+    assert (closed.way_in.objects_deleted or 0) > 5
+    assert closed.way_in == WayInSeen(
+        way="in-vpc-runner",
+        access_entries=0,
+        public_endpoint=False,
+        endpoint_changes=0,
+        running_tasks=0,
+        objects_deleted=closed.way_in.objects_deleted,
+    )
     assert world.keys(run) == []
     assert world.tasks(run).left() == []
     assert world.client("ecs").list_task_definitions()["taskDefinitionArns"] == []
@@ -207,7 +208,7 @@ def test_a_runner_that_never_starts_is_named_and_leaves_no_way_in(world: World) 
         way.open()
     closed = way.close()
     assert [proof.action for proof in closed.proofs] == ["kubernetes:connect"]
-    assert closed.facts["access_entries"] == closed.facts["running_tasks"] == 0
+    assert closed.way_in.access_entries == closed.way_in.running_tasks == 0
     assert world.keys(run) == []
 
 

@@ -36,7 +36,17 @@ interface Certificate {
     power_removed_at: string | null;
     role_deleted_at: string | null;
     proofs: { action: string; error_code: string; denied_at: string }[];
+    way_in: WayIn | null;
   };
+}
+
+/** What was seen of the way into the cluster once it was shut. */
+interface WayIn {
+  way: string;
+  access_entries: number;
+  public_endpoint: boolean | null;
+  endpoint_changes: number | null;
+  running_tasks: number | null;
 }
 
 interface CertificateFile {
@@ -100,6 +110,7 @@ function Shown({ file, name }: { file: CertificateFile; name: string }) {
             : ([["Permissions", `${c.permissions_granted} granted, ${c.permissions_used ?? "?"} seen in use`]] as [string, string][])),
           ["Plan", c.plan_digest && <Digest key="plan" value={c.plan_digest} label="digest of the plan" />],
           ["Way in closed", c.access.way_in_closed_at && <Moment key="way" at={c.access.way_in_closed_at} />],
+          ...(c.access.way_in ? ([["Seen then", wayIn(c.access.way_in)]] as [string, string][]) : []),
           ["Power removed", c.access.power_removed_at && <Moment key="power" at={c.access.power_removed_at} />],
           ["Role deleted", c.access.role_deleted_at && <span key="role"><Moment at={c.access.role_deleted_at} />, by the {c.access.closed_by}</span>],
           ["Proofs", `${c.access.proofs.length} attempts denied`],
@@ -114,6 +125,18 @@ function Shown({ file, name }: { file: CertificateFile; name: string }) {
       )}
     </div>
   );
+}
+
+function wayIn(way: WayIn): string {
+  const neverPublic = way.endpoint_changes === 0 && way.public_endpoint === false;
+  return [
+    way.way,
+    `${way.access_entries} access entries of ours`,
+    way.public_endpoint !== null && `endpoint ${way.public_endpoint ? "public" : neverPublic ? "private since it was made" : "private"}`,
+    way.running_tasks !== null && `${way.running_tasks} runner tasks`,
+  ]
+    .filter(Boolean)
+    .join(", ");
 }
 
 function decode(base64: string): string {
