@@ -115,18 +115,9 @@ class Bench:
         """Claim a run as a worker would."""
         return claim_run(self.worker, "bench", self.settings.lease_seconds, run_id)
 
-    def claim_soon(self, run_id: UUID, seconds: float = 2.0) -> Claim:
-        """Claim a run; its row may still be locked by the last heartbeat of the one before.
-
-        A claim skips locked rows, as a worker does, which asks again at its next poll. Shorter
-        than a lease, so that a lease that was not given back still fails.
-        """
-        deadline = time.monotonic() + seconds
-        while (claim := self.claim(run_id)) is None:
-            state = self.run(run_id)["state"]
-            assert time.monotonic() < deadline, f"the run cannot be claimed: {state}"
-            time.sleep(0.02)
-        return claim
+    def claim_soon(self, run_id: UUID) -> Claim:
+        """Claim a run that a worker may have given back only now."""
+        return claim_soon(self.worker, self.settings.lease_seconds, run_id)
 
     def execute(
         self, run_id: UUID, definition: Definition, ports: Any = None, gate: Gate = always_open
@@ -161,6 +152,21 @@ class Bench:
         """Change rows past all walls, as time or an accident would."""
         with psycopg.connect(self.urls.admin) as connection:
             connection.execute(query, args)  # type: ignore[arg-type]
+
+
+def claim_soon(
+    worker: Database, lease_seconds: float, run_id: UUID | None = None, seconds: float = 2.0
+) -> Claim:
+    """Claim a run; its row may still be locked by the last heartbeat of the one before.
+
+    A claim skips locked rows, as a worker does, which asks again at its next poll. Shorter than a
+    lease, so that a lease that was not given back still fails.
+    """
+    deadline = time.monotonic() + seconds
+    while (claim := claim_run(worker, "bench", lease_seconds, run_id)) is None:
+        assert time.monotonic() < deadline, f"not claimed within {seconds} s: {run_id or 'any run'}"
+        time.sleep(0.02)
+    return claim
 
 
 @contextmanager

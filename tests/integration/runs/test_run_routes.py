@@ -25,11 +25,10 @@ from controlplane.core.run_engine.definition import (
     StepResult,
 )
 from controlplane.core.run_engine.executor import EngineSettings, RunExecutor
-from controlplane.core.run_engine.fence import claim_run
 from tests.integration.api.conftest import PersonOf
 from tests.integration.api.people import token_of
 from tests.postgres import DatabaseUrls
-from tests.sagas.bench import wait_until
+from tests.sagas.bench import claim_soon, wait_until
 
 DIGEST = "sha256:" + "d" * 64
 
@@ -98,9 +97,8 @@ def run_id(acme: PersonOf, active: dict[str, Any]) -> str:
 def execute(worker: Database, faults: Faults | None = None) -> None:
     """Carry the one claimable run as far as it goes."""
     settings = EngineSettings(lease_seconds=5, retry_base_seconds=0.01)
+    claim = claim_soon(worker, settings.lease_seconds)
     claimed_at = clock.elapsed()
-    claim = claim_run(worker, "test", 5)
-    assert claim is not None
     never = threading.Event()
     RunExecutor(worker, SAGA, claim, faults or Faults(), settings, never, claimed_at).run()
 

@@ -12,11 +12,12 @@ import pytest
 from controlplane.core import clock
 from controlplane.core.db import Database
 from controlplane.core.run_engine.executor import EngineSettings, RunExecutor
-from controlplane.core.run_engine.fence import claim_run, resume_due_runs
+from controlplane.core.run_engine.fence import resume_due_runs
 from controlplane.domains.windows import service as windows
 from tests.integration.api.conftest import PersonOf
 from tests.integration.runs.test_run_routes import DIGEST, SAGA, Faults, run_id, worker
 from tests.postgres import DatabaseUrls
+from tests.sagas.bench import claim_soon
 
 __all__ = ["run_id", "worker"]
 """Fixtures, which pytest finds here."""
@@ -32,8 +33,7 @@ def closed_now() -> dict[str, Any]:
 
 
 def execute(worker: Database) -> None:
-    claim = claim_run(worker, "test", 5)
-    assert claim is not None
+    claim = claim_soon(worker, 5)
     RunExecutor(
         worker, SAGA, claim, Faults(), EngineSettings(lease_seconds=5), threading.Event(),
         clock.elapsed(), windows.gate,
