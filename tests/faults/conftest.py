@@ -14,6 +14,7 @@ from controlplane.adapters.signing.control_plane_key import ControlPlaneKey
 from controlplane.core.db import Database
 from proof.keys import create_private_key
 from tests.faults.install import Scene, new_bench, open_scene
+from tests.faults.mortal import Mortals
 from tests.integration.adapters.conftest import bench, moto_url, state_url
 from tests.postgres import DatabaseUrls
 from tests.sandbox_aws.conftest import GateProcess
@@ -21,6 +22,7 @@ from tests.sandbox_aws.conftest import GateProcess
 __all__ = ["bench", "moto_url", "state_url"]
 
 OpenScene = Callable[..., Scene]
+Employ = Callable[[Scene], Mortals]
 
 
 @pytest.fixture
@@ -49,6 +51,22 @@ def open_install(database: DatabaseUrls, state_url: str, tmp_path: Path) -> Iter
     if gates:
         _end(gates[-1])
     for one in databases:
+        one.close()
+
+
+@pytest.fixture
+def employ(database: DatabaseUrls, state_url: str, tmp_path: Path) -> Iterator[Employ]:
+    """Give a scene workers that die."""
+    made: list[Mortals] = []
+
+    def employed(scene: Scene) -> Mortals:
+        root = scene.ports.settings.artifact_store
+        made.append(Mortals(scene, root, database.worker, state_url))
+        scene.carry = made[-1].carry
+        return made[-1]
+
+    yield employed
+    for one in made:
         one.close()
 
 

@@ -86,7 +86,11 @@ class Mortals:
     def die_at_random(self, seed: int, times: int, longest: float) -> None:
         """Let the next workers die after a while each, at most `longest` seconds."""
         chance = random.Random(seed)
-        self.lives = iter([{"seconds": chance.uniform(0.2, longest)} for _ in range(times)])
+        self.die_after([chance.uniform(0.2, longest) for _ in range(times)])
+
+    def die_after(self, seconds: Sequence[float]) -> None:
+        """Let the next workers die after these times, one each."""
+        self.lives = iter([{"seconds": each} for each in seconds])
 
     def visited(self) -> list[str]:
         """Return the boundaries at which a worker died, in order."""

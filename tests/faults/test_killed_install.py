@@ -1,44 +1,22 @@
 """Workers killed by SIGKILL at every write about a step of a real install, and at random moments.
 
-`FAULT_MINUTES=60 pytest -m faults tests/faults/test_killed_install.py` goes on with random moments
-for that long, and prints how many workers died in how many installs.
+`FAULT_MINUTES=60 pytest -s tests/faults/test_killed_install.py` goes on with random moments for
+that long, and prints how many workers died in how many installs.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import OpenScene
-from tests.faults.install import Scene, judge
-from tests.faults.mortal import Mortals
-from tests.postgres import DatabaseUrls
+from tests.faults.conftest import Employ, OpenScene
+from tests.faults.install import judge
 
 MINUTES = float(os.environ.get("FAULT_MINUTES", "0"))
 FIRST_SEED = int(os.environ.get("FAULT_SEED", "1"))
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(MINUTES * 60 + 600)]
-
-Employ = Callable[[Scene], Mortals]
-
-
-@pytest.fixture
-def employ(database: DatabaseUrls, state_url: str, tmp_path: Path) -> Iterator[Employ]:
-    """Give a scene workers that die."""
-    made: list[Mortals] = []
-
-    def employed(scene: Scene) -> Mortals:
-        root = scene.ports.settings.artifact_store
-        made.append(Mortals(scene, root, database.worker, state_url))
-        scene.carry = made[-1].carry
-        return made[-1]
-
-    yield employed
-    for one in made:
-        one.close()
 
 
 def test_a_worker_killed_at_every_write_about_every_step_finishes_the_install_once(
