@@ -328,7 +328,7 @@ def _install_payments(world: World) -> None:
     run, install = world.runs["payments"], world.installs["payments"]
     world.write(
         "UPDATE run SET state = 'succeeded', created_at = %s, started_at = %s, finished_at = %s,"
-        " approved_digest = plan_digest WHERE id = %s",
+        " approved_digest = plan_digest, params = params || '{\"revision\": 1}' WHERE id = %s",
         began, began, finished, run,
     )  # fmt: skip
     world.write(

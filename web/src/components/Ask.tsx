@@ -60,7 +60,11 @@ export function Ask(props: Props) {
             </FormGroup>
           </Form>
         )}
-        {error ? <ErrorAlert error={error} /> : null}
+        {error ? (
+          <div className="rf-refused">
+            <ErrorAlert error={error} />
+          </div>
+        ) : null}
       </ModalBody>
       <ModalFooter>
         <Button

@@ -11,7 +11,7 @@ import { Ask } from "./Ask";
 import { ErrorAlert, ErrorState } from "./ErrorState";
 import { Panel } from "./Panel";
 import { Ago, Moment } from "./Time";
-import { AskUpdate } from "./UpdateInstall";
+import { ChangeInstall } from "./ChangeInstall";
 import { WaitingPart } from "./Waiting";
 
 interface Props {
@@ -38,7 +38,7 @@ export function DriftPanel({ install, boundary }: Props) {
             </ul>
           )}
           {drift.data.findings.length > 0 && (
-            <AskUpdate install={install} boundary={boundary} label="Set right by a run" isRepair />
+            <ChangeInstall install={install} boundary={boundary} changes={["repair"]} />
           )}
           <Ended findings={drift.data.ended} installId={install.id} />
         </>

@@ -18,7 +18,7 @@ import { RunTrouble } from "../components/RunTrouble";
 import { AxesList, StateLabel } from "../components/States";
 import { Timeline } from "../components/Timeline";
 import { utc } from "../components/Time";
-import { AskUpdate } from "../components/UpdateInstall";
+import { ChangeInstall } from "../components/ChangeInstall";
 import { useRunEvents } from "../hooks/useRunEvents";
 
 export function Install() {
@@ -115,8 +115,7 @@ function RunPage({ install, boundary, runId, view, about, trail }: RunPageProps)
             {run.state === "succeeded" && <CertificatePanel install={install} />}
             <Panel title="How the install stands">
               <AxesList axes={install} />
-              <AskUpdate install={install} boundary={boundary} label="Update" />
-              <AskUpdate install={install} boundary={boundary} label="Restore" isRestore />
+              <ChangeInstall install={install} boundary={boundary} changes={["update", "restore"]} />
             </Panel>
             <DriftPanel install={install} boundary={boundary} />
           </>
