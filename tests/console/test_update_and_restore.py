@@ -7,9 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import expect
+from psycopg.types.json import Jsonb
 
+from proof.canonical import digest
 from tests.console.conftest import OpenAs, panel
 from tests.console.test_console import check_looks
+from tests.console.test_steering import _set
+from tests.console.test_windows_and_plan import _upgrade
 from tests.console.world import World
 
 pytestmark = pytest.mark.console
@@ -85,3 +89,47 @@ def test_without_access_it_is_said_once_what_both_need(open_as: OpenAs, world: W
     )
     expect(stands).to_contain_text("Update and Restore: both need an open grant.")
     expect(stands.get_by_role("button", name="Ask for access")).to_have_count(1)
+
+
+def _resource(stack: str, kind: str, name: str, cloud_id: str, reason: str = "") -> dict[str, str]:
+    """Return one resource as a restore's plan tells of it."""
+    urn = f"urn:pulumi:steered::ringfence::{kind}::{name}"
+    return {
+        "stack": stack,
+        "urn": urn,
+        "type": kind,
+        "name": name,
+        "id": cloud_id,
+        "reason": reason,
+    }
+
+
+def test_a_restores_plan_says_what_was_adopted_what_is_lost_and_what_stays(
+    open_as: OpenAs, world: World
+) -> None:
+    before = world.read("SELECT plan FROM run WHERE id = %s", world.runs["steered"])
+    plan = _upgrade() | {
+        "restore": {
+            "source": "snapshot 4", "saved": 9, "stacks": ["foundation", "cluster"],
+            "adopted": [_resource("foundation", "aws:ec2/vpc:Vpc", "vpc", "vpc-0a1b")],
+            "lost": [
+                _resource("cluster", "aws:eks/nodeGroup:NodeGroup", "nodes", "ringfence:nodes"),
+                _resource(
+                    "foundation", "aws:s3/bucketV2:BucketV2", "artifacts", "rf-artifacts",
+                    "your models and adapters are in it",
+                ),
+            ],
+            "kept": [_resource("foundation", "aws:kms/key:Key", "weights", "9f1c")],
+        }
+    }  # fmt: skip
+    _set(world, "awaiting-approval", plan=Jsonb(plan), plan_digest=digest(plan["constraint"]))
+    try:
+        watched = open_as("ana", f"/approvals/plan/{world.runs['steered']}")
+        shown = panel(watched.page, "Plan")
+        expect(shown).to_contain_text("Began from the record snapshot 4")
+        lost = shown.locator("ul", has_text="rf-artifacts").first
+        expect(lost).to_contain_text("your models and adapters are in it")
+        expect(lost).not_to_contain_text("vpc-0a1b")
+        check_looks(watched, "plan-of-restore")
+    finally:
+        _set(world, "running", plan=Jsonb(before), plan_digest=digest(before["constraint"]))

@@ -65,7 +65,7 @@ function Diff({ plan }: { plan: PlanOut }) {
         {operations.same ? `, ${operations.same} kept` : ""}
         {document.blueprint && ` · ${document.blueprint} ${document.blueprint_version ?? ""}`}
         {document.seconds_p90 && ` · up to ${duration(document.seconds_p90)}`}
-        {document.holes ? ` · ${document.holes} values are known only after the apply` : ""}
+        {document.holes ? ` · ${document.holes} ${document.holes === 1 ? "value is" : "values are"} known only after the apply` : ""}
       </p>
       {update && <Update update={update} />}
       {restore && <Restore restore={restore} />}
@@ -93,7 +93,7 @@ function Restore({ restore: r }: { restore: RestoreOut }) {
   return (
     <>
       <p>
-        From the {r.source} record
+        Began from the record <strong>{r.source}</strong>
         {isWhole && ": it and the account agree, so there is nothing to adopt and nothing is lost"}.
       </p>
       <Restored title="Adopted: in the account, and now in the record" items={r.adopted} />
@@ -112,7 +112,11 @@ function Restored({ title, items }: { title: string; items: RestoredOut[] }) {
         {items.map((item) => (
           <li key={item.urn}>
             {item.stack}/{item.name} <code>{item.id}</code>
-            {item.reason && `: ${item.reason}`}
+            {item.reason && (
+              <>
+                : <strong>{item.reason}</strong>
+              </>
+            )}
           </li>
         ))}
       </ul>
