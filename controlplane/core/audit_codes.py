@@ -90,6 +90,7 @@ CODES: Final[dict[str, str]] = {
     "agent.enrolled": "An agent enrolled with its own key.",
     "agent.refused": "An enrolment was refused.",
     "bundle.published": "A signed and countersigned bundle was published.",
+    "bundle.sequence-raised": "A bundle was numbered above one that the agent had and we lost.",
     "verb.issued": "A narrowing verb was issued to an agent.",
     "verb.answered": "An agent reported on a verb.",
     "certificate.issued": "An install certificate was signed.",

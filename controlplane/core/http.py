@@ -288,6 +288,15 @@ async def _on_ringfence_error(request: Request, error: Exception) -> Response:
     return _render(error, request_id(request))
 
 
+_ANY_FIX = "send what docs/reference/openapi.json says of this field"
+_FIXES = {
+    "uuid_parsing": "give the whole id as a list or the answer that made it shows it, not a name",
+    "missing": "send the field",
+    "extra_forbidden": "leave the field out",
+}
+"""By the kind that the validation library gives a problem."""
+
+
 async def _on_shape_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # `input` is left out: it may be a secret sent in the wrong place.
@@ -296,6 +305,7 @@ async def _on_shape_error(request: Request, error: Exception) -> Response:
             "path": ".".join(str(part) for part in found["loc"]),
             # The library's own opening of a text that a validator of ours wrote.
             "message": found["msg"].removeprefix("Value error, "),
+            "fix": _FIXES.get(found["type"], _ANY_FIX),
         }
         for found in error.errors()
     ]
@@ -304,6 +314,7 @@ async def _on_shape_error(request: Request, error: Exception) -> Response:
             "code": "invalid-shape",
             "message": "the request does not have the documented shape",
             "field": problems[0]["path"] if problems else None,
+            "fix": problems[0]["fix"] if problems else _ANY_FIX,
             "problems": problems,
             "request_id": request_id(request),
         }

@@ -94,7 +94,7 @@ def describe(error: ApiError) -> tuple[str, str]:
             f"{str(p.get('path', '')).split('.', 1)[-1]}: {p.get('message')}" for p in problems
         )
         if all(str(p.get("path", "")).startswith("path.") for p in problems):
-            fix = fix or "give the id as the `list` and `show` commands print it"
+            fix = "give the id as the `list` and `show` commands print it"
     elif field := error.body.get("field"):
         message = f"{field}: {message}"
     if error.code == "four-eyes":

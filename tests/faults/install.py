@@ -29,6 +29,7 @@ from controlplane.core.run_engine import approve, retry
 from controlplane.core.run_engine.definition import Definition
 from controlplane.core.run_engine.executor import EngineSettings
 from controlplane.sagas.install_provision import DEFINITION
+from controlplane.sagas.install_restore import DEFINITION as RESTORE
 from controlplane.sagas.provisioning.ports import AwsCloud, Ports, ProvisionSettings
 from proof.audit_chain import ChainWalk
 from proof.keys import encode_public
@@ -58,6 +59,18 @@ def saga(*stacks: str) -> Definition:
     steps = [DEFINITION.step(key) for key in keys]
     return replace(
         DEFINITION,
+        steps=tuple(replace(one, after=after.get(one.key, one.after)) for one in steps),
+    )
+
+
+def restore_saga() -> Definition:
+    """Return the restore without what happens inside the cluster."""
+    keys = ("preflight", "state", "adopt", "plan", "approval", "foundation", "cluster", "account",
+            "census", "power-off", "role-delete", "proof")  # fmt: skip
+    after = {"census": ("account",), "power-off": ("census",)}
+    steps = [RESTORE.step(key) for key in keys]
+    return replace(
+        RESTORE,
         steps=tuple(replace(one, after=after.get(one.key, one.after)) for one in steps),
     )
 

@@ -18,11 +18,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from controlplane.adapters.pulumi.engine import OnEvent, PulumiSession, StackProgram
+from controlplane.adapters.pulumi.messages import EngineEvent, Result
 from controlplane.adapters.pulumi.state import StateStore
 from controlplane.core import clock
 from controlplane.core.db import Database
@@ -31,7 +33,8 @@ from controlplane.core.run_engine.executor import RunExecutor
 from controlplane.core.run_engine.facts import RunFacts
 from controlplane.core.run_engine.fence import claim_run
 from controlplane.core.run_engine.store import Recorded, RunStore
-from tests.faults.install import ENDED, PARKED, SETTINGS, Scene, ports_of, saga
+from controlplane.sagas.install_restore import DEFINITION as RESTORE
+from tests.faults.install import ENDED, PARKED, SETTINGS, Scene, ports_of, restore_saga, saga
 from tests.sandbox_aws.conftest import Boundary, GateProcess
 
 PR_SET_PDEATHSIG = 1
@@ -61,6 +64,8 @@ class Mortals:
                     "root": str(root),
                     "run_id": str(scene.run_id),
                     "stacks": [s.key for s in scene.definition.steps if s.key in _STACKS],
+                    "kind": scene.definition.kind,
+                    "images": dict(scene.ports.settings.images),
                     "visited": str(self._visited),
                 }
             )
@@ -79,9 +84,19 @@ class Mortals:
         self.lives: Iterator[dict[str, Any]] = iter(())
         """What each next worker is told; a worker that is told nothing lives."""
 
-    def die_at_every_boundary(self) -> None:
-        """Let every worker from now on die at the first write at which none died before."""
-        self.lives = iter(lambda: {"boundaries": True}, None)
+    def die_at_every_boundary(
+        self,
+        steps: Sequence[str] = (),
+        moments: Sequence[str] = (),
+        effects: Sequence[str] = (),
+    ) -> None:
+        """Let every worker from now on die at the first boundary at which none died before.
+
+        With `steps`, of the writes only at `moments` of these, and in the midst of `effects`.
+        """
+        chosen = {"steps": list(steps), "moments": list(moments), "effects": list(effects)}
+        life = {"boundaries": True, **chosen}
+        self.lives = iter(lambda: life, None)
 
     def die_at_random(self, seed: int, times: int, longest: float) -> None:
         """Let the next workers die after a while each, at most `longest` seconds."""
@@ -145,6 +160,9 @@ class Death:
     visited: Path
     boundaries: bool = False
     seconds: float | None = None
+    steps: tuple[str, ...] = ()
+    moments: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def at(self, point: str) -> None:
@@ -156,6 +174,16 @@ class Death:
             if point not in known:
                 self.visited.write_text("\n".join([*known, point]))
                 os.kill(os.getpid(), signal.SIGKILL)
+
+    def at_write(self, moment: str, step: str) -> None:
+        """Die at a write about a step, if a worker is to die at such."""
+        if not self.steps or (step in self.steps and moment in self.moments):
+            self.at(f"{moment}:{step}")
+
+    def at_effect(self, point: str) -> None:
+        """Die in the midst of an effect, if a worker is to die in this one."""
+        if point in self.effects:
+            self.at(point)
 
     def in_time(self) -> None:
         """Die later, wherever the worker then is."""
@@ -169,16 +197,20 @@ def work(config: dict[str, Any], life: dict[str, Any]) -> int:
     """Carry the run as far as it goes, or as life lasts."""
     death = Death(Path(config["visited"]), **life)
     _tap(death)
+    if death.effects:
+        _tap_effects(death)
     gate = GateProcess(Path(config["gate_root"]), endpoint=config["endpoint"])
     boundary = Boundary(gate, config["boundary"])
     ports = ports_of(boundary, StateStore(config["state_url"]), Path(config["root"]))
+    ports = replace(ports, settings=replace(ports.settings, images=config["images"]))
     db = Database.connect(config["database_url"])
     started = clock.elapsed()
     claim = claim_run(db, f"mortal/{os.getpid()}", SETTINGS.lease_seconds, UUID(config["run_id"]))
     if claim is None:
         return NOTHING_TO_CARRY
     death.in_time()
-    definition = saga(*config["stacks"])
+    restores = config["kind"] == RESTORE.kind
+    definition = restore_saga() if restores else saga(*config["stacks"])
     RunExecutor(db, definition, claim, ports, SETTINGS, threading.Event(), started).run()
     return CARRIED
 
@@ -190,7 +222,7 @@ def _tap(death: Death) -> None:
     def tap(when: str, made: Sequence[Change]) -> None:
         for change in made:
             if change.name in CHANGES:
-                death.at(f"{when}:{change.name}:{change.step or ''}")
+                death.at_write(f"{when}:{change.name}", change.step or "")
 
     def send(self: RunStore, on: Any, facts: RunFacts, made: Any, **more: Any) -> dict[str, Any]:
         answer = plain_send(self, on, facts, made, **more)
@@ -207,6 +239,38 @@ def _tap(death: Death) -> None:
     RunStore._one_statement = RunStore.announced  # type: ignore[method-assign]  # a tap
     RunStore._send = send  # type: ignore[method-assign]  # a tap
     RunStore.record = record  # type: ignore[method-assign]  # a tap
+
+
+def _tap_effects(death: Death) -> None:
+    """Stand around each change of the engine's record, and in the midst of each apply."""
+    put_back, import_state, up = (
+        StateStore.put_back, PulumiSession.import_state, PulumiSession.up,
+    )  # fmt: skip
+
+    def putting(
+        self: StateStore, boundary_id: UUID, run_id: UUID, fence: int, number: int | None
+    ) -> tuple[str, ...]:
+        put = put_back(self, boundary_id, run_id, fence, number)
+        death.at_effect("after:put_back")
+        return put
+
+    def importing(self: PulumiSession, stack: str, deployment: dict[str, Any]) -> None:
+        death.at_effect(f"before:import:{stack}")
+        import_state(self, stack, deployment)
+        death.at_effect(f"after:import:{stack}")
+
+    def applying(
+        self: PulumiSession, target: StackProgram, on_event: OnEvent, *, refresh: bool = False
+    ) -> Result:
+        def seen(event: EngineEvent) -> None:
+            on_event(event)
+            death.at_effect(f"during:up:{target.stack}")
+
+        return up(self, target, seen, refresh=refresh)
+
+    StateStore.put_back = putting  # type: ignore[method-assign]  # a tap
+    PulumiSession.import_state = importing  # type: ignore[method-assign]  # a tap
+    PulumiSession.up = applying  # type: ignore[method-assign]  # a tap
 
 
 def main() -> None:

@@ -617,6 +617,10 @@ class FakeAgent(threading.Thread):
         if threading.current_thread() is not self:
             self.join(timeout=10)
 
+    def has_applied(self, sequence: int) -> None:
+        """Let the agent have applied a bundle that the database does not know."""
+        self._applied = sequence
+
     def run(self) -> None:
         ctx = OpContext(system_actor("agent"), "agent", self._scope)
         proof = self._key.sign(hashlib.sha256(self._token.encode()).digest())

@@ -38,12 +38,11 @@ def lose_record(stage: Stage) -> None:
 
 
 def lose_cluster(stage: Stage) -> None:
-    """Let somebody delete the cluster, and all that ran in it."""
+    """Let somebody delete the cluster, and all that ran in it: its agent spoke just before."""
     stage.world.deleted.add("eks")
     stage.world.things.discard("release")
     stage.world.stop()
-    # It has been silent for longer than an agent that is waited for.
-    stage.bench.change("UPDATE agent SET last_seen_at = now() - interval '10 minutes'")
+    stage.bench.change("UPDATE agent SET last_seen_at = now()")
 
 
 def told(stage: Stage, run_id: UUID) -> Any:
@@ -218,6 +217,51 @@ def test_every_action_of_a_restore_may_run_twice(standing: Stage):
     assert standing.go(run_id, twice(DEFINITION)) == "succeeded"
     assert [s.label for s, _ in standing.world.saved].count("before restore") == 1
     assert axes(standing) == ("installed", "healthy", "closed")
+
+
+def test_a_boundary_that_is_ahead_of_an_old_database_gets_a_bundle_it_takes(standing: Stage):
+    agent = standing.world.agent
+    assert agent is not None
+    agent.has_applied(5)
+    standing.bench.change(
+        "UPDATE agent_status SET applied_sequence = 5,"
+        " status = jsonb_set(status, '{applied_sequence}', '5')"
+    )
+    lose_record(standing)
+    run_id = ask(standing)
+    assert standing.go(run_id, DEFINITION) == "succeeded"
+    # Nothing else is wanted than what we published last, and yet nobody knows what runs there.
+    assert standing.bench.steps(run_id)["desired"]["output"]["sequence"] == 6
+    (status,) = standing.bench.rows("SELECT applied_sequence FROM agent_status")
+    assert status["applied_sequence"] == 6
+    (raised,) = events(standing, "bundle.sequence-raised")
+    assert raised == {"published": 1, "reported": 5}
+
+
+@pytest.mark.parametrize("ends", ["denied", "failed"])
+def test_an_agent_that_died_with_its_cluster_is_asked_for_nothing(standing: Stage, ends: str):
+    lose_cluster(standing)
+    run_id = ask(standing)
+    definition = failing(DEFINITION, "foundation", after_action=False)
+    if ends == "denied":
+        standing.bench.execute(run_id, definition, standing.ports)
+        standing.bench.ask(deny, run_id, "not today", ctx=standing.bench.tenant.approver)
+        state = standing.bench.execute(run_id, definition, standing.ports)
+    else:
+        state = standing.go(run_id, definition)
+    (spoke,) = standing.bench.rows(
+        "SELECT last_seen_at > now() - interval '2 minutes' AS lately FROM agent"
+        " WHERE revoked_at IS NULL"
+    )
+    assert spoke["lately"]
+    # The customer ends the role: nobody waits for an answer from a cluster that is not there.
+    assert state == "closing"
+    standing.finish_without_agent(run_id, definition)
+    steps = standing.bench.steps(run_id)
+    assert steps["role-delete"]["output"]["closed_by"] == "customer"
+    assert steps["certificate"]["output"]["countersigned"] is False
+    assert standing.bench.rows("SELECT id FROM verb WHERE run_id = %s", run_id) == []
+    assert standing.grant()["state"] == "closed"
 
 
 @pytest.mark.parametrize("key", STOPS)

@@ -68,7 +68,7 @@ def namespace_of(boundary_name: str) -> str:
 
 
 def build_bundle(session: Session, boundary_id: UUID, placement: Placement) -> Bundle:
-    """Return the next bundle of a boundary.
+    """Return the next bundle of a boundary, above what its agent says it has applied.
 
     Raises: ConflictError when the boundary has no base model.
     """
@@ -91,10 +91,26 @@ def build_bundle(session: Session, boundary_id: UUID, placement: Placement) -> B
         organization_id=boundary.organization_id,
         boundary_id=boundary.id,
         boundary_name=boundary.name,
-        sequence=repository.last_sequence(session, boundary_id) + 1,
+        sequence=next_sequence(session, boundary_id),
         issued_at=now(),
         resources=tuple(resources),
     )
+
+
+def next_sequence(session: Session, boundary_id: UUID) -> int:
+    """Return the sequence of the next bundle: above every one published and every one applied.
+
+    The agent's may be the higher one after our database came back from a backup. It refuses what
+    is not above it, so the sequence goes on from there.
+    """
+    published = repository.last_sequence(session, boundary_id)
+    return max(published, repository.reported_sequence(session, boundary_id)) + 1
+
+
+def is_ahead(session: Session, boundary_id: UUID) -> bool:
+    """Say whether the agent applied a bundle that we do not know: what runs there is unknown."""
+    published = repository.last_sequence(session, boundary_id)
+    return repository.reported_sequence(session, boundary_id) > published
 
 
 def _resource(kind: BundleKind, name: str, spec: Spec) -> DesiredResource:

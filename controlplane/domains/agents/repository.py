@@ -65,6 +65,21 @@ def last_sequence(session: Session, boundary_id: UUID) -> int:
     )
 
 
+def reported_sequence(session: Session, boundary_id: UUID) -> int:
+    """Return the sequence that the boundary's live agent says it applied, 0 before it speaks."""
+    row = find_status(session, boundary_id)
+    return row.applied_sequence if row else 0
+
+
+def lock_active_agent(session: Session, boundary_id: UUID) -> None:
+    """Let nobody else publish, and the live agent not report, until the transaction ends."""
+    session.execute(
+        select(Agent.id)
+        .where(Agent.boundary_id == boundary_id, Agent.revoked_at.is_(None))
+        .with_for_update()
+    )
+
+
 def find_newest_bundle(session: Session, boundary_id: UUID, after: int) -> BundleRow | None:
     """Return the newest bundle if it is above `after`; older ones are superseded whole."""
     return session.scalars(

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from controlplane.core import audit, outbox
 from controlplane.core.actor import OpContext
 from controlplane.core.clock import now
-from controlplane.core.errors import ConflictError, NotFoundError
+from controlplane.core.errors import ConflictError, InvalidRequestError, NotFoundError
 from controlplane.domains.agents import repository
 from controlplane.tables.agents import Agent, AgentStatusRow, BundleRow, VerbRow
 from proof.canonical import bytes_digest
@@ -25,6 +25,9 @@ from wire.envelope import Envelope
 
 PUBLISH = "bundle.publish"
 """Task that publishes a boundary's desired state again if it changed (`tasks.publish_changes`)."""
+
+LARGEST_UNKNOWN = 2**52
+"""An agent may report a bundle we do not know up to here: above it numbers are left to go on."""
 
 
 def publish_bundle(
@@ -37,8 +40,9 @@ def publish_bundle(
 ) -> None:
     """Store a bundle that both keys have signed; the agent's next poll gets it.
 
-    Raises: ConflictError when another bundle took the sequence meanwhile.
+    Raises: ConflictError when another bundle took the sequence meanwhile, or the agent is above it.
     """
+    published, reported = _require_higher(session, boundary_id, sequence)
     digest = bytes_digest(envelope.payload.encode())
     made = session.execute(
         pg_insert(BundleRow)
@@ -62,9 +66,30 @@ def publish_bundle(
         boundary_id=boundary_id,
         detail={"digest": digest, "signers": [s.keyid for s in envelope.signatures]},
     )
+    if reported > published:
+        audit.append(
+            session,
+            ctx,
+            "bundle.sequence-raised",
+            target=f"bundle/{sequence}",
+            boundary_id=boundary_id,
+            detail={"published": published, "reported": reported},
+        )
     if sequence == 1:
         # A key made while the first bundle was being signed asked for a bundle too early.
         outbox.enqueue(session, PUBLISH, organization_id=organization_id, boundary_id=boundary_id)
+
+
+def _require_higher(session: Session, boundary_id: UUID, sequence: int) -> tuple[int, int]:
+    """Return the sequences published and reported so far; both stay until the transaction ends."""
+    repository.lock_active_agent(session, boundary_id)
+    published = repository.last_sequence(session, boundary_id)
+    reported = repository.reported_sequence(session, boundary_id)
+    if published < sequence <= reported:
+        raise ConflictError(f"bundle {sequence} is too low: the agent has applied {reported}")
+    if sequence < published:
+        raise ConflictError(f"bundle {published} of this boundary is published already")
+    return published, reported
 
 
 def issue_verb(
@@ -114,7 +139,19 @@ def desired_state(session: Session, boundary_id: UUID, after: int) -> DesiredSta
 
 
 def record_status(session: Session, agent: Agent, status: AgentStatus) -> None:
-    """Keep an agent's newest status; an older one that arrives late changes nothing."""
+    """Keep an agent's newest status; an older one that arrives late changes nothing.
+
+    An agent that applied a bundle we do not know (our database is older than it) is given the next
+    one, above that. Raises: InvalidRequestError for a sequence that no bundle can have had.
+    """
+    published = repository.last_sequence(session, agent.boundary_id)
+    if status.applied_sequence > max(published, LARGEST_UNKNOWN):
+        raise InvalidRequestError(
+            f"no bundle has the sequence {status.applied_sequence}",
+            field="applied_sequence",
+            fix="report the sequence of the last bundle that was applied",
+        )
+    before = repository.reported_sequence(session, agent.boundary_id)
     values: dict[str, Any] = {
         "applied_sequence": status.applied_sequence,
         "status": status.to_wire(),
@@ -140,6 +177,11 @@ def record_status(session: Session, agent: Agent, status: AgentStatus) -> None:
         .values(last_seen_at=now(), agent_version=status.agent_version)
         .execution_options(synchronize_session=False)
     )
+    # Once per sequence: the task is repeated until it is done, the status comes every few seconds.
+    if 0 < published < status.applied_sequence != before:
+        outbox.enqueue(
+            session, PUBLISH, organization_id=agent.organization_id, boundary_id=agent.boundary_id
+        )
 
 
 def record_verb_result(

@@ -80,13 +80,18 @@ def publish_changes(
 
 
 def _changed_bundle(database: Database, scope: Scope, boundary_id: UUID) -> Bundle | None:
-    """Return the next bundle, or None when there is no first one yet or nothing changed."""
+    """Return the next bundle, or None when there is no first one yet or nothing changed.
+
+    A boundary that runs a bundle we do not know gets the next one, whatever is in it.
+    """
     with database.transaction(scope) as session:
         newest = repository.find_newest_bundle(session, boundary_id, 0)
         if newest is None:
             return None
         resources = _resources(Envelope.model_validate(newest.envelope))
         bundle = bundles.build_bundle(session, boundary_id, _placement(resources))
+        if bundles.is_ahead(session, boundary_id):
+            return bundle
     wanted = [item.model_dump(mode="json") for item in bundle.resources]
     return None if digest(wanted) == digest(resources) else bundle
 

@@ -19,7 +19,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from controlplane.core.clock import now
-from controlplane.core.errors import ConflictError
+from controlplane.core.errors import ConflictError, UnavailableError
 from controlplane.core.run_engine.tables import Run, StepRow
 from controlplane.domains.agents import bundles, repository, service
 from controlplane.sagas.provisioning.access import Context, output
@@ -103,7 +103,10 @@ def forget_agent(context: Context) -> None:
 
 
 def publish(context: Context) -> dict[str, Any]:
-    """Build, sign, have countersigned and publish the desired state, unless it is out already."""
+    """Build, sign, have countersigned and publish the desired state, unless it is out already.
+
+    Raises: UnavailableError (retryable) when another bundle came between.
+    """
     placement = bundles.Placement(
         bucket=output(context, "foundation")["artifact_bucket"],
         region=context.params.region,
@@ -113,6 +116,7 @@ def publish(context: Context) -> dict[str, Any]:
     with context.transaction() as session:
         bundle = bundles.build_bundle(session, context.run.boundary_id, placement)
         newest = repository.find_newest_bundle(session, context.run.boundary_id, 0)
+        known = not bundles.is_ahead(session, context.run.boundary_id)
     content = digest([item.model_dump(mode="json") for item in bundle.resources])
     facts = {
         "sequence": bundle.sequence,
@@ -120,19 +124,22 @@ def publish(context: Context) -> dict[str, Any]:
         "resources": len(bundle.resources),
         "instances": [r.name for r in bundle.resources if r.kind == "ModelInstance"],
     }
-    if newest is not None and _content(newest) == content:
+    if known and newest is not None and _content(newest) == content:
         return {**facts, "sequence": newest.sequence}
     context.check()
     envelope = context.ports.countersigner.countersign(context.ports.signer.sign(bundle))
-    with context.transaction() as session:
-        service.publish_bundle(
-            session,
-            context.ctx,
-            context.run.organization_id,
-            context.run.boundary_id,
-            bundle.sequence,
-            envelope,
-        )
+    try:
+        with context.transaction() as session:
+            service.publish_bundle(
+                session,
+                context.ctx,
+                context.run.organization_id,
+                context.run.boundary_id,
+                bundle.sequence,
+                envelope,
+            )
+    except ConflictError as error:
+        raise UnavailableError(f"{error.public_message}; it is built again") from error
     return {**facts, "signers": [signature.keyid for signature in envelope.signatures]}
 
 
@@ -152,7 +159,7 @@ def wait_until_ready(context: Context) -> dict[str, Any]:
     wanted = output(context, "desired")["resources"]
     shown: dict[tuple[str, str], tuple[bool, str]] = {}
     while True:
-        status = _status(context)
+        status = _status_of_known(context)
         if status is not None:
             if status.refused is not None and status.applied_sequence < sequence:
                 raise AgentRefusedError(
@@ -180,7 +187,7 @@ def wait_until_ready(context: Context) -> dict[str, Any]:
 def _not_ready(status: AgentStatus | None, sequence: int) -> str:
     """Say what keeps the boundary from being ready."""
     if status is None:
-        return "the agent has not reported yet"
+        return "the agent has not reported that it applied a bundle of ours"
     if status.applied_sequence < sequence:
         return f"the agent has applied bundle {status.applied_sequence}, not {sequence}"
     waiting = [
@@ -317,6 +324,14 @@ def _issue(context: Context, action: CloseVerb | CountersignVerb) -> UUID:
             envelope=context.ports.signer.sign(verb),
         )
     return verb_id
+
+
+def _status_of_known(context: Context) -> AgentStatus | None:
+    """Return the newest status if what it applied was published: of another, nothing is known."""
+    with context.transaction() as session:
+        if bundles.is_ahead(session, context.run.boundary_id):
+            return None
+        return service.latest_status(session, context.run.boundary_id)
 
 
 def _status(context: Context) -> AgentStatus | None:

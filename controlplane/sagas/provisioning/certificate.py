@@ -21,7 +21,7 @@ from controlplane.core.run_engine.tables import Run, StepRow
 from controlplane.domains.certificates import service as certificates
 from controlplane.sagas.provisioning import boundary
 from controlplane.sagas.provisioning.access import Context, OpenRole, current_role, output
-from controlplane.sagas.provisioning.closing import is_taken_back, parse_time, set_axes
+from controlplane.sagas.provisioning.closing import is_taken_back, may_answer, parse_time, set_axes
 from controlplane.tables.installs import Install
 from wire.agent import DeniedAttempt, SmokeReport
 from wire.bundle import CountersignVerb
@@ -80,7 +80,7 @@ def _is_heard(context: Context) -> bool:
     if context.run.outcome is None or context.params.unwinds:
         return not context.run.is_unwound and boundary.has_agent(context)
     # A run that keeps what stands may have failed because the agent is dead: nobody waits for it.
-    return boundary.has_live_agent(context)
+    return may_answer(context)
 
 
 def _lifecycle(session: Session, context: Context) -> dict[str, str]:

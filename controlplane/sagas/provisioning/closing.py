@@ -25,6 +25,7 @@ from controlplane.sagas.provisioning.access import (
     open_account,
     output,
 )
+from controlplane.sagas.provisioning.updating import CLUSTER_TYPE
 from controlplane.tables.access import GrantState
 from controlplane.tables.installs import Install
 from wire.bundle import CloseVerb
@@ -115,12 +116,31 @@ def delete_role(context: Context) -> StepResult:
 def end_role(context: Context) -> StepResult:
     """As `delete_role`, for runs that may end beside a living agent whatever their outcome.
 
-    An agent that has been silent is not waited for: the customer or the time ends the role then.
+    An agent that has been silent, or whose cluster the run saw to be gone, is not waited for: the
+    customer or the time ends the role then.
     """
     role = current_role(context)
-    if boundary.has_live_agent(context):
+    if may_answer(context):
         return _ask_agent(context, role)
     return _wait_for_end(context, role)
+
+
+def may_answer(context: Context) -> bool:
+    """Say whether an agent is worth asking: it spoke lately, and its cluster is not known gone."""
+    return boundary.has_live_agent(context) and not _saw_cluster_gone(context)
+
+
+def _saw_cluster_gone(context: Context) -> bool:
+    """Say whether this run found the cluster gone: an agent spoke in it just before, maybe.
+
+    A restore found so in its plan, until it made the cluster anew; a scan of the drift found it.
+    """
+    if output(context, "plan").get("cluster_anew", False):
+        return "cluster" not in context.outputs
+    return any(
+        item["type"] == CLUSTER_TYPE and item["change"] == "deleted"
+        for item in output(context, "scan").get("findings", ())
+    )
 
 
 def _ask_agent(context: Context, role: OpenRole) -> StepResult:

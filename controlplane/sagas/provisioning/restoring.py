@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controlplane.adapters.aws.account import Account
@@ -21,6 +22,7 @@ from controlplane.adapters.pulumi.errors import StaleFenceError
 from controlplane.adapters.pulumi.recovery import Attention
 from controlplane.adapters.pulumi.restoration import Adopted
 from controlplane.core import audit
+from controlplane.core.audit import AuditEvent
 from controlplane.core.errors import ConflictError
 from controlplane.core.run_engine.definition import (
     Done,
@@ -30,6 +32,7 @@ from controlplane.core.run_engine.definition import (
     RunView,
     StepResult,
 )
+from controlplane.core.run_engine.tables import Run
 from controlplane.sagas.provisioning import boundary, stacks, updating
 from controlplane.sagas.provisioning.access import Context, output
 from controlplane.sagas.provisioning.ports import Ports
@@ -293,14 +296,28 @@ def let_go(context: Context, stack: str) -> None:
 
 
 def _record(context: Context, code: str, **detail: Any) -> None:
+    """Append what was decided, once a run: a step that runs again decides the same again."""
+    run = context.run
+    facts = {"run_id": str(run.id), **detail}
     with context.transaction() as session:
+        begun = select(Run.created_at).where(Run.id == run.id).scalar_subquery()
+        told = session.execute(
+            select(AuditEvent.seq).where(
+                AuditEvent.chain_id == run.boundary_id,
+                AuditEvent.at >= begun,
+                AuditEvent.code == code,
+                AuditEvent.detail == facts,
+            )
+        ).first()
+        if told is not None:
+            return
         audit.append(
             session,
             context.ctx,
             code,
             target=f"install/{context.params.install_id}",
-            boundary_id=context.run.boundary_id,
-            detail={"run_id": str(context.run.id), **detail},
+            boundary_id=run.boundary_id,
+            detail=facts,
         )
 
 

@@ -11,16 +11,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import psycopg
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from starlette.testclient import TestClient
 
 from controlplane.core.db import Database
-from controlplane.domains.agents import service
+from controlplane.core.errors import ConflictError
+from controlplane.domains.agents import bundles, service
 from proof.dsse import open_envelope
 from proof.keys import encode_public
 from proof.request_signing import HEADER, sign_request
-from tests.integration.api.agents import AgentClient, Boundary
+from tests.integration.api.agents import PLACEMENT, AgentClient, Boundary
 from tests.integration.api.conftest import PersonOf
+from tests.postgres import DatabaseUrls
 from wire.agent import AgentStatus, CloseReport, EnrolRequest, VerbResult
 from wire.bundle import BUNDLE_TYPE, Bundle, CloseVerb, Verb
 from wire.envelope import Envelope
@@ -227,6 +231,71 @@ def test_a_late_older_status_does_not_replace_a_newer_one(
     shown = acme("pia").get("/v1/boundaries/payments/agent").json()
     assert shown["applied_sequence"] == 3
     assert shown["gateway_url"] == "http://127.88.0.1:8080"
+
+
+def lose_bundles(database: DatabaseUrls, above: int) -> None:
+    """Let the platform's database be an older one: what was published since is unknown to it."""
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("DELETE FROM bundle WHERE sequence > %s", (above,))
+        connection.execute("DELETE FROM outbox")
+
+
+def sequence_of(envelope: dict[str, Any]) -> int:
+    found: int = json.loads(base64.b64decode(envelope["payload"]))["sequence"]
+    return found
+
+
+def test_an_agent_ahead_of_an_old_database_gets_a_bundle_above_its_own(
+    agent: AgentClient, boundary: Boundary, acme: PersonOf, database: DatabaseUrls
+) -> None:
+    for _ in range(3):
+        boundary.publish()
+    lose_bundles(database, above=1)
+    # Nothing is new to such an agent, and what we published last says nothing of what it runs.
+    assert agent.call("GET", "/agent/v1/desired?after=3").json()["bundle"] is None
+    for _ in range(2):
+        assert agent.call("POST", "/agent/v1/status", status(3)).status_code == 204
+    with psycopg.connect(database.admin) as connection:
+        tasks = connection.execute("SELECT task FROM outbox").fetchall()
+    assert tasks == [(service.PUBLISH,)]
+
+    boundary.republish()
+    answer = agent.call("GET", "/agent/v1/desired?after=3").json()
+    assert sequence_of(answer["bundle"]) == 4
+    events = acme("omar").get("/v1/boundaries/payments/audit").json()["events"]
+    (raised,) = [e for e in events if e["code"] == "bundle.sequence-raised"]
+    assert raised["target"] == "bundle/4"
+    assert raised["detail"] == {"published": 1, "reported": 3}
+
+    # From there on it is as ever: no change, no bundle.
+    agent.call("POST", "/agent/v1/status", status(4))
+    boundary.republish()
+    assert agent.call("GET", "/agent/v1/desired?after=4").json()["bundle"] is None
+
+
+def test_a_bundle_the_agent_would_refuse_as_old_is_not_published(
+    agent: AgentClient, boundary: Boundary
+) -> None:
+    with boundary.worker.transaction(boundary.scope) as session:
+        built = bundles.build_bundle(session, boundary.boundary_id, PLACEMENT)
+    envelope = boundary.customer.countersign(boundary.signer.sign(built))
+    agent.call("POST", "/agent/v1/status", status(7))
+    with (
+        pytest.raises(ConflictError, match="the agent has applied 7"),
+        boundary.worker.transaction(boundary.scope) as session,
+    ):
+        service.publish_bundle(
+            session, boundary.context, boundary.organization_id, boundary.boundary_id,
+            built.sequence, envelope,
+        )  # fmt: skip
+    assert boundary.publish().sequence == 8
+
+
+def test_an_agent_cannot_use_up_the_sequence(agent: AgentClient, boundary: Boundary) -> None:
+    refused = agent.call("POST", "/agent/v1/status", status(2**52 + 1))
+    assert refused.status_code == 400, refused.text
+    assert refused.json()["error"]["field"] == "applied_sequence"
+    assert boundary.publish().sequence == 1
 
 
 def test_a_message_of_an_unknown_version_says_which_side_to_upgrade(agent: AgentClient) -> None:

@@ -72,6 +72,26 @@ def test_wrong_inputs_are_all_named_before_any_effect(
     assert runs(database) == []
 
 
+@pytest.mark.parametrize(
+    ("body", "field", "fix"),
+    [
+        ({"grant_id": "g-1"}, "body.grant_id", "give the whole id"),
+        ({}, "body.grant_id", "send the field"),
+        ({"grant_id": str(new_id()), "inputs": 7}, "body.inputs", "docs/reference/openapi.json"),
+    ],
+    ids=["no-id", "missing", "of-another-kind"],
+)
+def test_a_request_of_another_shape_is_told_the_field_and_the_fix(
+    acme: PersonOf, body: dict[str, Any], field: str, fix: str
+) -> None:
+    answer = acme("sam").post("/v1/installs", {"boundary": "payments", **body})
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert (error["code"], error["field"]) == ("invalid-shape", field)
+    assert fix in error["fix"]
+    assert fix in error["problems"][0]["fix"]
+
+
 def test_inputs_that_the_server_fills_in_cannot_be_given(
     acme: PersonOf, active: dict[str, Any]
 ) -> None:
