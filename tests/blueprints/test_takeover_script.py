@@ -32,15 +32,21 @@ def kit(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stack = "payments-foundation"
     state = {"version": 3, "deployment": moved}
     (folder / f"state/{stack}.json").write_text(json.dumps(state))
-    schema: dict[str, dict[str, Any]] = {"properties": {name: {} for name in INPUTS}}
+    schema: dict[str, dict[str, Any]] = {
+        "properties": {name: {} for name in (*INPUTS, "cluster", "host")}
+    }
     (folder / "inputs.json").write_text(json.dumps(INPUTS))
     (folder / "inputs.schema.json").write_text(json.dumps(schema))
     project = moved["resources"][0]["urn"].split("::")[1]
     facts = {
+        "boundary": INPUTS["boundary"],
         "project": project,
         "account": INPUTS["account"],
         "region": INPUTS["region"],
         "cluster": "ringfence-payments",
+        "namespace": "boundary-payments",
+        "system_namespace": "ringfence-system",
+        "host": None,
         "stacks": [{"name": stack, "entry": f"{PROGRAM}:foundation"}],
     }
     (folder / "kit.json").write_text(json.dumps(facts))
@@ -90,6 +96,16 @@ def test_an_unknown_input_is_refused_by_name(engine: Engine, kit: Path) -> None:
     done = run(engine, kit, "update", "--set", "nodes=3")
     assert done.returncode == 1
     assert "--set nodes=3: write NAME=VALUE" in done.stderr
+
+
+@pytest.mark.parametrize("setting", ["cluster=existing", "host=research"])
+def test_in_whose_cluster_a_boundary_lives_is_not_changed(
+    engine: Engine, kit: Path, setting: str
+) -> None:
+    done = run(engine, kit, "update", "--set", setting)
+    assert done.returncode == 1
+    assert f"--set {setting}: in whose cluster a boundary lives is fixed" in done.stderr
+    assert not (kit / "work/changes.json").exists()
 
 
 def test_an_input_is_changed_and_then_everything_is_deleted(engine: Engine, kit: Path) -> None:

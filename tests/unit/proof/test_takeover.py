@@ -57,6 +57,7 @@ def manifest(files: dict[str, bytes]) -> TakeoverManifest:
         account="111122223333",
         region="eu-central-1",
         cluster="ringfence-payments",
+        host=None,
         project="ringfence-payments",
         blueprint="eks-model-stack",
         blueprint_version="1",
