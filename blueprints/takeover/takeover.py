@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import automation as auto
 
 KIT = Path(__file__).resolve().parent
@@ -285,7 +286,9 @@ def main() -> int:
         kit = Kit(options)
         kit.change(options.settings)
         getattr(kit, options.action)()
-    except (KitError, auto.CommandError, OSError, RuntimeError) as error:
+    except (
+        KitError, auto.CommandError, BotoCoreError, ClientError, OSError, RuntimeError,
+    ) as error:  # fmt: skip
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

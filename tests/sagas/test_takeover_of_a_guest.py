@@ -21,7 +21,7 @@ from sandbox.toolchain import TOOLS
 from tests.sagas.stage import Stage
 from tests.sagas.test_install_of_a_guest import guest
 from tests.sagas.test_install_takeover import States, files, ports, states, take
-from wire.takeover import KitHost, Recipient, TakeoverManifest
+from wire.takeover import KitHost, Recipient
 
 __all__ = ["guest", "ports", "states"]
 """Fixtures, which pytest finds here."""
@@ -140,11 +140,6 @@ def test_the_runbook_of_a_cluster_of_its_own_has_no_word_of_a_host(
     assert not re.search(r"<!--|\{\w+\}|is a guest|\| kubectl", text)
     assert "guest_place.py" not in kit
     assert json.loads(kit["kit.json"])["host"] is None
-
-
-def test_a_manifest_of_before_there_were_kits_of_guests_is_read_on() -> None:
-    raw = {"version": 1, "cluster": "ringfence-payments"}
-    assert TakeoverManifest.upgrade(raw) == {**raw, "host": None}
 
 
 def test_a_kit_names_the_tools_at_the_versions_of_the_toolchain() -> None:

@@ -109,6 +109,16 @@ def test_a_whole_kit_verifies_and_says_what_it_is(folder: Path) -> None:
     assert verdict.manifest.boundary == "payments"
 
 
+def test_a_kit_of_before_there_were_kits_of_guests_verifies_on(tmp_path: Path) -> None:
+    raw = manifest(FILES).to_wire() | {"version": 1}
+    del raw["host"]
+    envelope = dsse.seal(SIGNER, TAKEOVER_TYPE, raw)
+    file = TakeoverFile(envelope=envelope, keys={PIN: encode_signer(SIGNER)})
+    unpack(pack({**FILES, MANIFEST: json.dumps(file.to_wire()).encode()}), tmp_path / "kit")
+    found = verify_folder(tmp_path / "kit", PIN).manifest
+    assert (found.version, found.host) == (2, None)
+
+
 def test_the_scripts_own_folder_may_hold_anything(folder: Path) -> None:
     (folder / "work").mkdir()
     (folder / "work/passphrase").write_text("x")
