@@ -8,7 +8,7 @@ the passphrase of the engine's state, is sealed to a key of the customer.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -66,10 +66,21 @@ class KitStack(Document):
     """When the engine wrote this state."""
 
 
+class KitHost(Document):
+    """What a guest needs of the boundary in whose cluster it lives; nothing of that is in a kit."""
+
+    boundary: str
+    namespaces: tuple[str, ...] = Field(min_length=1)
+    """The guest's own, which its host has prepared and keeps."""
+    group: str
+    """The Kubernetes group to which the host's release gives those namespaces."""
+
+
 class TakeoverManifest(Message):
     """What the kit holds and is for; signed by the control-plane key."""
 
     SCHEMA: ClassVar[str] = "ringfence.takeover-kit"
+    VERSION: ClassVar[int] = 2
 
     organization: str
     boundary: str
@@ -78,6 +89,8 @@ class TakeoverManifest(Message):
     account: str
     region: str
     cluster: str
+    host: KitHost | None
+    """Whose cluster it is; None: its own. Until version 1 there was no kit of a guest."""
     project: str
     blueprint: str
     blueprint_version: str
@@ -93,6 +106,11 @@ class TakeoverManifest(Message):
     tools: tuple[KitTool, ...]
     files: tuple[KitFile, ...] = Field(min_length=1)
     """All but the manifest itself, by path."""
+
+    @classmethod
+    def upgrade(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """Return a manifest of version 1 as one of version 2."""
+        return {**raw, "host": None}
 
 
 class TakeoverFile(Message):

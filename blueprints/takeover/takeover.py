@@ -18,11 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import automation as auto
 
 KIT = Path(__file__).resolve().parent
 ACTIONS = ("status", "preview", "update", "chart", "delete")
-SYSTEM_NAMESPACE, RELEASE = "ringfence-system", "ringfence"
+RELEASE = "ringfence"
+FIXED = ("cluster", "host")
+"""Inputs that say in whose cluster a boundary lives: its role and namespaces are of that one."""
 
 
 class KitError(Exception):
@@ -72,6 +75,8 @@ class Kit:
             name, separator, text = setting.partition("=")
             if not separator or name not in known:
                 raise KitError(f"--set {setting}: write NAME=VALUE; names: {', '.join(known)}")
+            if name in FIXED:
+                raise KitError(f"--set {setting}: in whose cluster a boundary lives is fixed")
             try:
                 changes[name] = json.loads(text)
             except ValueError:
@@ -161,7 +166,9 @@ class Kit:
         """Apply what runs in the cluster, with the kit's chart and values."""
         with self._cluster() as kubeconfig:
             arguments = ["upgrade", RELEASE, str(KIT / "chart/boundary-stack"), "--install"]
-            arguments += ["--create-namespace", "--take-ownership", "--hide-notes"]
+            # A guest's namespaces are its host's to make.
+            arguments += [] if self.facts["host"] else ["--create-namespace"]
+            arguments += ["--take-ownership", "--hide-notes"]
             arguments += ["--values", str(KIT / "chart/values.json"), "--output", "json"]
             self._helm(kubeconfig, arguments)
         say("chart", f"release {RELEASE} applied")
@@ -169,15 +176,22 @@ class Kit:
     def delete(self) -> None:
         """Delete the install: what runs in the cluster first, for its load balancers."""
         stacks = self.each()
-        if self._options.skip_chart:
+        host = self.facts["host"]
+        if host is None:
+            self._require_alone()
+        if self._options.skip_chart and host is None:
             say("delete", "what runs in the cluster is left to the cluster's own deletion")
+        elif self._options.skip_chart:
+            say("delete", f"what runs in the cluster of {host['boundary']} is left there")
         elif self.resources(stacks[-1]):
             with self._cluster() as kubeconfig:
                 self._helm(
                     kubeconfig,
                     ["uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout", "10m"],
                 )
-            say("delete", f"release {RELEASE} removed from the cluster")
+                say("delete", f"release {RELEASE} removed from the cluster")
+                if host is not None:
+                    self._empty(kubeconfig)
         for stack in reversed(stacks):
             stack.destroy()
             left = self.resources(stack)
@@ -185,9 +199,36 @@ class Kit:
                 raise KitError(f"{stack.name} still holds {len(left)} resources: {left[0]}")
             say("delete", f"{stack.name}: everything in its state is gone")
 
+    def _require_alone(self) -> None:
+        """Refuse to delete a cluster in which others live. Raises: KitError naming them."""
+        from way_in import neighbours  # type: ignore[import-not-found]  # beside this file in a kit
+
+        facts = self.facts
+        found = neighbours(facts["cluster"], facts["region"], facts["namespace"])
+        if found:
+            raise KitError(
+                f"{', '.join(found)}: still in the cluster {facts['cluster']}; delete what is there"
+                " with its own kit first"
+            )
+
+    def _empty(self, kubeconfig: Path) -> None:
+        from guest_place import empty  # type: ignore[import-not-found]  # beside this file in a kit
+
+        empty(kubeconfig, self.facts, self._work)
+        say("delete", f"empty: {', '.join(self.facts['host']['namespaces'])}")
+
     def _cluster(self) -> Any:
         # boto3 is loaded only where it is needed.
-        from way_in import way_in  # type: ignore[import-not-found]  # beside this file in a kit
+        if self.facts["host"] is not None:
+            from guest_place import way_in as guests_way_in
+
+            return guests_way_in(
+                self.facts,
+                self._work,
+                cidrs=self._options.cidr,
+                kubeconfig=self._options.kubeconfig,
+            )
+        from way_in import way_in
 
         return way_in(
             self.facts["cluster"],
@@ -200,7 +241,9 @@ class Kit:
     def _helm(self, kubeconfig: Path, arguments: list[str]) -> None:
         from way_in import run_helm
 
-        run_helm(kubeconfig, [*arguments, "--namespace", SYSTEM_NAMESPACE], self._work)
+        run_helm(
+            kubeconfig, [*arguments, "--namespace", self.facts["system_namespace"]], self._work
+        )
 
 
 def counts(changes: Any) -> str:
@@ -243,7 +286,9 @@ def main() -> int:
         kit = Kit(options)
         kit.change(options.settings)
         getattr(kit, options.action)()
-    except (KitError, auto.CommandError, OSError, RuntimeError) as error:
+    except (
+        KitError, auto.CommandError, BotoCoreError, ClientError, OSError, RuntimeError,
+    ) as error:  # fmt: skip
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -39,12 +39,12 @@ def way_in(
     eks = session.client("eks")
     found = eks.describe_cluster(name=cluster)["cluster"]
     before = found["resourcesVpcConfig"]
-    principal = _principal(session)
+    principal = principal_of(session)
     file = work / "kubeconfig"
     made = _open_entry(eks, cluster, principal)
     try:
         _set_endpoint(eks, cluster, {"endpointPublicAccess": True, "publicAccessCidrs": cidrs})
-        _write(file, found, _token(session, cluster, region))
+        write_kubeconfig(file, found, token_for(session, cluster, region))
         yield file
     finally:
         file.unlink(missing_ok=True)
@@ -56,9 +56,34 @@ def way_in(
             eks.delete_access_entry(clusterName=cluster, principalArn=principal)
 
 
-def run_helm(kubeconfig: Path, arguments: list[str], work: Path) -> None:
-    """Run helm (or what HELM names) with homes of its own. Raises: RuntimeError."""
-    program = os.environ.get("HELM", "helm")
+def neighbours(cluster: str, region: str, namespace: str) -> list[str]:
+    """Return the other boundaries whose pods have roles in the cluster; none without a cluster."""
+    eks = boto3.Session(region_name=region).client("eks")
+    try:
+        eks.describe_cluster(name=cluster)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        return []
+    pages = eks.get_paginator("list_pod_identity_associations").paginate(clusterName=cluster)
+    found = {one["namespace"] for page in pages for one in page["associations"]}
+    prefix = "boundary-"
+    return sorted(n.removeprefix(prefix) for n in found - {namespace} if n.startswith(prefix))
+
+
+def run_helm(kubeconfig: Path, arguments: list[str], work: Path) -> str:
+    """Run helm (or what HELM names); return what it printed. Raises: RuntimeError."""
+    return _run("helm", kubeconfig, arguments, work)
+
+
+def run_kubectl(kubeconfig: Path, arguments: list[str], work: Path) -> str:
+    """Run kubectl (or what KUBECTL names); return what it printed. Raises: RuntimeError."""
+    return _run("kubectl", kubeconfig, arguments, work)
+
+
+def _run(name: str, kubeconfig: Path, arguments: list[str], work: Path) -> str:
+    """Run a program with homes of its own."""
+    program = os.environ.get(name.upper(), name)
     environment = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "HOME": str(work),
@@ -75,10 +100,11 @@ def run_helm(kubeconfig: Path, arguments: list[str], work: Path) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise RuntimeError(f"helm {arguments[0]}: {done.stderr.strip()[-1500:]}")
+        raise RuntimeError(f"{name} {arguments[0]}: {done.stderr.strip()[-1500:]}")
+    return done.stdout
 
 
-def _principal(session: Any) -> str:
+def principal_of(session: Any) -> str:
     """Return who calls, as an access entry names it: a session stands for its role."""
     arn: str = session.client("sts").get_caller_identity()["Arn"]
     if ":assumed-role/" not in arn:
@@ -127,7 +153,7 @@ def _set_endpoint(eks: Any, cluster: str, settings: dict[str, Any]) -> None:
         time.sleep(0.5)
 
 
-def _token(session: Any, cluster: str, region: str) -> str:
+def token_for(session: Any, cluster: str, region: str) -> str:
     """Return a token for the cluster, good for 15 minutes (aws-iam-authenticator, pkg/token)."""
     sts = session.client("sts")
     host = urlsplit(sts.meta.endpoint_url)
@@ -154,7 +180,7 @@ def _token(session: Any, cluster: str, region: str) -> str:
     return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
 
 
-def _write(file: Path, cluster: dict[str, Any], token: str) -> None:
+def write_kubeconfig(file: Path, cluster: dict[str, Any], token: str) -> None:
     """Write a kubeconfig that only its owner can read."""
     document = {
         "apiVersion": "v1",

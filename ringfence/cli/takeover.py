@@ -179,11 +179,13 @@ def _print(verdict: Verdict) -> None:
     out.print(f"valid: signed by the pinned key {verdict.control_plane_key}", markup=False)
     rehearsal = "   (rehearsal: the account is emulated)" if manifest.emulated else ""
     stacks = ", ".join(f"{s.name} ({s.resources} resources)" for s in manifest.stacks)
+    whose = f", of {manifest.host.boundary}; it is not in the kit" if manifest.host else ""
     print_facts(
         [
             ("install", f"{manifest.install_id}{rehearsal}"),
             ("boundary", f"{manifest.organization}/{manifest.boundary}"),
             ("account", f"{manifest.account} {manifest.region}"),
+            ("cluster", f"{manifest.cluster}{whose}"),
             ("blueprint", f"{manifest.blueprint} {manifest.blueprint_version}"),
             ("programs", manifest.blueprint_digest),
             ("stacks", stacks),

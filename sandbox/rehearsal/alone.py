@@ -21,16 +21,13 @@ import boto3
 import httpx2
 from botocore.config import Config
 
+from sandbox.rehearsal.errors import AloneError
+from sandbox.rehearsal.subjects import Guest, OwnCluster, Subject
 from sandbox.toolchain import ROOT, find_program
 
 START_SECONDS = 60.0
 STOP_SECONDS = 40.0
 ACTION_SECONDS = 240.0
-CHANGED_NODES = 3
-
-
-class AloneError(RuntimeError):
-    """A step failed, or the account does not show what it should."""
 
 
 class Rehearsal:
@@ -51,19 +48,22 @@ class Rehearsal:
         self._no_control_plane()
         with self._started():
             self._await_cluster("ACTIVE")
-            before = self._nodes()
+            subject = self._subject()
             self._step("status", lambda: self._script("status"))
             self._step("preview", self._unchanged)
-            setting = ["--set", f"node_count={CHANGED_NODES}"]
+            setting = subject.change()
             self._step("update", lambda: self._script("update", *setting))
-            if (after := self._nodes()) != CHANGED_NODES or before == after:
-                raise AloneError(f"update: the account shows {after} nodes, before {before}")
+            subject.require_changed()
             # The emulated account lets roles into clusters only; the customer here is a user.
             self._step("delete", lambda: self._script("delete", "--skip-chart"))
-            left = self._left()
+            left = subject.left()
             if left:
                 raise AloneError(f"delete: the account still holds {', '.join(left)}")
-            self._step("account", lambda: f"empty of the install; kept: {self._kept()}")
+            self._step("account", subject.require_others_untouched)
+
+    def _subject(self) -> Subject:
+        subject = OwnCluster if self._task["host"] is None else Guest
+        return subject(self._task, self._client)
 
     def _no_control_plane(self) -> None:
         """See that nothing answers where the control plane is. Raises: AloneError."""
@@ -137,6 +137,7 @@ class Rehearsal:
                 "PATH": f"{find_program('pulumi').parent}:/usr/local/bin:/usr/bin:/bin",
                 "HOME": str(self._kit / "work"),
                 "HELM": str(find_program("helm")),
+                "KUBECTL": str(find_program("kubectl")),
                 "PYTHONPATH": str(self._kit),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PULUMI_HOME": str(self._home),
@@ -186,7 +187,7 @@ class Rehearsal:
         )
 
     def _await_cluster(self, wanted: str) -> None:
-        name, deadline = f"ringfence-{self._task['boundary']}", time.monotonic() + START_SECONDS
+        name, deadline = self._task["cluster"], time.monotonic() + START_SECONDS
         health = f"{self._endpoint}/_rehearsal/health"
         while True:
             found = httpx2.get(health, timeout=5, trust_env=False).json()["clusters"]
@@ -195,40 +196,6 @@ class Rehearsal:
             if time.monotonic() > deadline:
                 raise AloneError(f"the copied cluster {name} is not {wanted}: {found}")
             time.sleep(0.2)
-
-    def _nodes(self) -> int:
-        eks, name = self._client("eks"), f"ringfence-{self._task['boundary']}"
-        (group,) = eks.list_nodegroups(clusterName=name)["nodegroups"]
-        found = eks.describe_nodegroup(clusterName=name, nodegroupName=group)["nodegroup"]
-        return int(found["scalingConfig"]["desiredSize"])
-
-    def _left(self) -> list[str]:
-        """Return everything of the install that the account still shows."""
-        boundary, ec2 = self._task["boundary"], self._client("ec2")
-        mine = [{"Name": "tag:ringfence:install", "Values": [self._task["install_id"]]}]
-        found = [v["VpcId"] for v in ec2.describe_vpcs(Filters=mine)["Vpcs"]]
-        found += [s["SubnetId"] for s in ec2.describe_subnets(Filters=mine)["Subnets"]]
-        found += [a["AllocationId"] for a in ec2.describe_addresses(Filters=mine)["Addresses"]]
-        found += [
-            n["NatGatewayId"]
-            for n in ec2.describe_nat_gateways(Filter=mine)["NatGateways"]
-            if n["State"] != "deleted"
-        ]
-        clusters = self._client("eks").list_clusters()["clusters"]
-        found += [name for name in clusters if name == f"ringfence-{boundary}"]
-        bucket = f"ringfence-{boundary}-{self._task['account_id']}-artifacts"
-        found += [
-            b["Name"] for b in self._client("s3").list_buckets()["Buckets"] if b["Name"] == bucket
-        ]
-        roles = self._client("iam").list_roles(PathPrefix=f"/ringfence/{boundary}/")["Roles"]
-        return found + [role["RoleName"] for role in roles]
-
-    def _kept(self) -> str:
-        """Return what stays by its nature: keys in their waiting time, and the customer's stack."""
-        kms = self._client("kms")
-        keys = [kms.describe_key(KeyId=k["KeyId"])["KeyMetadata"] for k in kms.list_keys()["Keys"]]
-        waiting = [k["KeyId"] for k in keys if k["KeyState"] == "PendingDeletion"]
-        return f"{len(waiting)} key in its waiting time, the stack of the role's template"
 
 
 def main() -> int:

@@ -51,6 +51,8 @@ def rehearse_takeover(
             "plugins": str(home.data / "pulumi-plugins"),
             "install_id": manifest["install_id"],
             "boundary": manifest["boundary"],
+            "cluster": manifest["cluster"],
+            "host": manifest["host"],
             "region": manifest["region"],
             "account_id": manifest["account"],
             "control_plane": record["facts"]["api_url"],

@@ -22,7 +22,7 @@ def kit(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the foundation with the engine's passphrase, and lay a kit of it out."""
     _, exported = engine.succeed("foundation", "up", "export")
     folder = tmp_path_factory.mktemp("kit")
-    for name in ("takeover.py", "way_in.py"):
+    for name in ("takeover.py", "way_in.py", "guest_place.py"):
         shutil.copy(ROOT / "blueprints/takeover" / name, folder / name)
     programs = folder / "programs/blueprints"
     shutil.copytree(ROOT / "blueprints/eks_model_stack", programs / "eks_model_stack")
@@ -32,15 +32,21 @@ def kit(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stack = "payments-foundation"
     state = {"version": 3, "deployment": moved}
     (folder / f"state/{stack}.json").write_text(json.dumps(state))
-    schema: dict[str, dict[str, Any]] = {"properties": {name: {} for name in INPUTS}}
+    schema: dict[str, dict[str, Any]] = {
+        "properties": {name: {} for name in (*INPUTS, "cluster", "host")}
+    }
     (folder / "inputs.json").write_text(json.dumps(INPUTS))
     (folder / "inputs.schema.json").write_text(json.dumps(schema))
     project = moved["resources"][0]["urn"].split("::")[1]
     facts = {
+        "boundary": INPUTS["boundary"],
         "project": project,
         "account": INPUTS["account"],
         "region": INPUTS["region"],
         "cluster": "ringfence-payments",
+        "namespace": "boundary-payments",
+        "system_namespace": "ringfence-system",
+        "host": None,
         "stacks": [{"name": stack, "entry": f"{PROGRAM}:foundation"}],
     }
     (folder / "kit.json").write_text(json.dumps(facts))
@@ -90,6 +96,46 @@ def test_an_unknown_input_is_refused_by_name(engine: Engine, kit: Path) -> None:
     done = run(engine, kit, "update", "--set", "nodes=3")
     assert done.returncode == 1
     assert "--set nodes=3: write NAME=VALUE" in done.stderr
+
+
+@pytest.mark.parametrize("setting", ["cluster=existing", "host=research"])
+def test_in_whose_cluster_a_boundary_lives_is_not_changed(
+    engine: Engine, kit: Path, setting: str
+) -> None:
+    done = run(engine, kit, "update", "--set", setting)
+    assert done.returncode == 1
+    assert f"--set {setting}: in whose cluster a boundary lives is fixed" in done.stderr
+    assert not (kit / "work/changes.json").exists()
+
+
+@pytest.fixture
+def guests_kit(kit: Path, tmp_path: Path) -> Path:
+    """The kit as if its stack were of a guest in the cluster of `research`."""
+    folder = shutil.copytree(kit, tmp_path / "kit")
+    facts = json.loads((folder / "kit.json").read_text())
+    facts["host"] = {
+        "boundary": "research",
+        "group": "ringfence-guest-payments",
+        "namespaces": ["boundary-payments", "ringfence-system-payments"],
+    }
+    (folder / "kit.json").write_text(json.dumps({**facts, "cluster": "ringfence-research"}))
+    return folder
+
+
+def test_a_guests_script_does_not_open_its_hosts_endpoint(engine: Engine, guests_kit: Path) -> None:
+    done = run(engine, guests_kit, "chart", "--cidr", "10.0.0.1/32")
+    assert done.returncode == 1
+    assert "the endpoint of ringfence-research is for research to open" in done.stderr
+
+
+def test_a_guests_script_says_what_to_do_when_its_hosts_cluster_is_gone(
+    engine: Engine, guests_kit: Path
+) -> None:
+    done = run(engine, guests_kit, "delete")
+    assert done.returncode == 1
+    assert (
+        "the cluster ringfence-research is gone: delete the rest with --skip-chart" in done.stderr
+    )
 
 
 def test_an_input_is_changed_and_then_everything_is_deleted(engine: Engine, kit: Path) -> None:

@@ -106,6 +106,37 @@ def test_the_guest_changed_nothing_of_its_hosts_cluster(shared: Shared) -> None:
     assert [one for one in entries["accessEntries"] if GUEST in one] == []
 
 
+def test_a_guests_kit_alone_updates_and_deletes_it_and_its_host_does_not_change(
+    shared: Shared,
+) -> None:
+    install = shared.runs[GUEST]["install_id"]
+    printed = shared.sandbox.run("rehearse", "takeover", install, "--json", seconds=300)
+    result = json.loads(printed[: printed.rindex("}") + 1])
+    print(json.dumps(result, indent=2))
+    steps = {one["step"]: one["shown"] for one in result["steps"]}
+    assert list(steps) == ["alone", "status", "preview", "update", "delete", "account"]
+    assert f"what runs in the cluster of {HOST} is left there" in steps["delete"][0]
+    assert steps["account"][1].startswith(f"host {HOST} is as it was: cluster, nodes, ")
+    assert shared.sandbox.answers(GUEST)
+
+
+def test_a_guests_scan_finds_its_own_drift_and_not_its_hosts(shared: Shared) -> None:
+    sandbox, customer = shared.sandbox, shared.sandbox.customer()
+    theirs = [{"Key": "owner", "Value": "theirs"}]
+    role = f"ringfence-{GUEST}-fetcher"
+    customer.client("iam").tag_role(RoleName=role, Tags=theirs)
+    customer.client("iam").tag_role(RoleName=f"ringfence-{HOST}-fetcher", Tags=theirs)
+    customer.client("ec2").create_tags(Resources=sandbox.vpcs(), Tags=theirs)
+    grant, install = open_grant(sandbox, "look for drift", GUEST), shared.runs[GUEST]["install_id"]
+    architect = sandbox.api("sam@acme.test")
+    scan = architect.post(f"/v1/installs/{install}/drift-scans", {"grant_id": grant})["run_id"]
+    assert run_ended(sandbox, scan)["state"] == "succeeded"
+    found = architect.get(f"/v1/installs/{install}/drift")
+    assert [(one["cloud_id"], one["change"]) for one in found["findings"]] == [(role, "changed")]
+    of_host = architect.get(f"/v1/installs/{shared.runs[HOST]['install_id']}/drift")
+    assert of_host["findings"] == []
+
+
 def test_a_host_is_not_removed_while_its_guest_lives_there(shared: Shared) -> None:
     grant = open_grant(shared.sandbox, "removal", HOST)
     install = shared.runs[HOST]["install_id"]

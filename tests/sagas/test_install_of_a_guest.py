@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from psycopg.types.json import Jsonb
 from sqlalchemy import text
 
@@ -18,7 +16,7 @@ from controlplane.core.errors import ConflictError, InvalidRequestError
 from controlplane.core.ids import new_id
 from controlplane.domains.boundaries.repository import get_boundary
 from controlplane.domains.connections.repository import get_for_boundary
-from controlplane.domains.installs import hosting, takeover
+from controlplane.domains.installs import hosting
 from controlplane.sagas.install_deprovision import DEFINITION as REMOVAL
 from controlplane.sagas.install_provision import DEFINITION
 from controlplane.sagas.install_update import DEFINITION as UPDATE
@@ -28,12 +26,8 @@ from tests.sagas.properties import failing
 from tests.sagas.stage import Stage
 from tests.sagas.test_install_by_runner import IMAGE
 from tests.sagas.test_install_update import ask as ask_update
-from wire.takeover import Recipient
 
 CLUSTER = "ringfence-payments"
-RECIPIENT = Recipient(
-    public=base64.b64encode(X25519PrivateKey.generate().public_key().public_bytes_raw()).decode()
-)
 GUEST_INPUTS = {"cluster": "existing", "host": "core"}
 APPLIED = {"cidr": "10.20.0.0/16", "guests": ["payments"]}
 
@@ -168,17 +162,6 @@ def test_an_update_of_a_guest_goes_in_by_its_own_way(guest: Stage) -> None:
     assert guest.go(run, UPDATE) == "succeeded"
     assert guest.bench.run(run)["params"]["inputs"]["host"] == "core"
     assert all(way.guest is not None for way in guest.world.ways)
-
-
-def test_a_guest_gets_no_take_over_kit_yet(guest: Stage) -> None:
-    guest.bench.change("UPDATE install SET lifecycle = 'installed'")
-    tenant = guest.bench.tenant
-    with (
-        pytest.raises(ConflictError) as refused,
-        guest.bench.api.transaction(tenant.scope) as session,
-    ):
-        takeover.request_kit(session, tenant.requester, tenant.install_id, RECIPIENT)
-    assert refused.value.stable_code == "guest-has-no-kit"
 
 
 def ask(stage: Stage, inputs: dict[str, Any]) -> hosting.Host | None:

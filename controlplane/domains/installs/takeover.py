@@ -60,13 +60,6 @@ def request_kit(
             code="not-installed",
             fix="a kit is of what stands: wait until its run has ended",
         )
-    if install.host_boundary_id is not None:
-        # Its program would enter and leave a cluster that it does not hold.
-        raise ConflictError(
-            f"install {install.id} lives in another boundary's cluster",
-            code="guest-has-no-kit",
-            fix="make a kit of the host's install; a kit of a guest is not there yet",
-        )
     run_id = run_engine.create_run(
         session,
         ctx,

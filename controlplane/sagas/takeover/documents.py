@@ -13,19 +13,33 @@ from typing import Any
 from controlplane.core.errors import InternalError
 from controlplane.core.run_engine.definition import RunView
 from controlplane.sagas.provisioning.cluster import values_of
-from controlplane.sagas.provisioning.params import ProvisionParams
+from controlplane.sagas.provisioning.params import SYSTEM_NAMESPACE, ProvisionParams
 from controlplane.sagas.provisioning.ports import Ports
 from wire.manifest import BlueprintManifest
-from wire.takeover import KitStack, KitTool, TakeoverManifest
+from wire.takeover import KitHost, KitStack, KitTool, TakeoverManifest
 
 ENGINE_VERSION = "3.255.0"
 HELM_VERSION = "4.1.0"
+KUBECTL_VERSION = "1.34.4"
 """As pinned in `toolchain/`; a test holds them together."""
+_ONLY = re.compile(r"<!-- only (\w+) -->\n(.*?)<!-- end -->\n", re.DOTALL)
+"""A part of the runbook that is for a guest, or for a boundary with a cluster of its own."""
 
 
 def script_folder(ports: Ports) -> Path:
     """Return where the kit's script and runbook are kept."""
     return ports.settings.blueprints_root / "blueprints" / "takeover"
+
+
+def host(applied: ProvisionParams) -> KitHost | None:
+    """Return what a guest needs of its host; None for a boundary with its own cluster."""
+    if applied.host is None:
+        return None
+    return KitHost(
+        boundary=applied.host,
+        namespaces=(applied.namespace, applied.system_namespace),
+        group=applied.guest_group,
+    )
 
 
 def facts(
@@ -34,11 +48,16 @@ def facts(
     outputs: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return what the kit's script must know."""
+    lives_with = host(applied)
     return {
+        "boundary": applied.boundary,
         "project": applied.project,
         "account": applied.account,
         "region": applied.region,
         "cluster": outputs.get("cluster", {}).get("cluster_name", applied.cluster),
+        "namespace": applied.namespace,
+        "system_namespace": applied.system_namespace,
+        "host": None if lives_with is None else lives_with.model_dump(mode="json"),
         "stacks": [{"name": stack.name, "entry": stack.entry} for stack in stacks],
     }
 
@@ -66,8 +85,14 @@ def chart_name(folder: Path) -> str:
     return f"{name[1]}-{version[1]}"
 
 
-def tools(manifest: BlueprintManifest) -> tuple[KitTool, ...]:
+def tools(manifest: BlueprintManifest, *, is_guest: bool) -> tuple[KitTool, ...]:
     """Return the programs a customer needs, at the versions the install was made with."""
+    # A cluster that is deleted takes everything with it; a guest's part of one is emptied.
+    kubectl = KitTool(
+        name="kubectl",
+        version=KUBECTL_VERSION,
+        source="releases of the project kubernetes/kubernetes, or built from its Go module",
+    )
     providers = [
         KitTool(
             name=f"pulumi resource plugin {name}",
@@ -93,18 +118,33 @@ def tools(manifest: BlueprintManifest) -> tuple[KitTool, ...]:
             version=HELM_VERSION,
             source="releases of the project helm/helm, or built from its Go module",
         ),
+        *((kubectl,) if is_guest else ()),
     )
 
 
 def runbook(manifest: TakeoverManifest, ports: Ports) -> bytes:
     """Return the runbook of this install."""
-    text = (script_folder(ports) / "RUNBOOK.md").read_text()
+    who = "own" if manifest.host is None else "guest"
+    text = _ONLY.sub(
+        lambda part: part[2] if part[1] == who else "",
+        (script_folder(ports) / "RUNBOOK.md").read_text(),
+    )
     rows = ["| Program | Version | From |", "|---|---|---|"]
     rows += [f"| {tool.name} | {tool.version} | {tool.source} |" for tool in manifest.tools]
     words = {
         "stacks": ", ".join(stack.name for stack in manifest.stacks),
         "tools": "\n".join(rows) + "\n",
     }
+    if manifest.host is not None:
+        words |= {
+            "host": manifest.host.boundary,
+            "group": manifest.host.group,
+            "namespaces": ", ".join(f"`{name}`" for name in manifest.host.namespaces),
+            "namespace_names": " ".join(manifest.host.namespaces),
+            "system_namespace": manifest.host.namespaces[-1],
+        }
+    else:
+        words["system_namespace"] = SYSTEM_NAMESPACE
     for name in re.findall(r"\{(\w+)\}", text):
         text = text.replace(f"{{{name}}}", words.get(name) or str(getattr(manifest, name)))
     if manifest.emulated:

@@ -32,6 +32,7 @@ from wire.manifest import BlueprintManifest
 from wire.takeover import KitStack, Recipient, TakeoverFile, TakeoverManifest
 
 SCRIPT_FILES = ("takeover.py", "way_in.py", "requirements.txt")
+GUEST_FILES = ("guest_place.py",)
 CHART = "boundary-stack"
 _HIDDEN = ("pulumi:pulumi:", "pulumi:providers:")
 
@@ -116,7 +117,7 @@ def make(
     facts = documents.facts(applied, stacks, outputs)
     files: dict[str, bytes] = {
         **_programs(applied, ports),
-        **_scripts(ports),
+        **_scripts(applied, ports),
         **_chart(outputs, ports),
         **{f"state/{name}.json": text(state) for name, state in states.items()},
         "state/passphrase.sealed.json": text(derived.sealed.model_dump(mode="json")),
@@ -133,11 +134,12 @@ def make(
     manifest = TakeoverManifest(
         **_named(run, applied, ports),
         cluster=facts["cluster"],
+        host=documents.host(applied),
         stacks=stacks,
         bundle_sequence=rows.bundle_sequence,
         has_certificate=rows.certificate is not None,
         recipient=recipient,
-        tools=documents.tools(rows.manifest),
+        tools=documents.tools(rows.manifest, is_guest=applied.host is not None),
         files=listed(files),
     )
     files["RUNBOOK.md"] = documents.runbook(manifest, ports)
@@ -225,9 +227,10 @@ def _programs(applied: ProvisionParams, ports: Ports) -> dict[str, bytes]:
     return {**parents, **{f"{place}/{path}": data for path, data in programs.items()}}
 
 
-def _scripts(ports: Ports) -> dict[str, bytes]:
+def _scripts(applied: ProvisionParams, ports: Ports) -> dict[str, bytes]:
     folder = documents.script_folder(ports)
-    return {name: (folder / name).read_bytes() for name in SCRIPT_FILES}
+    names = SCRIPT_FILES if applied.host is None else (*SCRIPT_FILES, *GUEST_FILES)
+    return {name: (folder / name).read_bytes() for name in names}
 
 
 def _chart(outputs: Mapping[str, Mapping[str, Any]], ports: Ports) -> dict[str, bytes]:

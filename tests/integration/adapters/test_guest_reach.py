@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import tempfile
@@ -18,17 +19,22 @@ from botocore.exceptions import ClientError
 from controlplane.adapters.aws.account import Account
 from controlplane.adapters.aws.host import WantedHost
 from controlplane.adapters.aws.preflight import Wanted, run_checks
+from controlplane.adapters.kubernetes import reach_runner
 from controlplane.adapters.kubernetes.reach import Budget, NotReachableError, PublicCidrReach
-from controlplane.adapters.kubernetes.reach_runner import Guest, InVpcRunnerReach
+from controlplane.adapters.kubernetes.reach_runner import InVpcRunnerReach
 from controlplane.adapters.kubernetes.runner_orders import RunnerSite
 from controlplane.core.clock import now
 from sandbox.cluster import attach_cluster
 from sandbox.node.images import references
+from sandbox.rehearsal.errors import AloneError
+from sandbox.rehearsal.subjects import Guest
+from sandbox.toolchain import find_program
+from tests.architecture.sources import ROOT
 from tests.integration.adapters.rehearsal import account
 from tests.integration.adapters.test_reach import CHART
 from tests.integration.adapters.test_runner_reach import BUDGET, NO_HELM, Signer
 from tests.sandbox_aws.clusters import ADMIN_POLICY, active, make_cluster, role_of
-from tests.sandbox_aws.conftest import CUSTOMER, Boundary, GateProcess
+from tests.sandbox_aws.conftest import CUSTOMER, REGION, Boundary, GateProcess
 from tests.sandbox_aws.test_blueprint_calls import boundary_policy, make_bucket
 from tests.sandbox_aws.test_sessions import code_of
 
@@ -85,7 +91,8 @@ class World:
             check=lambda: None,
         )
         inside = namespace or self.system
-        guest = Guest(f"ringfence-guest-{self.guest.name}", inside, self.guest.name)
+        group = f"ringfence-guest-{self.guest.name}"
+        guest = reach_runner.Guest(group, inside, self.guest.name)
         return InVpcRunnerReach(self.account, self.cluster, run, site, budget, guest)
 
     def admin(self) -> Any:
@@ -215,6 +222,112 @@ def test_a_guest_installs_by_its_runner_while_its_host_is_open_and_leaves_nothin
         world.runner
         not in world.eks.list_access_entries(clusterName=world.cluster)["accessEntries"]
     )
+
+
+@pytest.fixture
+def customer(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The customer's own role, with which the kit's script works here; its ARN."""
+    iam, name = world.gate.client("iam", "customer-admin"), "customer-operations"
+    trust = json.loads(POD_TRUST)
+    trust["Statement"][0]["Principal"] = {"AWS": f"arn:aws:iam::{CUSTOMER}:root"}
+    made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    iam.put_role_policy(
+        RoleName=name,
+        PolicyName="all",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [everything]}),
+    )
+    arn = str(made["Role"]["Arn"])
+    keys = world.gate.client("sts", "customer-admin").assume_role(
+        RoleArn=arn, RoleSessionName="operations"
+    )["Credentials"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", world.gate.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", keys["SessionToken"])
+    monkeypatch.setenv("KUBECTL", str(find_program("kubectl")))
+    monkeypatch.syspath_prepend(str(ROOT / "blueprints/takeover"))
+    yield arn
+    iam.delete_role_policy(RoleName=name, PolicyName="all")
+    iam.delete_role(RoleName=name)
+
+
+def test_a_guests_kit_comes_in_as_its_group_empties_its_place_and_leaves_its_host(
+    placed: World, customer: str, tmp_path: Path
+) -> None:
+    world, name = placed, placed.cluster
+    guest_place = importlib.import_module("guest_place")
+    facts = {
+        "boundary": world.guest.name, "cluster": name, "region": REGION,
+        "host": {
+            "boundary": world.host.name, "group": f"ringfence-guest-{world.guest.name}",
+            "namespaces": [world.system],
+        },
+    }  # fmt: skip
+    eks, admin = world.gate.client("eks", "customer-admin"), world.admin()
+    before = eks.describe_cluster(name=name)["cluster"]["resourcesVpcConfig"]
+    assert before["endpointPublicAccess"]
+    for namespace in (world.system, "default"):
+        body = {"metadata": {"name": "probe"}, "data": {"word": "one"}}
+        admin.request("POST", f"/api/v1/namespaces/{namespace}/configmaps", body)
+    with guest_place.way_in(facts, tmp_path, cidrs=[], kubeconfig=None) as kubeconfig:
+        assert kubeconfig.stat().st_mode & 0o077 == 0
+        entry = eks.describe_access_entry(clusterName=name, principalArn=customer)["accessEntry"]
+        assert entry["kubernetesGroups"] == [f"ringfence-guest-{world.guest.name}"]
+        policies = eks.list_associated_access_policies(clusterName=name, principalArn=customer)
+        assert policies["associatedAccessPolicies"] == []
+        with pytest.raises(RuntimeError, match="forbidden"):
+            guest_place.run_kubectl(kubeconfig, ["get", "configmaps", "-n", "default"], tmp_path)
+        guest_place.empty(kubeconfig, facts, tmp_path)
+    assert not kubeconfig.exists()
+    assert customer not in eks.list_access_entries(clusterName=name)["accessEntries"]
+    assert eks.describe_cluster(name=name)["cluster"]["resourcesVpcConfig"] == before
+
+    def maps(namespace: str) -> set[str]:
+        listed = admin.request("GET", f"/api/v1/namespaces/{namespace}/configmaps")["items"]
+        return {one["metadata"]["name"] for one in listed} - {"kube-root-ca.crt"}
+
+    assert (maps(world.system), maps("default")) == (set(), {"probe"})
+
+
+def test_a_kit_sees_who_else_lives_in_a_cluster_that_is_to_be_deleted(
+    world: World, customer: str
+) -> None:
+    neighbours = importlib.import_module("way_in").neighbours
+    host, guest = f"boundary-{world.host.name}", f"boundary-{world.guest.name}"
+    assert neighbours(world.cluster, REGION, host) == []
+    eks = world.gate.client("eks", "customer-admin")
+    role = world.pod_role()
+    made = [
+        eks.create_pod_identity_association(
+            clusterName=world.cluster, namespace=namespace, serviceAccount="fetcher", roleArn=role
+        )["association"]["associationId"]
+        for namespace in (host, guest, "tools-of-the-customer")
+    ]
+    assert neighbours(world.cluster, REGION, host) == [world.guest.name]
+    assert neighbours("gone", REGION, host) == []
+    for one in made:
+        eks.delete_pod_identity_association(clusterName=world.cluster, associationId=one)
+    world.gate.client("iam", "customer-admin").delete_role(RoleName=role.rpartition("/")[2])
+
+
+def test_a_rehearsal_tells_when_something_of_the_host_was_changed(world: World) -> None:
+    host, guest = world.host.name, world.guest.name
+    bucket = make_bucket(world.gate.client("s3", world.host.session(1)), world.host)
+    assert bucket == f"ringfence-{host}-{CUSTOMER}-artifacts"
+    task = {
+        "boundary": guest, "cluster": world.cluster, "account_id": CUSTOMER,
+        "host": {"boundary": host, "namespaces": [f"boundary-{guest}", world.system]},
+    }  # fmt: skip
+    subject = Guest(task, lambda service: world.gate.client(service, "customer-admin"))
+    # This host has no nodes and no pods: what cannot be seen proves nothing.
+    with pytest.raises(AloneError, match=f"nothing was seen of the host {host}: nodes"):
+        subject.require_others_untouched()
+    iam = world.gate.client("iam", "customer-admin")
+    iam.tag_role(RoleName=f"ringfence-{host}-cluster", Tags=[{"Key": "owner", "Value": "x"}])
+    world.gate.client("s3", "customer-admin").put_object(Bucket=bucket, Key="x", Body=b"x")
+    with pytest.raises(AloneError, match=f"the host {host} was changed: bucket, roles"):
+        subject.require_others_untouched()
 
 
 def test_a_hosts_close_does_not_cut_its_guests_way(placed: World, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def manifest(files: dict[str, bytes]) -> TakeoverManifest:
         account="111122223333",
         region="eu-central-1",
         cluster="ringfence-payments",
+        host=None,
         project="ringfence-payments",
         blueprint="eks-model-stack",
         blueprint_version="1",
@@ -106,6 +107,16 @@ def test_what_was_packed_is_unpacked_for_its_owner_only(folder: Path) -> None:
 def test_a_whole_kit_verifies_and_says_what_it_is(folder: Path) -> None:
     verdict = verify_folder(folder, PIN)
     assert verdict.manifest.boundary == "payments"
+
+
+def test_a_kit_of_before_there_were_kits_of_guests_verifies_on(tmp_path: Path) -> None:
+    raw = manifest(FILES).to_wire() | {"version": 1}
+    del raw["host"]
+    envelope = dsse.seal(SIGNER, TAKEOVER_TYPE, raw)
+    file = TakeoverFile(envelope=envelope, keys={PIN: encode_signer(SIGNER)})
+    unpack(pack({**FILES, MANIFEST: json.dumps(file.to_wire()).encode()}), tmp_path / "kit")
+    found = verify_folder(tmp_path / "kit", PIN).manifest
+    assert (found.version, found.host) == (2, None)
 
 
 def test_the_scripts_own_folder_may_hold_anything(folder: Path) -> None:
