@@ -253,5 +253,5 @@ FACTS: Final[dict[str, EventFacts]] = {
     "install.resource-dropped": _facts(
         100, "success", "boundary", "run_id stack urn type id", 6003, 4
     ),
-    "bundle.sequence-raised": _facts(220, "success", "boundary", "published reported", 6003, 1),
+    "bundle.sequence-raised": _facts(101, "success", "boundary", "published reported", 6003, 1),
 }
