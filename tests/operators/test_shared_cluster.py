@@ -6,6 +6,7 @@ What their pods may send each other needs nodes, and is tested in `test_shared_n
 from __future__ import annotations
 
 import asyncio
+import importlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from operators import types
 from operators.core.api import ApiError, KubernetesApi, RawObject
 from operators.core.connection import ClusterConnection
 from sandbox.toolchain import find_program
+from tests.architecture.sources import ROOT
 from tests.operators.apiserver import ApiServer
 from tests.operators.conftest import DEFINITION, until
 from tests.operators.test_chart import (
@@ -304,3 +306,61 @@ def test_a_guest_that_goes_leaves_the_definitions_and_its_host(
             assert await allowed(api, agent, "patch", group, own, "")
 
     asyncio.run(check())
+
+
+@pytest.mark.cluster
+def test_a_guests_kit_empties_its_place_with_its_groups_rights_and_nothing_of_its_host(
+    shared: tuple[ApiServer, Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server, kubeconfig, home = shared
+    monkeypatch.syspath_prepend(str(ROOT / "blueprints/takeover"))
+    monkeypatch.setenv("KUBECTL", str(find_program("kubectl")))
+    guest_place = importlib.import_module("guest_place")
+    facts = {"boundary": GUEST, "host": {"namespaces": [GUEST_BOUNDARY, GUEST_SYSTEM]}}
+    left: dict[str, dict[str, Any]] = {
+        "configmaps": {"data": {"word": "one"}},
+        "secrets": {"stringData": {"word": "one"}},
+        "persistentvolumeclaims": {
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Mi"}},
+            }
+        },
+    }
+    kinds = "configmaps,secrets,persistentvolumeclaims"
+
+    def found(*scope: str) -> set[str]:
+        names = guest_place.run_kubectl(kubeconfig, ["get", *scope, "-o", "name"], tmp_path)
+        return set(names.split())
+
+    async def leave() -> None:
+        async with KubernetesApi(server.connection) as api:
+            for namespace in (GUEST_BOUNDARY, GUEST_SYSTEM, BOUNDARY):
+                for kind, body in left.items():
+                    path = f"/api/v1/namespaces/{namespace}/{kind}"
+                    await api.request("POST", path, body={"metadata": {"name": "left"}, **body})
+                # The part of the controller that frees a volume which no pod uses.
+                path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
+                for one in (await api.request("GET", path)).get("items", []):
+                    await api.request(
+                        "PATCH", f"{path}/{one['metadata']['name']}",
+                        body={"metadata": {"finalizers": None}},
+                        content_type="application/merge-patch+json",
+                    )  # fmt: skip
+            for name, namespace in ((GUEST, GUEST_BOUNDARY), ("payments", BOUNDARY)):
+                body = {
+                    "apiVersion": "ringfence.dev/v1alpha1",
+                    "kind": "SecurityBoundary",
+                    "metadata": {"name": name},
+                    "spec": {"namespace": namespace, "displayName": "x"},
+                }
+                await api.request("POST", KIND.path(None), body=body)
+
+    asyncio.run(leave())
+    hosts = found(kinds, "-n", BOUNDARY)
+    assert {"configmap/left", "secret/left", "persistentvolumeclaim/left"} <= hosts
+    guest_place.empty(as_guest(kubeconfig, home), facts, tmp_path)
+    for namespace in (GUEST_BOUNDARY, GUEST_SYSTEM):
+        assert found(kinds, "-n", namespace) == set()
+    assert found("securityboundaries") == {"securityboundary.ringfence.dev/payments"}
+    assert found(kinds, "-n", BOUNDARY) == hosts
