@@ -1,7 +1,8 @@
 """The fault programme: every step boundary, random schedules, a soak of kills, known bugs.
 
 A phase of its own in `make test`; `make faults` plays the long form (FAULT_MINUTES of random
-schedules, 200 kills in 5,000 operations). Writes `build/faults/report.md` and `report.json`.
+schedules, 500 kills at random moments in 5,000 operations). Writes `build/faults/report.md` and
+`report.json`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ CELLS = int(os.environ.get("FAULT_CELLS", "3"))
 FIRST_SEED = int(os.environ.get("FAULT_SEED", "1"))
 RANDOM_SCHEDULES = int(os.environ.get("FAULT_SCHEDULES", "50"))
 BOUNDARY_KINDS = ("light.plain.11", "light.failing.4", "light.gated.3")
-KILLS, OPERATIONS = (200, 5000) if MINUTES else (20, 1000)
+KILLS, OPERATIONS = (500, 5000) if MINUTES else (20, 1000)
 BUG_SCHEDULES = 8
 
 
