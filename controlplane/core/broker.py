@@ -14,6 +14,7 @@ from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from kombu.transport import redis, virtual
 
 from controlplane.core.db import Database
 from controlplane.core.errors import RingfenceError
@@ -25,6 +26,33 @@ QUEUE = "ringfence"
 
 Job = Callable[..., None]
 """A task's body: takes the ids of its outbox row as text or int keywords; idempotent."""
+
+
+class FreeingQoS(redis.QoS):  # type: ignore[misc]  # kombu has no types
+    """Frees a message's place among the prefetched ones, also when Redis cannot be told of its end.
+
+    The transport's own frees it only afterwards. Each connection that broke at that moment took a
+    place for good, and a consumer without one asks for nothing any more, in a worker that goes on
+    living. What Redis was not told comes again, to a row that is done by then. Raises as it does.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        """End a message that was carried out."""
+        try:
+            super().ack(delivery_tag)
+        finally:
+            virtual.QoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """End a message that nobody can carry out."""
+        try:
+            super().reject(delivery_tag, requeue=requeue)
+        finally:
+            virtual.QoS.ack(self, delivery_tag)
+
+
+# Where the transport takes it from; a transport of our own would have to be named for each scheme.
+redis.Channel.QoS = FreeingQoS
 
 
 def make_celery(redis_url: str) -> Celery:

@@ -294,8 +294,8 @@ def _count_interruptions() -> None:
 def _never_send_again() -> None:
     plain = outbox_relay.Relay.__init__
 
-    def init(self: Any, db: Any, send: Any, settings: Any) -> None:
-        plain(self, db, send, replace(settings, resend_seconds=86_400.0))
+    def init(self: Any, db: Any, send: Any, settings: Any, **more: Any) -> None:
+        plain(self, db, send, replace(settings, resend_seconds=86_400.0), **more)
 
     outbox_relay.Relay.__init__ = init  # type: ignore[method-assign]
 
