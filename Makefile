@@ -32,7 +32,7 @@ down:  ## stop the sandbox; its data stays
 test: prepare browser  ## run all tests
 	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests -m "not cluster and not e2e and not console and not faults"
 	$(PY) -m pytest tests/faults/light -m "faults"
-	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests -m "console"
+	$(PY) -m pytest tests -m "console"
 	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests -m "cluster and not e2e"
 	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests -m "e2e"
 
