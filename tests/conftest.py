@@ -9,6 +9,8 @@ from hypothesis import settings
 
 from tests.postgres import DatabaseUrls, PostgresServer, ServerProcess, migrated
 
+pytest_plugins = ["tests.leaks"]
+
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -63,11 +64,13 @@ class SlowAws:
             self.held.set()
             self._go.wait(60)
             return None
-        connection = http.client.HTTPConnection(self._upstream, timeout=60)
-        connection.request(method, path, body, dict(headers.items()))
-        answer = connection.getresponse()
-        result = answer.status, answer.getheaders(), answer.read()
-        connection.close()
+        with closing(http.client.HTTPConnection(self._upstream, timeout=60)) as connection:
+            try:
+                connection.request(method, path, body, dict(headers.items()))
+                answer = connection.getresponse()
+                result = answer.status, answer.getheaders(), answer.read()
+            except (OSError, http.client.HTTPException):
+                return None  # the account is gone: so is the answer
         if hit:
             self.held.set()
             self._go.wait(60)

@@ -32,9 +32,9 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(7200)]
 ROOT = Path(__file__).resolve().parents[3]
 MINUTES = float(os.environ.get("FAULT_MINUTES", "0"))
 """Length of the random part in the long form; 0 is the short form."""
-CELLS = int(os.environ.get("FAULT_CELLS", "3"))
+CELLS = int(os.environ.get("FAULT_CELLS", "6"))
 FIRST_SEED = int(os.environ.get("FAULT_SEED", "1"))
-RANDOM_SCHEDULES = int(os.environ.get("FAULT_SCHEDULES", "50"))
+RANDOM_SCHEDULES = int(os.environ.get("FAULT_SCHEDULES", "300"))
 BOUNDARY_KINDS = ("light.plain.11", "light.failing.4", "light.gated.3")
 KILLS, OPERATIONS = (500, 5000) if MINUTES else (20, 1000)
 BUG_SCHEDULES = 8
