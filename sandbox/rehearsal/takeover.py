@@ -53,6 +53,8 @@ def rehearse_takeover(
             "boundary": manifest["boundary"],
             "cluster": manifest["cluster"],
             "host": manifest["host"],
+            "reach": json.loads((kit / "inputs.json").read_text())["reach"],
+            "system_namespace": json.loads((kit / "kit.json").read_text())["system_namespace"],
             "region": manifest["region"],
             "account_id": manifest["account"],
             "control_plane": record["facts"]["api_url"],
