@@ -217,8 +217,8 @@ CONTROL_PLANE: dict[str, tuple[str, str]] = {
     "aws/artifacts": ("copy of weights into the bucket", "s3:GetObject s3:PutObject"),
     "aws/census": (
         "census of what is left, before the close",
-        "eks:ListAccessEntries eks:ListPodIdentityAssociations iam:GetRole iam:ListRoles"
-        " kms:ListGrants s3:GetBucketPolicy",
+        "eks:DescribeCluster eks:ListAccessEntries eks:ListPodIdentityAssociations iam:GetRole"
+        " iam:ListRoles kms:ListGrants s3:GetBucketPolicy",
     ),
     "aws/strays": (
         "twins that a repeated call made, after each apply and destruction",

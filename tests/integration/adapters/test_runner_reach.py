@@ -17,6 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from controlplane.adapters.aws import census
 from controlplane.adapters.aws.account import Account
 from controlplane.adapters.aws.runner_mailbox import NotOurRunnerError, RunnerMailbox
 from controlplane.adapters.aws.runner_task import RunnerTasks, TaskPlace
@@ -141,6 +142,12 @@ def chart(tmp_path: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder
+
+
+def test_a_cluster_that_is_there_is_told_from_one_that_is_gone(world: World) -> None:
+    assert census.has_cluster(world.account, world.cluster)
+    other = world.boundary.gate.boundary().create(reach="in-vpc-runner").open(1)
+    assert not census.has_cluster(account(other), f"ringfence-{other.name}")
 
 
 def test_from_outside_the_endpoint_answers_nobody(world: World) -> None:
