@@ -22,6 +22,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import automation as auto
 
 KIT = Path(__file__).resolve().parent
+# A kit that was used is verified as one that was not: nothing is written beside its files.
+sys.dont_write_bytecode = True
 ACTIONS = ("status", "preview", "update", "chart", "remove-chart", "delete")
 BEHIND_THE_DOOR = ("chart", "remove-chart")
 """Actions that need no engine, and so neither its state nor the passphrase of that."""
@@ -210,9 +212,20 @@ class Kit:
                 raise KitError(f"{stack.name} still holds {len(left)} resources: {left[0]}")
             say("delete", f"{stack.name}: everything in its state is gone")
 
+    def require_account(self) -> None:
+        """Refuse credentials of another account, before anything is asked of it. Raises: KitError.
+
+        In another account everything of the install would seem to be gone.
+        """
+        from way_in import account_of  # type: ignore[import-not-found]  # beside this file in a kit
+
+        found, wanted = account_of(self.facts["region"]), self.facts["account"]
+        if found != wanted:
+            raise KitError(f"these credentials are of account {found}; the install is in {wanted}")
+
     def _require_alone(self) -> None:
         """Refuse to delete a cluster in which others live. Raises: KitError naming them."""
-        from way_in import neighbours  # type: ignore[import-not-found]  # beside this file in a kit
+        from way_in import neighbours
 
         facts = self.facts
         found = neighbours(facts["cluster"], facts["region"], facts["namespace"])
@@ -296,6 +309,8 @@ def main() -> int:
                 f"{options.passphrase_file} is missing; make it: ringfence takeover unlock {KIT}"
             )
         kit = Kit(options)
+        if options.action != "status":
+            kit.require_account()
         kit.change(options.settings)
         getattr(kit, options.action.replace("-", "_"))()
     except (

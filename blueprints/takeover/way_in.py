@@ -88,6 +88,12 @@ def cluster_of(eks: Any, name: str) -> dict[str, Any]:
     return found
 
 
+def account_of(region: str) -> str:
+    """Return the account of the credentials that are found."""
+    sts = boto3.Session(region_name=region).client("sts")
+    return str(sts.get_caller_identity()["Account"])
+
+
 def neighbours(cluster: str, region: str, namespace: str) -> list[str]:
     """Return the other boundaries whose pods have roles in the cluster; none without a cluster."""
     eks = boto3.Session(region_name=region).client("eks")

@@ -210,7 +210,6 @@ class Rehearsal:
             "HELM": str(find_program("helm")),
             "KUBECTL": str(find_program("kubectl")),
             "PYTHONPATH": str(self._kit),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PULUMI_HOME": str(self._home),
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
             "AWS_ENDPOINT_URL": self._endpoint,

@@ -62,6 +62,8 @@ def rehearse_takeover(
         }
         write_private(folder / "task.json", json.dumps(task, indent=2))
         _alone(folder)
+        # What was used is still what was signed.
+        _verify(home, record, kit, region)
         found: dict[str, Any] = json.loads((folder / "result.json").read_text())
         return {**found, "rehearsal": True, "install_id": install, "files": len(manifest["files"])}
 
