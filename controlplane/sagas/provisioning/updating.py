@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -296,7 +297,12 @@ def apply_stack(context: Context, stack: str, upstream: dict[str, Any] | None) -
 
 def has_nothing_to_do(context: Context) -> bool:
     """Say whether the plan found everything as it should be."""
-    return bool(output(context, "plan").get("nothing", False))
+    return found_nothing(context.outputs)
+
+
+def found_nothing(outputs: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Say the same by the outputs of a run's steps."""
+    return bool(outputs.get("plan", {}).get("nothing", False))
 
 
 def params_of(context: Context) -> UpdateParams:
