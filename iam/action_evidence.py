@@ -217,8 +217,8 @@ CONTROL_PLANE: dict[str, tuple[str, str]] = {
     "aws/artifacts": ("copy of weights into the bucket", "s3:GetObject s3:PutObject"),
     "aws/census": (
         "census of what is left, before the close",
-        "eks:ListAccessEntries eks:ListPodIdentityAssociations iam:GetRole iam:ListRoles"
-        " kms:ListGrants s3:GetBucketPolicy",
+        "eks:DescribeCluster eks:ListAccessEntries eks:ListPodIdentityAssociations iam:GetRole"
+        " iam:ListRoles kms:ListGrants s3:GetBucketPolicy",
     ),
     "aws/strays": (
         "twins that a repeated call made, after each apply and destruction",
@@ -268,10 +268,10 @@ _DEPENDENT: dict[str, str] = {
     "ecs:TagResource": "the tags are in the same call as what is created",
     "iam:TagRole": "the tags are in the same call as the role",
     "kms:TagResource": "the tags are in the same call as the key",
-    "iam:PassRole": "eks:CreateCluster, eks:CreateNodegroup and eks:CreatePodIdentityAssociation"
-    " hand a role to the service",
-    "iam:CreateServiceLinkedRole": "the first cluster and the first node group of an account make"
-    " the service's own role",
+    "iam:PassRole": "eks:CreateCluster, eks:CreateNodegroup, eks:CreatePodIdentityAssociation and"
+    " ecs:RegisterTaskDefinition hand a role to the service",
+    "iam:CreateServiceLinkedRole": "the first cluster and the first node group of an account, and"
+    " its first ECS cluster, make the service's own role",
     "kms:CreateGrant": "eks:CreateCluster and the nodes' disks use the boundary's key",
     "kms:GenerateDataKey": "s3:PutObject into a bucket that is encrypted with the boundary's key",
     "kms:Decrypt": "s3:GetObject, and s3:PutObject in parts, with the boundary's key",

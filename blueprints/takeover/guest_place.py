@@ -8,7 +8,7 @@ host's release gives to the guest's group.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 from way_in import (  # type: ignore[import-not-found]  # beside this file in a kit
+    cluster_of,
     principal_of,
     run_kubectl,
     token_for,
@@ -49,30 +50,20 @@ def way_in(
         return
     session = boto3.Session(region_name=facts["region"])
     eks, cluster, principal = session.client("eks"), facts["cluster"], principal_of(session)
-    found = _cluster(eks, cluster)
+    found = cluster_of(eks, cluster)
     file = work / "kubeconfig"
+
+    def renew() -> None:
+        write_kubeconfig(file, found, token_for(session, cluster, facts["region"]))
+
     made = _open_entry(eks, cluster, principal, host["group"])
     try:
-        write_kubeconfig(file, found, token_for(session, cluster, facts["region"]))
-        _await_let_in(file, host, work)
+        _await_let_in(file, renew, host, work)
         yield file
     finally:
         file.unlink(missing_ok=True)
         if made:
             eks.delete_access_entry(clusterName=cluster, principalArn=principal)
-
-
-def _cluster(eks: Any, name: str) -> dict[str, Any]:
-    """Return the host's cluster as EKS has it. Raises: RuntimeError when it is gone."""
-    try:
-        found: dict[str, Any] = eks.describe_cluster(name=name)["cluster"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
-        raise RuntimeError(
-            f"the cluster {name} is gone: delete the rest with --skip-chart"
-        ) from error
-    return found
 
 
 def empty(kubeconfig: Path, facts: dict[str, Any], work: Path) -> None:
@@ -127,11 +118,15 @@ def _open_entry(eks: Any, cluster: str, principal: str, group: str) -> bool:
     return True
 
 
-def _await_let_in(kubeconfig: Path, host: dict[str, Any], work: Path) -> None:
+def _await_let_in(
+    kubeconfig: Path, renew: Callable[[], None], host: dict[str, Any], work: Path
+) -> None:
     """Wait until the new entry counts. Raises: RuntimeError with what the cluster said last."""
     namespace, give_up = host["namespaces"][-1], time.monotonic() + LET_IN_SECONDS
     question = ["get", "pods", "--namespace", namespace, "--request-timeout=5s"]
     while True:
+        # A token of its own for each question: the API server keeps its verdict on one it refused.
+        renew()
         try:
             run_kubectl(kubeconfig, question, work)
             return

@@ -22,10 +22,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import automation as auto
 
 KIT = Path(__file__).resolve().parent
-ACTIONS = ("status", "preview", "update", "chart", "delete")
+# A kit that was used is verified as one that was not: nothing is written beside its files.
+sys.dont_write_bytecode = True
+ACTIONS = ("status", "preview", "update", "chart", "remove-chart", "delete")
+BEHIND_THE_DOOR = ("chart", "remove-chart")
+"""Actions that need no engine, and so neither its state nor the passphrase of that."""
 RELEASE = "ringfence"
 FIXED = ("cluster", "host")
 """Inputs that say in whose cluster a boundary lives: its role and namespaces are of that one."""
+INSIDE = "in-vpc-runner"
+"""The input `reach` of an install whose cluster's endpoint is never public."""
 
 
 class KitError(Exception):
@@ -173,6 +179,20 @@ class Kit:
             self._helm(kubeconfig, arguments)
         say("chart", f"release {RELEASE} applied")
 
+    def remove_chart(self) -> None:
+        """Remove what runs in the cluster; a guest's place in its host's is emptied, too."""
+        host = self.facts["host"]
+        if host is None:
+            self._require_alone()
+        with self._cluster() as kubeconfig:
+            self._helm(
+                kubeconfig,
+                ["uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout", "10m"],
+            )
+            say(self._options.action, f"release {RELEASE} removed from the cluster")
+            if host is not None:
+                self._empty(kubeconfig)
+
     def delete(self) -> None:
         """Delete the install: what runs in the cluster first, for its load balancers."""
         stacks = self.each()
@@ -180,18 +200,11 @@ class Kit:
         if host is None:
             self._require_alone()
         if self._options.skip_chart and host is None:
-            say("delete", "what runs in the cluster is left to the cluster's own deletion")
+            say("delete", "what still runs in the cluster goes with it")
         elif self._options.skip_chart:
             say("delete", f"what runs in the cluster of {host['boundary']} is left there")
         elif self.resources(stacks[-1]):
-            with self._cluster() as kubeconfig:
-                self._helm(
-                    kubeconfig,
-                    ["uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout", "10m"],
-                )
-                say("delete", f"release {RELEASE} removed from the cluster")
-                if host is not None:
-                    self._empty(kubeconfig)
+            self.remove_chart()
         for stack in reversed(stacks):
             stack.destroy()
             left = self.resources(stack)
@@ -199,9 +212,20 @@ class Kit:
                 raise KitError(f"{stack.name} still holds {len(left)} resources: {left[0]}")
             say("delete", f"{stack.name}: everything in its state is gone")
 
+    def require_account(self) -> None:
+        """Refuse credentials of another account, before anything is asked of it. Raises: KitError.
+
+        In another account everything of the install would seem to be gone.
+        """
+        from way_in import account_of  # type: ignore[import-not-found]  # beside this file in a kit
+
+        found, wanted = account_of(self.facts["region"]), self.facts["account"]
+        if found != wanted:
+            raise KitError(f"these credentials are of account {found}; the install is in {wanted}")
+
     def _require_alone(self) -> None:
         """Refuse to delete a cluster in which others live. Raises: KitError naming them."""
-        from way_in import neighbours  # type: ignore[import-not-found]  # beside this file in a kit
+        from way_in import neighbours
 
         facts = self.facts
         found = neighbours(facts["cluster"], facts["region"], facts["namespace"])
@@ -215,7 +239,7 @@ class Kit:
         from guest_place import empty  # type: ignore[import-not-found]  # beside this file in a kit
 
         empty(kubeconfig, self.facts, self._work)
-        say("delete", f"empty: {', '.join(self.facts['host']['namespaces'])}")
+        say(self._options.action, f"empty: {', '.join(self.facts['host']['namespaces'])}")
 
     def _cluster(self) -> Any:
         # boto3 is loaded only where it is needed.
@@ -236,6 +260,7 @@ class Kit:
             self._work,
             cidrs=self._options.cidr,
             kubeconfig=self._options.kubeconfig,
+            inside=self.inputs().get("reach") == INSIDE,
         )
 
     def _helm(self, kubeconfig: Path, arguments: list[str]) -> None:
@@ -279,13 +304,15 @@ def main() -> int:
     """Run one action; exit code 1 with the reason when it cannot go on."""
     options = parse()
     try:
-        if not options.passphrase_file.is_file():
+        if options.action not in BEHIND_THE_DOOR and not options.passphrase_file.is_file():
             raise KitError(
                 f"{options.passphrase_file} is missing; make it: ringfence takeover unlock {KIT}"
             )
         kit = Kit(options)
+        if options.action != "status":
+            kit.require_account()
         kit.change(options.settings)
-        getattr(kit, options.action)()
+        getattr(kit, options.action.replace("-", "_"))()
     except (
         KitError, auto.CommandError, BotoCoreError, ClientError, OSError, RuntimeError,
     ) as error:  # fmt: skip

@@ -7,8 +7,8 @@ actions, and looks at the account with the customer's own keys after each.
 
 from __future__ import annotations
 
+import functools
 import json
-import os
 import subprocess
 import sys
 import time
@@ -16,11 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import httpx2
 from botocore.config import Config
 
+from sandbox.cluster import ClusterHandle, attach_cluster
+from sandbox.home import write_private
+from sandbox.rehearsal import customer_role, inside
 from sandbox.rehearsal.errors import AloneError
 from sandbox.rehearsal.subjects import Guest, OwnCluster, Subject
 from sandbox.toolchain import ROOT, find_program
@@ -28,6 +32,8 @@ from sandbox.toolchain import ROOT, find_program
 START_SECONDS = 60.0
 STOP_SECONDS = 40.0
 ACTION_SECONDS = 240.0
+HERE = "127.0.0.1/32"
+"""The customer's own address, in this network of its own."""
 
 
 class Rehearsal:
@@ -37,7 +43,8 @@ class Rehearsal:
         self._task: dict[str, Any] = json.loads((folder / "task.json").read_text())
         self._account = Path(self._task["account"])
         self._kit = Path(self._task["kit"])
-        self._endpoint = ""
+        self._endpoint = self._role = ""
+        self._credentials = self._account / "credentials"
         self._home = folder / "pulumi-home"
         self._home.mkdir(mode=0o700)
         (self._home / "plugins").symlink_to(self._task["plugins"], target_is_directory=True)
@@ -48,18 +55,61 @@ class Rehearsal:
         self._no_control_plane()
         with self._started():
             self._await_cluster("ACTIVE")
+            account = self._task["account_id"]
+            self._role = customer_role.assume(self._client, account, self._credentials)
             subject = self._subject()
             self._step("status", lambda: self._script("status"))
             self._step("preview", self._unchanged)
             setting = subject.change()
             self._step("update", lambda: self._script("update", *setting))
             subject.require_changed()
-            # The emulated account lets roles into clusters only; the customer here is a user.
-            self._step("delete", lambda: self._script("delete", "--skip-chart"))
+            self._delete(subject)
             left = subject.left()
             if left:
                 raise AloneError(f"delete: the account still holds {', '.join(left)}")
             self._step("account", subject.require_others_untouched)
+
+    def _delete(self, subject: Subject) -> None:
+        """Change what runs in the cluster, and delete everything, as the runbook has it."""
+        if not isinstance(subject, OwnCluster):
+            # The copy's cluster starts empty: the place that the host made in it is not there.
+            self._step("delete", lambda: self._script("delete", "--skip-chart"))
+        elif self._task["reach"] == "in-vpc-runner":
+            self._step("outside", lambda: self._refused_outside(subject))
+            for action in ("chart", "remove-chart"):
+                self._step(action, functools.partial(self._in_cluster, subject, action))
+            self._step("delete", lambda: self._script("delete", "--skip-chart"))
+        else:
+            self._step("chart", lambda: self._in_cluster(subject, "chart", "--cidr", HERE))
+            self._step("delete", lambda: self._script("delete", "--cidr", HERE))
+
+    def _in_cluster(self, subject: OwnCluster, action: str, *way: str) -> str:
+        """Run an action behind the cluster's door; see its effect there, and the door shut.
+
+        Without a `way` it runs inside the network, on a machine without the passphrase.
+        """
+        if way:
+            text = self._script(action, *way)
+        else:
+            text = self._script(action, "--passphrase-file", "/nowhere", inside=True)
+        path = f"/apis/apps/v1/namespaces/{self._task['system_namespace']}/deployments"
+        status, answer = self._cluster().admin().send("GET", path)
+        found = [one["metadata"]["name"] for one in json.loads(answer)["items"]]
+        if status != 200 or (action == "chart") is not bool(found):
+            raise AloneError(f"{action}: the cluster shows deployments {found} ({status})")
+        return f"{text}{subject.require_shut(self._role)}"
+
+    def _refused_outside(self, subject: OwnCluster) -> str:
+        """See that the script opens nothing and makes nothing where the endpoint is private."""
+        shown = []
+        for options in ((), ("--cidr", HERE)):
+            done = self._run("chart", options)
+            reason = done.stderr.strip()
+            if done.returncode == 0 or "run this inside its network" not in reason:
+                raise AloneError(f"chart {' '.join(options)} from outside: {reason or done.stdout}")
+            shown.append(" ".join(("refused:", "chart", *options)))
+        shown.append(subject.require_shut(self._role))
+        return "\n".join(shown)
 
     def _subject(self) -> Subject:
         subject = OwnCluster if self._task["host"] is None else Guest
@@ -127,46 +177,65 @@ class Rehearsal:
         address: str = json.loads(file.read_text())["endpoint_url"]
         return address
 
-    def _script(self, action: str, *options: str) -> str:
+    def _script(self, action: str, *options: str, inside: bool = False) -> str:
+        """Run the kit's own script and return what it printed. Raises: AloneError."""
+        done = self._run(action, options, inside=inside)
+        if done.returncode != 0:
+            raise AloneError(f"{action}: {(done.stderr or done.stdout).strip()[-2500:]}")
+        return done.stdout
+
+    def _run(
+        self, action: str, options: tuple[str, ...], *, inside: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         """Run the kit's own script with the customer's keys; nothing of ours is in its reach."""
-        key = self._keys()
-        done = subprocess.run(
-            [sys.executable, "-P", str(self._kit / "takeover.py"), action, *options],
+        argv = [sys.executable, "-P", str(self._kit / "takeover.py"), action, *options]
+        environment = self._environment()
+        if inside:
+            argv, environment = self._placed_inside(argv, environment)
+        return subprocess.run(
+            argv,
             cwd=self._kit,
-            env={
-                "PATH": f"{find_program('pulumi').parent}:/usr/local/bin:/usr/bin:/bin",
-                "HOME": str(self._kit / "work"),
-                "HELM": str(find_program("helm")),
-                "KUBECTL": str(find_program("kubectl")),
-                "PYTHONPATH": str(self._kit),
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "PULUMI_HOME": str(self._home),
-                "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-                "AWS_ENDPOINT_URL": self._endpoint,
-                "AWS_SHARED_CREDENTIALS_FILE": str(key),
-                "AWS_EC2_METADATA_DISABLED": "true",
-            },
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=ACTION_SECONDS,
             check=False,
         )
-        if done.returncode != 0:
-            raise AloneError(f"{action}: {(done.stderr or done.stdout).strip()[-2500:]}")
-        return done.stdout
 
-    def _keys(self) -> Path:
-        """Write the customer's key as the AWS command line keeps it; return the file."""
-        key = self._key()
-        file = self._account / "credentials"
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as opened:
-            opened.write(
-                f"[default]\naws_access_key_id = {key['access_key_id']}\n"
-                f"aws_secret_access_key = {key['secret_access_key']}\n"
-            )
-        return file
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{find_program('pulumi').parent}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self._kit / "work"),
+            "HELM": str(find_program("helm")),
+            "KUBECTL": str(find_program("kubectl")),
+            "PYTHONPATH": str(self._kit),
+            "PULUMI_HOME": str(self._home),
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            "AWS_ENDPOINT_URL": self._endpoint,
+            "AWS_SHARED_CREDENTIALS_FILE": str(self._credentials),
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def _placed_inside(
+        self, argv: list[str], environment: dict[str, str]
+    ) -> tuple[list[str], dict[str, str]]:
+        """Return command and environment that run `argv` on a machine inside the network."""
+        cluster = self._client("eks").describe_cluster(name=self._task["cluster"])["cluster"]
+        if not cluster["resourcesVpcConfig"]["endpointPrivateAccess"]:
+            raise AloneError("the copied cluster has no private endpoint")
+        ways = {
+            str(urlsplit(self._endpoint).port): str(self._account / "run" / "gate.sock"),
+            str(urlsplit(cluster["endpoint"]).port): str(self._cluster().api_socket),
+        }
+        spec = self._account / "inside.json"
+        text = {"ways": ways, "argv": argv, "cwd": str(self._kit), "env": environment}
+        write_private(spec, json.dumps(text))
+        return inside.command(spec), {"PATH": environment["PATH"], "PYTHONPATH": str(ROOT)}
+
+    def _cluster(self) -> ClusterHandle:
+        name, run = self._task["cluster"], self._account / "run"
+        return attach_cluster(name, self._account / "data" / "clusters" / name, run)
 
     def _key(self) -> dict[str, str]:
         path = self._account / "secrets" / "aws" / "customer-admin.json"

@@ -16,6 +16,8 @@ from sandbox.rehearsal.errors import AloneError
 Clients = Callable[[str], Any]
 """Gives a client of the copied account, with the customer's own keys."""
 CHANGED_NODES = 3
+OPENNESS = "EndpointAccessUpdate"
+"""EKS's word for a change of who may reach a cluster's endpoint."""
 OWN_BOUND = "ringfence-rehearsal-bound"
 """A policy of the customer that replaces the one of the vendor's template."""
 
@@ -58,6 +60,26 @@ class OwnCluster:
         if after != CHANGED_NODES or self._before == after:
             raise AloneError(f"update: the account shows {after} nodes, before {self._before}")
 
+    def require_shut(self, principal: str) -> str:
+        """See no entry of the customer's, and an endpoint as the vendor left it; say so.
+
+        Raises: AloneError.
+        """
+        eks, name = self._clients("eks"), self._task["cluster"]
+        vpc = eks.describe_cluster(name=name)["cluster"]["resourcesVpcConfig"]
+        entries = eks.list_access_entries(clusterName=name)["accessEntries"]
+        ids = eks.list_updates(name=name)["updateIds"]
+        changes = [
+            one
+            for one in ids
+            if eks.describe_update(name=name, updateId=one)["update"]["type"] == OPENNESS
+        ]
+        if vpc["endpointPublicAccess"] or principal in entries:
+            raise AloneError(f"{name}: public {vpc['endpointPublicAccess']}, entries {entries}")
+        if self._task["reach"] == "in-vpc-runner" and changes:
+            raise AloneError(f"{name}: its endpoint's access was changed: {', '.join(changes)}")
+        return "shut again: no entry of the customer's, no public endpoint"
+
     def left(self) -> list[str]:
         """Return what is left, the network and the cluster among it."""
         ec2 = self._clients("ec2")
@@ -70,6 +92,11 @@ class OwnCluster:
             for n in ec2.describe_nat_gateways(Filter=mine)["NatGateways"]
             if n["State"] != "deleted"
         ]
+        # Of the vendor's way in, too: nothing may have come back with the kit.
+        ecs = self._clients("ecs")
+        found += ecs.list_task_definitions()["taskDefinitionArns"]
+        tasks = ecs.describe_clusters(clusters=[self._task["cluster"]])["clusters"]
+        found += [one["clusterArn"] for one in tasks if one["status"] == "ACTIVE"]
         clusters = self._clients("eks").list_clusters()["clusters"]
         found += [name for name in clusters if name == self._task["cluster"]]
         return found + _bucket_and_roles(self._task, self._clients)

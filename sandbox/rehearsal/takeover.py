@@ -53,6 +53,8 @@ def rehearse_takeover(
             "boundary": manifest["boundary"],
             "cluster": manifest["cluster"],
             "host": manifest["host"],
+            "reach": json.loads((kit / "inputs.json").read_text())["reach"],
+            "system_namespace": json.loads((kit / "kit.json").read_text())["system_namespace"],
             "region": manifest["region"],
             "account_id": manifest["account"],
             "control_plane": record["facts"]["api_url"],
@@ -60,6 +62,8 @@ def rehearse_takeover(
         }
         write_private(folder / "task.json", json.dumps(task, indent=2))
         _alone(folder)
+        # What was used is still what was signed.
+        _verify(home, record, kit, region)
         found: dict[str, Any] = json.loads((folder / "result.json").read_text())
         return {**found, "rehearsal": True, "install_id": install, "files": len(manifest["files"])}
 

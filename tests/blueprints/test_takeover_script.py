@@ -26,7 +26,8 @@ def kit(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("takeover.py", "way_in.py", "guest_place.py"):
         shutil.copy(ROOT / "blueprints/takeover" / name, folder / name)
     programs = folder / "programs/blueprints"
-    shutil.copytree(ROOT / "blueprints/eks_model_stack", programs / "eks_model_stack")
+    source, bytecode = ROOT / "blueprints/eks_model_stack", shutil.ignore_patterns("__pycache__")
+    shutil.copytree(source, programs / "eks_model_stack", ignore=bytecode)
     (programs / "__init__.py").touch()
     (folder / "state").mkdir()
     moved = reencrypt(exported["deployment"], OURS, THEIRS, b"8 bytes!")
@@ -67,7 +68,6 @@ def run(engine: Engine, kit: Path, *arguments: str) -> subprocess.CompletedProce
             "PULUMI_HOME": str(engine.home),
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
             "PYTHONPATH": str(kit),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "AWS_ENDPOINT_URL": engine.endpoint,
             **engine.credentials,
         },
@@ -91,6 +91,27 @@ def test_a_passphrase_of_ours_opens_nothing_of_it(engine: Engine, kit: Path) -> 
     done = run(engine, kit, "preview", "--passphrase-file", str(wrong))
     assert done.returncode == 1
     assert "incorrect passphrase" in done.stderr
+
+
+def test_credentials_of_another_account_are_refused_before_anything_else(
+    engine: Engine, kit: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(kit, tmp_path / "kit")
+    facts = json.loads((folder / "kit.json").read_text())
+    (folder / "kit.json").write_text(json.dumps({**facts, "account": "444455556666"}))
+    for action in ("preview", "update", "remove-chart", "delete"):
+        done = run(engine, folder, action, "--set", "install_id=ins_9")
+        assert done.returncode == 1
+        found = f"these credentials are of account {facts['account']}"
+        assert f"{found}; the install is in 444455556666" in done.stderr
+    assert not (folder / "work/changes.json").exists()
+
+
+def test_what_the_script_writes_is_below_work(engine: Engine, kit: Path) -> None:
+    before = {path for path in kit.rglob("*") if "work" not in path.parts}
+    assert run(engine, kit, "preview").returncode == 0
+    assert {path for path in kit.rglob("*") if "work" not in path.parts} == before
+    assert not [path for path in before if path.name == "__pycache__"]
 
 
 def test_an_unknown_input_is_refused_by_name(engine: Engine, kit: Path) -> None:

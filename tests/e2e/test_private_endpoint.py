@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from sandbox.home import Home
+from sandbox.rehearsal.alone import HERE
 from tests.sandbox.one_install import BOUNDARY, Sandbox, begin_install, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -114,3 +115,22 @@ def test_the_customers_trail_shows_the_task_and_what_it_did(installed: Installed
     ]
     assert all("-runner" in one["requestParameters"]["RoleArn"] for one in wrote)
     assert wrote
+
+
+def test_its_customer_goes_on_alone_from_inside_and_never_opens_the_endpoint(
+    installed: Installed,
+) -> None:
+    install = installed.run["install_id"]
+    printed = installed.sandbox.run("rehearse", "takeover", install, "--json", seconds=300)
+    result = json.loads(printed[: printed.rindex("}") + 1])
+    print(json.dumps(result, indent=2))
+    steps = {one["step"]: one["shown"] for one in result["steps"]}
+    assert list(steps) == [
+        "alone", "status", "preview", "update", "outside", "chart", "remove-chart", "delete",
+        "account",
+    ]  # fmt: skip
+    shut = "shut again: no entry of the customer's, no public endpoint"
+    assert steps["outside"] == ["refused: chart", f"refused: chart --cidr {HERE}", shut]
+    assert steps["chart"][1] == steps["remove-chart"][1] == shut
+    assert steps["remove-chart"][0].endswith("release ringfence removed from the cluster")
+    assert installed.sandbox.answers()

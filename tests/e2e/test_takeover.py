@@ -73,7 +73,12 @@ def test_the_kit_alone_updates_and_deletes_a_copy(rehearsed: Rehearsed) -> None:
     print(json.dumps(rehearsed.result, indent=2))
     assert rehearsed.result["rehearsal"] is True
     steps = [step["step"] for step in rehearsed.result["steps"]]
-    assert steps == ["alone", "status", "preview", "update", "delete", "account"]
+    assert steps == ["alone", "status", "preview", "update", "chart", "delete", "account"]
+    shown = {step["step"]: step["shown"] for step in rehearsed.result["steps"]}
+    # By its own way in, from its own address: the door was opened, used, and shut again.
+    assert shown["chart"][0].endswith("release ringfence applied")
+    assert shown["chart"][1].startswith("shut again: ")
+    assert shown["delete"][0].endswith("release ringfence removed from the cluster")
 
 
 def test_the_install_itself_is_left_alone(rehearsed: Rehearsed) -> None:

@@ -26,8 +26,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ENGINE = {"ringfence/engine-llamacpp": "ringfence/engine-llamacpp@sha256:" + "c" * 64}
 NODES = "aws:eks/nodeGroup:NodeGroup"
-STEPS = ("state", "adopt", "plan", "foundation", "cluster")
-"""What a restore does. Its other steps are the install's, whose workers die in them elsewhere."""
+STEPS = (
+    "state", "adopt", "plan", "foundation", "cluster", "account", "census", "power-off",
+    "role-delete", "proof",
+)  # fmt: skip
+"""What a restore does, and how it ends. Its other steps only look, and are the install's."""
 MOMENTS = ("before:step_started", "before:step_finished", "after:step_finished")
 INSIDE = ("after:put_back", "before:import:foundation", "after:import:cluster", "during:up:cluster")
 """In the midst of an effect: of the record as a whole, of a stack's record, of an apply."""

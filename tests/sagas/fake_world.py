@@ -253,6 +253,9 @@ class FakeCloud:
         name = account.target.role_name
         return [ResidueItem(kind="role", name=name, expected=True, reason="this grant's")]
 
+    def has_cluster(self, account: Account, name: str) -> bool:
+        return "eks" not in self._world.deleted
+
     def strays(self, account: Account, install: str, known: Collection[str]) -> list[Stray]:
         return []
 

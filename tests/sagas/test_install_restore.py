@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from controlplane.core.errors import UnavailableError
-from controlplane.core.run_engine import deny, retry
+from controlplane.core.run_engine import deny, request_cancel, retry
 from controlplane.core.run_engine.definition import Definition, StepContext, StepResult
 from controlplane.domains.runs.plan_view import view
 from controlplane.sagas.install_restore import DEFINITION
@@ -238,12 +238,23 @@ def test_a_boundary_that_is_ahead_of_an_old_database_gets_a_bundle_it_takes(stan
     assert raised == {"published": 1, "reported": 5}
 
 
-@pytest.mark.parametrize("ends", ["denied", "failed"])
+@pytest.mark.parametrize(
+    "ends", ["denied", "failed", "failed before its plan", "cancelled before its plan"]
+)
 def test_an_agent_that_died_with_its_cluster_is_asked_for_nothing(standing: Stage, ends: str):
     lose_cluster(standing)
     run_id = ask(standing)
-    definition = failing(DEFINITION, "foundation", after_action=False)
-    if ends == "denied":
+    before = ends.endswith("before its plan")
+    definition = failing(DEFINITION, "adopt" if before else "foundation", after_action=False)
+    if ends == "cancelled before its plan":
+        definition = DEFINITION
+        standing.world.doubtful = {"eks"}
+        assert standing.bench.execute(run_id, definition, standing.ports) == "needs-attention"
+        standing.bench.ask(request_cancel, run_id)
+    if before:
+        state = standing.bench.execute(run_id, definition, standing.ports)
+        assert standing.bench.run(run_id)["plan"] is None
+    elif ends == "denied":
         standing.bench.execute(run_id, definition, standing.ports)
         standing.bench.ask(deny, run_id, "not today", ctx=standing.bench.tenant.approver)
         state = standing.bench.execute(run_id, definition, standing.ports)
@@ -261,6 +272,16 @@ def test_an_agent_that_died_with_its_cluster_is_asked_for_nothing(standing: Stag
     assert steps["role-delete"]["output"]["closed_by"] == "customer"
     assert steps["certificate"]["output"]["countersigned"] is False
     assert standing.bench.rows("SELECT id FROM verb WHERE run_id = %s", run_id) == []
+    assert standing.grant()["state"] == "closed"
+
+
+def test_a_living_agent_ends_the_role_of_a_restore_that_ends_before_its_plan(standing: Stage):
+    run_id = ask(standing)
+    failed = failing(DEFINITION, "adopt", after_action=False)
+    assert standing.bench.execute(run_id, failed, standing.ports) == "failed"
+    assert standing.bench.run(run_id)["plan"] is None
+    assert standing.bench.steps(run_id)["census"]["output"]["cluster_gone"] is False
+    assert standing.bench.steps(run_id)["role-delete"]["output"]["closed_by"] == "agent"
     assert standing.grant()["state"] == "closed"
 
 

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from controlplane.adapters.aws.account import Account
 from controlplane.adapters.aws.errors import error_code, translated
+from controlplane.core.errors import NotFoundError
 from wire.certificate import ResidueItem
 
 
@@ -45,6 +46,16 @@ def take(account: Account, footprint: Footprint) -> list[ResidueItem]:
     if footprint.bucket:
         items += _bucket_policy(account, footprint.bucket)
     return sorted(items, key=lambda item: (item.kind, item.name))
+
+
+def has_cluster(account: Account, name: str) -> bool:
+    """Tell whether a cluster is there: what ran in it speaks no more when it is not."""
+    try:
+        with translated("eks:DescribeCluster"):
+            account.client("eks").describe_cluster(name=name)
+    except NotFoundError:
+        return False
+    return True
 
 
 def _item(kind: str, name: str, expected: bool, reason: str) -> ResidueItem:

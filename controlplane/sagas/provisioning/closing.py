@@ -133,8 +133,11 @@ def may_answer(context: Context) -> bool:
 def _saw_cluster_gone(context: Context) -> bool:
     """Say whether this run found the cluster gone: an agent spoke in it just before, maybe.
 
-    A restore found so in its plan, until it made the cluster anew; a scan of the drift found it.
+    A restore found so in its plan, until it made the cluster anew; a scan of the drift found it;
+    a run that ended before its plan looked at its close.
     """
+    if output(context, "census").get("cluster_gone", False):
+        return True
     if output(context, "plan").get("cluster_anew", False):
         return "cluster" not in context.outputs
     return any(

@@ -132,6 +132,8 @@ class Cloud(Protocol):
 
     def census(self, account: Account, footprint: census.Footprint) -> list[ResidueItem]: ...
 
+    def has_cluster(self, account: Account, name: str) -> bool: ...
+
     def strays(
         self, account: Account, install: str, known: Collection[str]
     ) -> list[strays.Stray]: ...
@@ -191,6 +193,10 @@ class AwsCloud:
     def census(self, account: Account, footprint: census.Footprint) -> list[ResidueItem]:
         """Return every trace of ours."""
         return census.take(account, footprint)
+
+    def has_cluster(self, account: Account, name: str) -> bool:
+        """Tell whether a cluster is there."""
+        return census.has_cluster(account, name)
 
     def strays(self, account: Account, install: str, known: Collection[str]) -> list[strays.Stray]:
         """Return what carries the install's tags and is not known."""

@@ -142,12 +142,19 @@ def first_answer(context: Context) -> StepResult:
 
 def census(context: Context) -> StepResult:
     """Count what of ours is left; also of a run that ended early the install stands."""
-    standing = output(context, "plan").get("standing", {})
-    return closing.count_residue(
+    planned = output(context, "plan")
+    standing = planned.get("standing", {})
+    counted = closing.count_residue(
         context,
         output(context, "foundation") or standing.get("foundation", {}),
         output(context, "cluster") or standing.get("cluster", {}),
     )
+    if planned or not isinstance(counted, Done):
+        return counted
+    # It ended before it had looked. Once our power is gone, nobody can say why the agent is silent.
+    with open_account(context) as opened:
+        there = context.ports.cloud.has_cluster(opened.account, context.params.cluster)
+    return Done({**counted.output, "cluster_gone": not there})
 
 
 def reach_close(context: Context) -> StepResult:

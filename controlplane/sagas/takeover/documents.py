@@ -12,8 +12,12 @@ from typing import Any
 
 from controlplane.core.errors import InternalError
 from controlplane.core.run_engine.definition import RunView
-from controlplane.sagas.provisioning.cluster import values_of
-from controlplane.sagas.provisioning.params import SYSTEM_NAMESPACE, ProvisionParams
+from controlplane.sagas.provisioning.cluster import RUNNER_IMAGE, values_of
+from controlplane.sagas.provisioning.params import (
+    IN_VPC_RUNNER,
+    SYSTEM_NAMESPACE,
+    ProvisionParams,
+)
 from controlplane.sagas.provisioning.ports import Ports
 from wire.manifest import BlueprintManifest
 from wire.takeover import KitHost, KitStack, KitTool, TakeoverManifest
@@ -23,7 +27,8 @@ HELM_VERSION = "4.1.0"
 KUBECTL_VERSION = "1.34.4"
 """As pinned in `toolchain/`; a test holds them together."""
 _ONLY = re.compile(r"<!-- only (\w+) -->\n(.*?)<!-- end -->\n", re.DOTALL)
-"""A part of the runbook that is for a guest, or for a boundary with a cluster of its own."""
+"""A part of the runbook that is for a guest, or for a boundary with a cluster of its own (`own`);
+of these, for one whose endpoint may be public, or never is (`public`, `private`)."""
 
 
 def script_folder(ports: Ports) -> Path:
@@ -72,7 +77,15 @@ def chart_values(
     if not outputs.get("foundation") or not outputs.get("cluster"):
         # Cancelled half-way: nothing was ever applied to a cluster.
         return {}
-    return values_of(run, applied, outputs, ports, enrolment_token="")
+    return {
+        **values_of(run, applied, outputs, ports, enrolment_token=""),
+        "images": images(ports),
+    }
+
+
+def images(ports: Ports) -> dict[str, str]:
+    """Return the images that run in a boundary: our way in is nothing that stays."""
+    return {name: image for name, image in ports.settings.images.items() if name != RUNNER_IMAGE}
 
 
 def chart_name(folder: Path) -> str:
@@ -122,11 +135,12 @@ def tools(manifest: BlueprintManifest, *, is_guest: bool) -> tuple[KitTool, ...]
     )
 
 
-def runbook(manifest: TakeoverManifest, ports: Ports) -> bytes:
+def runbook(manifest: TakeoverManifest, applied: ProvisionParams, ports: Ports) -> bytes:
     """Return the runbook of this install."""
-    who = "own" if manifest.host is None else "guest"
+    way = "private" if applied.reach == IN_VPC_RUNNER else "public"
+    told = ("own", way) if manifest.host is None else ("guest",)
     text = _ONLY.sub(
-        lambda part: part[2] if part[1] == who else "",
+        lambda part: part[2] if part[1] in told else "",
         (script_folder(ports) / "RUNBOOK.md").read_text(),
     )
     rows = ["| Program | Version | From |", "|---|---|---|"]

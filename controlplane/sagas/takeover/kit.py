@@ -21,6 +21,7 @@ from controlplane.core.errors import ConflictError, InternalError, NotFoundError
 from controlplane.core.run_engine.definition import RunView
 from controlplane.domains.agents.repository import find_newest_bundle
 from controlplane.domains.certificates import service as certificates
+from controlplane.sagas.provisioning.cluster import RUNNER_IMAGE
 from controlplane.sagas.provisioning.params import ProvisionParams
 from controlplane.sagas.provisioning.ports import Ports
 from controlplane.sagas.takeover import documents, keys
@@ -111,7 +112,7 @@ def make(
     ports: Ports,
 ) -> Kit:
     """Return the kit. Raises: ConflictError when the install cannot be handed over as it stands."""
-    _require_same_images(rows.image_digests, ports.settings.images)
+    _require_same_images(rows.image_digests, documents.images(ports))
     derived = keys.derive(ports.settings.state_passphrase_file, applied.install_id, recipient)
     stacks, states = _states(run, applied, derived, ports)
     facts = documents.facts(applied, stacks, outputs)
@@ -124,7 +125,7 @@ def make(
         "chart/values.json": text(documents.chart_values(run, applied, outputs, ports)),
         "inputs.json": text(applied.inputs),
         "inputs.schema.json": text(rows.manifest.inputs_schema),
-        "images.json": text(ports.settings.images),
+        "images.json": text(documents.images(ports)),
         "kit.json": text(facts),
     }
     if rows.bundle is not None:
@@ -142,7 +143,7 @@ def make(
         tools=documents.tools(rows.manifest, is_guest=applied.host is not None),
         files=listed(files),
     )
-    files["RUNBOOK.md"] = documents.runbook(manifest, ports)
+    files["RUNBOOK.md"] = documents.runbook(manifest, applied, ports)
     manifest = manifest.model_copy(update={"files": listed(files)})
     _refuse_secrets(files, (*rows.canaries, derived.ours.decode(), derived.passphrase.decode()))
     return Kit(manifest, files)
@@ -254,7 +255,7 @@ def _chart(outputs: Mapping[str, Mapping[str, Any]], ports: Ports) -> dict[str, 
 def _require_same_images(installed: Mapping[str, str], present: Mapping[str, str]) -> None:
     """Refuse when the deployment's images are no longer those installed. Raises: ConflictError."""
     for name, digest in sorted(installed.items()):
-        if not present.get(name, "").endswith(f"@{digest}"):
+        if name != RUNNER_IMAGE and not present.get(name, "").endswith(f"@{digest}"):
             raise ConflictError(
                 f"the install runs {name}@{digest}; this control plane holds "
                 f"{present.get(name, 'no such image')}",

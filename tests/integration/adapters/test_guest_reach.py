@@ -290,6 +290,47 @@ def test_a_guests_kit_comes_in_as_its_group_empties_its_place_and_leaves_its_hos
     assert (maps(world.system), maps("default")) == (set(), {"probe"})
 
 
+def test_a_hosts_kit_comes_in_by_its_address_and_leaves_everything_as_it_was(
+    world: World, customer: str, tmp_path: Path
+) -> None:
+    """What was there before stays: an entry of the customer's own, and who could pass."""
+    name, way_in = world.cluster, importlib.import_module("way_in")
+    eks = world.gate.client("eks", "customer-admin")
+    place = {"clusterName": name, "principalArn": customer}
+    before = eks.describe_cluster(name=name)["cluster"]["resourcesVpcConfig"]
+    cidrs = ["127.0.0.0/16"]
+    assert before["endpointPublicAccess"]
+    assert before["publicAccessCidrs"] != cidrs
+
+    def come_in() -> None:
+        with way_in.way_in(
+            name, REGION, tmp_path, cidrs=cidrs, kubeconfig=None, inside=False
+        ) as kubeconfig:
+            assert kubeconfig.stat().st_mode & 0o077 == 0
+            vpc = eks.describe_cluster(name=name)["cluster"]["resourcesVpcConfig"]
+            assert vpc["publicAccessCidrs"] == cidrs
+            found = way_in.run_kubectl(kubeconfig, ["get", "namespaces", "-o", "name"], tmp_path)
+            assert "namespace/kube-system" in found
+            raise RuntimeError("what the customer wanted to do fails")
+
+    with pytest.raises(RuntimeError, match="wanted to do fails"):
+        come_in()
+    assert not (tmp_path / "kubeconfig").exists()
+    assert customer not in eks.list_access_entries(clusterName=name)["accessEntries"]
+    assert eks.describe_cluster(name=name)["cluster"]["resourcesVpcConfig"] == before
+
+    eks.create_access_entry(**place, kubernetesGroups=["own-people"])
+    try:
+        with pytest.raises(RuntimeError, match="wanted to do fails"):
+            come_in()
+        entry = eks.describe_access_entry(**place)["accessEntry"]
+        assert entry["kubernetesGroups"] == ["own-people"]
+        assert eks.list_associated_access_policies(**place)["associatedAccessPolicies"] == []
+        assert eks.describe_cluster(name=name)["cluster"]["resourcesVpcConfig"] == before
+    finally:
+        eks.delete_access_entry(**place)
+
+
 def test_a_kit_sees_who_else_lives_in_a_cluster_that_is_to_be_deleted(
     world: World, customer: str
 ) -> None:

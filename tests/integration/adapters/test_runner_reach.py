@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from controlplane.adapters.aws import census
 from controlplane.adapters.aws.account import Account
 from controlplane.adapters.aws.runner_mailbox import NotOurRunnerError, RunnerMailbox
 from controlplane.adapters.aws.runner_task import RunnerTasks, TaskPlace
@@ -30,9 +32,12 @@ from controlplane.adapters.kubernetes.runner_orders import (
 )
 from controlplane.core.clock import now
 from controlplane.core.errors import ForbiddenError
+from iam.action_evidence import evidence_of
+from iam.runner_statements import RUNNER
 from proof.dsse import seal
 from proof.keys import encode_public
 from sandbox.node.images import references
+from tests.iam.test_guest_actions import actions_of
 from tests.integration.adapters.rehearsal import account
 from tests.integration.adapters.test_reach import CHART
 from tests.sandbox_aws.clusters import active, make_cluster
@@ -47,6 +52,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 BUDGET = Budget(update=60, ready=60, refused=30)
 NO_HELM = HelmReleases(Path("/nowhere/helm"), Path("/nowhere"))
 """The control plane's own helm: through a runner it is never used."""
+NOT_PLAYED = {"iam:CreateServiceLinkedRole"}
+"""AWS asks for it in an account without ECS's own role; the rehearsal account makes no such."""
 
 
 class Signer:
@@ -135,6 +142,12 @@ def chart(tmp_path: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder
+
+
+def test_a_cluster_that_is_there_is_told_from_one_that_is_gone(world: World) -> None:
+    assert census.has_cluster(world.account, world.cluster)
+    other = world.boundary.gate.boundary().create(reach="in-vpc-runner").open(1)
+    assert not census.has_cluster(account(other), f"ringfence-{other.name}")
 
 
 def test_from_outside_the_endpoint_answers_nobody(world: World) -> None:
@@ -276,3 +289,67 @@ def test_no_other_role_is_handed_to_a_task(world: World, name: str) -> None:
             containerDefinitions=[{"name": "x", "image": "ringfence/runner"}],
             tags=[{"key": "ringfence:boundary", "value": world.boundary.name}],
         )
+
+
+@contextmanager
+def without(world: World, action: str) -> Iterator[None]:
+    """Let the customer take one action out of the runner's policy, and put it back."""
+    iam = world.boundary.gate.client("iam", "customer-admin")
+    arn = f"arn:aws:iam::{CUSTOMER}:policy/ringfence-{world.boundary.name}-permissions-runner"
+    was = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    document = iam.get_policy_version(PolicyArn=arn, VersionId=was)["PolicyVersion"]["Document"]
+    statements = []
+    for one in document["Statement"]:
+        left = [name for name in actions_of([one]) if name != action]
+        if left or one["Effect"] != "Allow":
+            statements.append({**one, "Action": left or one["Action"]})
+    text = json.dumps({**document, "Statement": statements})
+    assert text != json.dumps(document)
+    made = iam.create_policy_version(PolicyArn=arn, PolicyDocument=text, SetAsDefault=True)
+    try:
+        yield
+    finally:
+        iam.set_default_policy_version(PolicyArn=arn, VersionId=was)
+        iam.delete_policy_version(PolicyArn=arn, VersionId=made["PolicyVersion"]["VersionId"])
+
+
+@pytest.fixture
+def tasks(world: World) -> Iterator[RunnerTasks]:
+    """The runner's parts of a run, which are gone afterwards."""
+    made = world.tasks(uuid4())
+    yield made
+    made.stop_all()
+    assert wait_for(lambda: made.left() == [])
+    made.delete()
+
+
+def from_start_to_end(world: World, tasks: RunnerTasks) -> None:
+    """Ask of the account all that a way in by a runner asks of ECS, in its order."""
+    vpc = world.client("eks").describe_cluster(name=world.cluster)["cluster"]["resourcesVpcConfig"]
+    tasks.ensure()
+    started = tasks.start(vpc["subnetIds"], vpc["clusterSecurityGroupId"], {})
+    assert [task.arn for task in tasks.running()] == [started.arn]
+    tasks.stop_all()
+    assert wait_for(lambda: tasks.left() == [])
+    tasks.delete()
+
+
+def test_with_all_its_actions_a_runner_starts_and_goes(world: World, tasks: RunnerTasks) -> None:
+    from_start_to_end(world, tasks)
+    assert world.client("ecs").list_task_definitions()["taskDefinitionArns"] == []
+
+
+@pytest.mark.parametrize("action", sorted({*actions_of(RUNNER)} - NOT_PLAYED))
+def test_each_action_that_is_granted_for_the_runner_is_needed(
+    world: World, tasks: RunnerTasks, action: str
+) -> None:
+    with without(world, action), pytest.raises(ForbiddenError) as refused:
+        from_start_to_end(world, tasks)
+    assert f"not authorized to perform: {action} " in str(refused.value)
+    assert evidence_of(action), "nothing is known to need it"
+
+
+def test_what_is_granted_for_the_runner_and_not_played_has_its_reason() -> None:
+    assert {*actions_of(RUNNER)} > NOT_PLAYED
+    reasons = {action: [one.text for one in evidence_of(action)] for action in NOT_PLAYED}
+    assert all(any("ECS" in text for text in texts) for texts in reasons.values()), reasons
