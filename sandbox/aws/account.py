@@ -15,6 +15,7 @@ from sandbox.aws.clock import Clock, iso
 from sandbox.aws.cloudformation.service import CloudFormation
 from sandbox.aws.cloudformation.stacks import Stacks
 from sandbox.aws.config import GateConfig
+from sandbox.aws.ecr.service import Ecr
 from sandbox.aws.ecs.service import CREDENTIALS_PATH, Ecs
 from sandbox.aws.eks.service import Eks
 from sandbox.aws.eks_auth import EksAuth
@@ -53,6 +54,7 @@ class Account:
         storage = Storage(self.store, self.clock, config.data_dir, config.pace)
         stacks = Stacks(self.store, authorizer, self.clock, config.data_dir)
         self.ecs = Ecs(config, self.clock, self.eks, sts, self.trail)
+        self.ecr = Ecr(config, self.store, self.clock, self.keys)
         services = {
             **dict.fromkeys(("ec2", "iam", "s3", "kms"), storage.handle),
             "sts": sts.handle,
@@ -61,6 +63,7 @@ class Account:
             "cloudtrail": self._cloudtrail,
             "eks": self.eks.handle,
             "eks-auth": EksAuth(self.eks, sts).handle,
+            "ecr": self.ecr.handle,
             "ecs": self.ecs.handle,
         }
         outside = Outside(config.secrets_dir, config.accounts[0], config.region)
@@ -89,6 +92,7 @@ class Account:
     def stop(self) -> None:
         """Stop clusters, deliver the rest of the trail, close the journal."""
         self.ecs.stop()
+        self.ecr.stop()
         self.eks.stop()
         self.trail.stop()
         self.store.close()
