@@ -47,6 +47,11 @@ class VendorRegistry:
         self._expect("PUT", target, 201, image.manifest, MANIFEST)
         return f"{self.host}/{name}@{image.digest}"
 
+    def publish_as(self, name: str, digest: str, image: OciImage) -> None:
+        """Put an image in under a digest that is not its own, as a broken registry might."""
+        self.publish(name, image)
+        self._expect("PUT", f"/v2/{name}/manifests/{digest}", 201, image.manifest, MANIFEST)
+
     def publish_index(self, name: str, images: dict[str, OciImage]) -> str:
         """Put an image for several architectures in and return its reference."""
         for image in images.values():

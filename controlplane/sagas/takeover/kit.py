@@ -21,6 +21,7 @@ from controlplane.core.errors import ConflictError, InternalError, NotFoundError
 from controlplane.core.run_engine.definition import RunView
 from controlplane.domains.agents.repository import find_newest_bundle
 from controlplane.domains.certificates import service as certificates
+from controlplane.sagas.provisioning.images import references
 from controlplane.sagas.provisioning.params import ProvisionParams
 from controlplane.sagas.provisioning.ports import Ports
 from controlplane.sagas.takeover import documents, keys
@@ -124,7 +125,7 @@ def make(
         "chart/values.json": text(documents.chart_values(run, applied, outputs, ports)),
         "inputs.json": text(applied.inputs),
         "inputs.schema.json": text(rows.manifest.inputs_schema),
-        "images.json": text(ports.settings.images),
+        "images.json": text(references(ports, outputs.get("foundation", {}))),
         "kit.json": text(facts),
     }
     if rows.bundle is not None:
