@@ -30,8 +30,8 @@ class BoundaryPolicy(Document):
     images: frozenset[str] = Field(default=frozenset())
     """Image references with digest that may run."""
     own_registry: str | None = None
-    """Where copies of those images lie in the customer's account, `<registry>/ringfence/<name>`: one
-    may run from there under the same name and digest."""
+    """Where copies of those images lie in the customer's account, `<registry>/ringfence/<name>`: a
+    copy may run from there under the same name and digest."""
     approved: frozenset[str] = Field(default=frozenset())
 
 

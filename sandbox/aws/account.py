@@ -15,6 +15,7 @@ from sandbox.aws.clock import Clock, iso
 from sandbox.aws.cloudformation.service import CloudFormation
 from sandbox.aws.cloudformation.stacks import Stacks
 from sandbox.aws.config import GateConfig
+from sandbox.aws.ecr.pulls import Pulls
 from sandbox.aws.ecr.service import Ecr
 from sandbox.aws.ecs.service import CREDENTIALS_PATH, Ecs
 from sandbox.aws.eks.service import Eks
@@ -53,8 +54,10 @@ class Account:
         sts = Sts(self.keys, self.clock, authorizer)
         storage = Storage(self.store, self.clock, config.data_dir, config.pace)
         stacks = Stacks(self.store, authorizer, self.clock, config.data_dir)
-        self.ecs = Ecs(config, self.clock, self.eks, sts, self.trail)
         self.ecr = Ecr(config, self.store, self.clock, self.keys)
+        pulls = Pulls(self.ecr, config.region, lambda call: self.gate.run(call))
+        self.eks.pages.pulls = pulls
+        self.ecs = Ecs(config, self.clock, self.eks, sts, self.trail, pulls)
         services = {
             **dict.fromkeys(("ec2", "iam", "s3", "kms"), storage.handle),
             "sts": sts.handle,

@@ -100,7 +100,7 @@ class Gate:
             params=params,
             request=request,
         )
-        return self._run(call)
+        return self.run(call)
 
     def _pod_identity(self, request: Request) -> Response:
         """Run the one call that is not signed: a pod's token is its proof (see eks_auth.py)."""
@@ -110,7 +110,7 @@ class Gate:
             id=str(uuid.uuid4()), service="eks-auth", protocol="rest-json", operation=operation,
             region=self._region, account="", caller=caller, params=params, request=request,
         )  # fmt: skip
-        return self._run(call)
+        return self.run(call)
 
     def _registry(self, request: Request) -> Response:
         """Run one request of a registry's client: its token says who asks."""
@@ -133,9 +133,9 @@ class Gate:
             region=self._region, account=caller.account, caller=caller, params=params,
             request=request,
         )  # fmt: skip
-        return self._run(call)
+        return self.run(call)
 
-    def _run(self, call: Call) -> Response:
+    def run(self, call: Call) -> Response:
         """Authorize, run and record one call; faults strike before and after."""
         response: Response | None = None
         try:

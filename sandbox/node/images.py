@@ -94,7 +94,8 @@ def resolve(reference: str) -> Image:
     # A colon before the last slash belongs to a registry's port, not to a tag.
     bare = head if head and "/" not in tail else name
     bare = bare.removeprefix("docker.io/")
-    image = IMAGES.get(bare)
+    # A digest names an image whatever registry it comes from.
+    image = next((one for one in IMAGES.values() if one.digest == digest), IMAGES.get(bare))
     if image is None:
         raise ImageError(
             "ErrImagePull",

@@ -8,7 +8,6 @@ front nobody changes anything. Emulation: what a release publishes stands here i
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -106,6 +105,12 @@ class VendorRegistry:
         return Response(answer.status, shown, answer.body)
 
 
-def references(host: str) -> Iterable[tuple[str, str]]:
-    """Return name and reference of every image of the table as this registry has it."""
-    return [(name, f"{host}/{image.reference}") for name, image in IMAGES.items()]
+def references(host: str) -> dict[str, str]:
+    """Return name -> reference of every image of the table as this registry has it."""
+    return {name: f"{host}/{image.reference}" for name, image in IMAGES.items()}
+
+
+def last_manifest() -> str:
+    """Return the path of what is published last: once it is there, everything is."""
+    *_, image = IMAGES.values()
+    return f"/v2/{image.name}/manifests/{image.digest}"
