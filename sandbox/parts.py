@@ -11,11 +11,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import httpx2
 
 from blueprints.manifest import load
 from proof.keys import create_private_key, encode_public, fingerprint, load_private_key
@@ -28,7 +25,7 @@ from sandbox.identity_provider import settings as identity_provider
 from sandbox.identity_provider.install import FOLDER as PROVIDER_FOLDER
 from sandbox.identity_provider.install import find_node
 from sandbox.isolation import dies_with_parent, hiding, namespaces_available
-from sandbox.part import Part
+from sandbox.part import Part, base_environment, http_ok
 from sandbox.people import write_people
 from sandbox.registry.vendor import last_manifest, references
 from sandbox.release import publish_artifacts, write_models
@@ -40,26 +37,7 @@ CUSTOMER_ACCOUNT = "111122223333"
 VENDOR_ACCOUNT = "999988887777"
 VENDOR_PRINCIPAL = f"arn:aws:iam::{VENDOR_ACCOUNT}:role/ringfence-control-plane"
 AGENT_URL = "http://10.88.0.11"
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_CACHE_HOME", "VIRTUAL_ENV")
 DEFAULT_TIME_SCALE = "0.01"
-
-
-def base_environment() -> dict[str, str]:
-    """Return what every part may see of the caller's environment; nothing else is passed on."""
-    passed = {k: v for k, v in os.environ.items() if k in PASSED_ON or k.startswith("OPENBLAS_")}
-    return {**passed, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-
-
-def http_ok(url: str) -> Callable[[], bool]:
-    """Return a probe that is true once the address answers 200."""
-
-    def probe() -> bool:
-        try:
-            return httpx2.get(url, timeout=2).status_code == 200
-        except httpx2.HTTPError:
-            return False
-
-    return probe
 
 
 def latency_choice() -> dict[str, float | int]:
