@@ -150,6 +150,7 @@ def _provision_settings(settings: WorkerSettings) -> ProvisionSettings:
         blueprints_root=settings.blueprints_root,
         charts=settings.charts,
         images=_images(settings.images_file),
+        crane=settings.tool_crane,
         agent_url=settings.agent_url,
         customer_public_key=settings.customer_public_key,
         state_passphrase_file=settings.state_passphrase_file,

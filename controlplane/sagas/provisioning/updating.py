@@ -27,6 +27,7 @@ from controlplane.domains.installs.repository import get_applied_run
 from controlplane.sagas.provisioning import boundary, cluster, stacks
 from controlplane.sagas.provisioning import params as provision
 from controlplane.sagas.provisioning.access import Context, output
+from controlplane.sagas.provisioning.images import ENGINE, references
 from controlplane.sagas.provisioning.params import ProvisionParams
 from controlplane.sagas.provisioning.ports import Ports
 from controlplane.sagas.provisioning.removal import Retention, retentions_of
@@ -256,7 +257,7 @@ def _desired_changes(context: Context, standing: dict[str, dict[str, Any]]) -> l
     placement = bundles.Placement(
         bucket=standing["foundation"].get("artifact_bucket", ""),
         region=context.params.region,
-        engine_image=context.ports.settings.images["ringfence/engine-llamacpp"],
+        engine_image=references(context.ports, standing["foundation"])[ENGINE],
         object_keys={model.digest: object_key(model.digest) for model in context.params.models},
     )
     with context.transaction() as session:
