@@ -3,10 +3,12 @@
 `python -m bench.engine_cost --json build/bench/cost.json` plays the demo (two installs side by
 side, real engine, chart and models) in a sandbox of its own, ends it, and reads the worker's log:
 every engine session leaves a line with the memory and the processor time of its parts, and the
-worker says its own at the start and at the end. `own` is what we add to the Pulumi processes: the
-worker from its start to its end, and our child of each session; it holds everything the worker did
-meanwhile, the chart and the short jobs too. The plug-in here is the sandbox's stand-in: for the
-official one stand published figures (`docs/reference/worker-capacity.md`).
+worker says its own at the start and at the end. Pulumi's processes are the CLI, the plug-in and the
+host of the program, which is our child; what we add is the worker from its start to its end, with
+everything it did meanwhile, the chart and the short jobs too. What our child takes above
+the SDK's own host is measured by `bench.engine_child`, side by side. The plug-in here is the
+sandbox's stand-in: for the official one stand published figures
+(`docs/reference/worker-capacity.md`).
 """
 
 from __future__ import annotations
@@ -55,8 +57,7 @@ def report(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     worker = marks["worker.stopped"] - marks["worker.started"]
     child = sum(float(line["child_cpu_seconds"]) for line in sessions)
     resources = sum(int(line["resources"]) for line in sessions)
-    own = worker + child
-    per_100 = 100 * own / resources
+    per_100 = 100 * worker / resources
     return {
         "sessions": len(sessions),
         "resources_created": resources,
@@ -71,6 +72,7 @@ def report(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             },
         },
         "own_cpu_seconds_per_100_resources": round(per_100, 2),
+        "with_the_child_per_100_resources": round(per_100 + 100 * child / resources, 2),
         "holds": {"cpu": per_100 <= MUST_CPU_SECONDS},
     }
 

@@ -20,8 +20,8 @@ from controlplane.adapters.pulumi.state import StateStore
 from controlplane.adapters.signing.control_plane_key import ControlPlaneKey
 from controlplane.adapters.signing.countersigner import HttpCountersigner
 from controlplane.adapters.typesetting.report import TypstTypesetter
-from controlplane.core.broker import Job
 from controlplane.core.db import Database
+from controlplane.core.jobs import Job
 from controlplane.core.run_engine.executor import EngineSettings
 from controlplane.domains.agents.service import PUBLISH
 from controlplane.domains.agents.tasks import publish_changes
@@ -30,7 +30,7 @@ from controlplane.domains.connections.service import VERIFY
 from controlplane.domains.grants.tasks import verify_connection
 from controlplane.domains.reports.service import GENERATE
 from controlplane.domains.reports.session_record import RecordedSessions
-from controlplane.domains.reports.tasks import Maker, generate_report
+from controlplane.domains.reports.tasks import Maker, report_job
 from controlplane.reconcilers import access_end
 from controlplane.reconcilers.grants import CLOSE_PARKED, WATCH
 from controlplane.sagas import (
@@ -81,7 +81,7 @@ def worker_parts(settings: WorkerSettings) -> WorkerParts:
         ports=ports,
         jobs=lambda db: {
             **jobs(db, ports),
-            GENERATE: lambda **ids: generate_report(db, reading, maker, **ids),
+            GENERATE: report_job(db, reading, maker),
         },
         engine=EngineSettings(
             lease_seconds=settings.lease_seconds, max_parallel_steps=settings.parallel_steps
@@ -150,6 +150,7 @@ def _provision_settings(settings: WorkerSettings) -> ProvisionSettings:
         blueprints_root=settings.blueprints_root,
         charts=settings.charts,
         images=_images(settings.images_file),
+        crane=settings.tool_crane,
         agent_url=settings.agent_url,
         customer_public_key=settings.customer_public_key,
         state_passphrase_file=settings.state_passphrase_file,

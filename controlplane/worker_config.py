@@ -47,6 +47,8 @@ class WorkerSettings(DatabaseSettings):
     """The pinned Pulumi CLI."""
     tool_helm: Path
     """The pinned helm CLI."""
+    tool_crane: Path | None = None
+    """The pinned crane, which copies images; None: none can be copied."""
     pulumi_plugins: Path
     """Folder with `resource-aws-v<version>/pulumi-resource-aws`."""
     charts: Path

@@ -20,8 +20,9 @@ from typing import Any
 from celery import Celery
 from celery.worker import WorkController, state
 
-from controlplane.core.broker import Job, make_celery, make_send, register_jobs
+from controlplane.core.broker import make_celery, make_send, register_jobs
 from controlplane.core.db import Database
+from controlplane.core.jobs import Job
 from controlplane.core.logging import get
 from controlplane.core.outbox_relay import Relay, RelaySettings
 from controlplane.core.run_engine import ADVANCE

@@ -29,6 +29,9 @@ class BoundaryPolicy(Document):
     """Digests `sha256:<hex>` of weights that may be served."""
     images: frozenset[str] = Field(default=frozenset())
     """Image references with digest that may run."""
+    own_registry: str | None = None
+    """Where copies of those images lie in the customer's account, `<registry>/ringfence/<name>`: a
+    copy may run from there under the same name and digest."""
     approved: frozenset[str] = Field(default=frozenset())
 
 
@@ -69,12 +72,27 @@ def _judge_resources(bundle: Bundle, policy: BoundaryPolicy) -> Refusal | None:
                 code="artifact-not-allowed",
                 reason=f"{where}: {spec.digest} is not in the customer's list of artifacts",
             )
-        if isinstance(spec, ModelInstanceSpec) and spec.engine.image not in policy.images:
+        if isinstance(spec, ModelInstanceSpec) and not _allows(policy, spec.engine.image):
             return Refusal(
                 code="image-not-allowed",
                 reason=f"{where}: {spec.engine.image} is not in the customer's list of images",
             )
     return None
+
+
+def _allows(policy: BoundaryPolicy, image: str) -> bool:
+    """Say whether an image may run: a listed one, or its copy in the customer's own registry."""
+    if image in policy.images:
+        return True
+    if policy.own_registry is None:
+        return False
+    return image in {_copy(policy.own_registry, listed) for listed in policy.images}
+
+
+def _copy(registry: str, listed: str) -> str:
+    """Return how the copy of a listed image is named: a repository for each, the same digest."""
+    name, _, digest = listed.rpartition("@")
+    return f"{registry}/{name.rpartition('/')[2]}@{digest}"
 
 
 class PolicyFile(Document):

@@ -42,8 +42,8 @@ _LEVELS: dict[Level, dict[str, str]] = {
         " ListMultipartUploadParts",
     },
     "read": {
-        "ecr": "BatchCheckLayerAvailability BatchGetImage GetAuthorizationToken"
-        " GetDownloadUrlForLayer",
+        "ecr": "BatchCheckLayerAvailability BatchGetImage DescribeRepositories"
+        " GetAuthorizationToken GetDownloadUrlForLayer ListTagsForResource",
         "ecs": "DescribeTasks",
         "eks": "Describe* DescribeClusterVersions DescribeAddonVersions",
         "iam": "GetRole GetRolePolicy GetPolicy GetPolicyVersion",
@@ -63,6 +63,8 @@ _LEVELS: dict[Level, dict[str, str]] = {
         " ModifySubnetAttribute ModifyVpcAttribute ModifyVpcEndpoint ReleaseAddress ReplaceRoute"
         " ReplaceRouteTableAssociation RevokeSecurityGroupEgress RevokeSecurityGroupIngress"
         " AttachVolume CreateVolume DeleteVolume DetachVolume ModifyVolume",
+        "ecr": "CompleteLayerUpload CreateRepository DeleteRepository InitiateLayerUpload PutImage"
+        " PutImageTagMutability UploadLayerPart",
         "ecs": "CreateCluster DeleteCluster DeleteTaskDefinitions DeregisterTaskDefinition"
         " RegisterTaskDefinition RunTask StopTask",
         "eks": "AssociateAccessPolicy CreateAccessEntry CreateAddon CreateCluster CreateNodegroup"
@@ -86,6 +88,7 @@ _LEVELS: dict[Level, dict[str, str]] = {
     },
     "tagging": {
         "ec2": "CreateTags DeleteTags",
+        "ecr": "TagResource UntagResource",
         "ecs": "TagResource",
         "eks": "TagResource UntagResource",
         "iam": "TagRole UntagRole",
@@ -164,6 +167,12 @@ PROVIDER: dict[str, tuple[str, str, str, str]] = {
     "s3/bucketPolicy": (
         "PutBucketPolicy", "GetBucketPolicy", "PutBucketPolicy", "DeleteBucketPolicy",
     ),
+    "ecr/repository": (
+        "CreateRepository",
+        "DescribeRepositories ListTagsForResource",
+        "PutImageTagMutability TagResource UntagResource",
+        "DeleteRepository",
+    ),
     "iam/role": (
         "CreateRole",
         "GetRole",
@@ -215,6 +224,10 @@ CONTROL_PLANE: dict[str, tuple[str, str]] = {
         "ec2:DescribeSubnets ec2:DescribeVpcs eks:DescribeCluster",
     ),
     "aws/artifacts": ("copy of weights into the bucket", "s3:GetObject s3:PutObject"),
+    "aws/registry": (
+        "copy of images into the boundary's repositories",
+        "ecr:GetAuthorizationToken",
+    ),
     "aws/census": (
         "census of what is left, before the close",
         "eks:DescribeCluster eks:ListAccessEntries eks:ListPodIdentityAssociations iam:GetRole"
@@ -256,13 +269,20 @@ CONTROL_PLANE: dict[str, tuple[str, str]] = {
     ),
     "pulumi/adoption": (
         "finding what a crashed run has made",
-        "ec2:DescribeNatGateways ec2:DescribeRouteTables eks:ListPodIdentityAssociations"
-        " iam:ListAttachedRolePolicies kms:DescribeKey kms:ListAliases kms:ListKeys"
-        " kms:ListResourceTags s3:GetBucketVersioning",
+        "ec2:DescribeNatGateways ec2:DescribeRouteTables ecr:DescribeRepositories"
+        " eks:ListPodIdentityAssociations iam:ListAttachedRolePolicies kms:DescribeKey"
+        " kms:ListAliases kms:ListKeys kms:ListResourceTags s3:GetBucketVersioning",
     ),
 }
 
+_PUSH = "a copy of an image, by the registry's protocol: "
 _DEPENDENT: dict[str, str] = {
+    "ecr:BatchCheckLayerAvailability": _PUSH + "whether a layer is there already",
+    "ecr:BatchGetImage": _PUSH + "whether it is there, and that it arrived unchanged",
+    "ecr:CompleteLayerUpload": _PUSH + "the end of a layer",
+    "ecr:InitiateLayerUpload": _PUSH + "the beginning of a layer",
+    "ecr:PutImage": _PUSH + "the manifest",
+    "ecr:UploadLayerPart": _PUSH + "a part of a layer",
     "ec2:CreateTags": "the tags are in the same call as what is created",
     "eks:TagResource": "the tags are in the same call as what is created",
     "ecs:TagResource": "the tags are in the same call as what is created",

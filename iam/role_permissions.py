@@ -25,7 +25,7 @@ PARTS: Mapping[str, str] = {
 }
 """The parts of the template, in order of reading."""
 GRANT_END = "<end of the grant>"
-_OWN_POLICY = re.compile(r"^Permissions(\d+|Runner)$")
+_OWN_POLICY = re.compile(r"^Permissions(\d+|Runner|Images)$")
 _SUBSTITUTION = re.compile(r"\$\{(!?)([^}]+)\}")
 
 

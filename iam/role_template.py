@@ -15,6 +15,7 @@ from typing import Any
 
 from iam.closer_statements import CLOSER_POLICY
 from iam.guest_statements import GUEST_TABLES
+from iam.image_statements import IMAGES, IMAGES_COPIED, IMAGES_PULLED
 from iam.role_statements import BOUNDARY_POLICY, ROLE_TABLES, Table
 from iam.runner_statements import REACH_PUBLIC, REACH_RUNNER, RUNNER
 
@@ -24,6 +25,7 @@ MANAGED_POLICY_LIMIT = (
 INLINE_ROLE_LIMIT = 10240
 MANAGED_POLICIES_PER_ROLE = 10
 RUNNER_POLICY = "PermissionsRunner"
+IMAGES_POLICY = "PermissionsImages"
 CLOSED_UNTIL = "2000-01-01T00:00:00Z"
 BOUNDARY_NAME = re.compile(r"^[a-z][a-z0-9-]{0,22}[a-z0-9]$")
 # A boundary `pay-g1` would be covered by the patterns of a boundary `pay` (`ringfence-pay-g*`).
@@ -111,13 +113,14 @@ def render_template(
     release_key: str,
     reach: str = REACH_PUBLIC,
     host: str | None = None,
+    images: str = IMAGES_PULLED,
 ) -> dict[str, Any]:
     """Render the template of one boundary.
 
     `control_plane_key` and `release_key` are key fingerprints, put on the closer as tags. What the
-    runner needs is in it only where the boundary's cluster is reached by one. `host` is the name of
-    the boundary in whose cluster this one lives, if it has no cluster of its own; it is reached by
-    a runner only.
+    runner needs is in it only where the boundary's cluster is reached by one, and what copying
+    images needs only where they are copied. `host` is the name of the boundary in whose cluster
+    this one lives, if it has no cluster of its own; it is reached by a runner only.
     Raises ValueError for a boundary name that does not fit, and where a limit of IAM is passed.
     """
     _checked(boundary)
@@ -133,7 +136,7 @@ def render_template(
             boundary, vendor_principal, external_id, control_plane_key, release_key, host
         ),
         "Conditions": {"Opened": {"Fn::Not": [{"Fn::Equals": [{"Ref": "GrantNumber"}, "0"]}]}},
-        "Resources": _resources(boundary, reach, host),
+        "Resources": _resources(boundary, reach, host, images),
         "Outputs": {
             "RoleArn": {"Value": {"Fn::GetAtt": ["Role", "Arn"]}},
             "RoleName": {"Value": {"Ref": "Role"}},
@@ -143,7 +146,7 @@ def render_template(
     }
 
 
-def _resources(boundary: str, reach: str, host: str | None) -> dict[str, Any]:
+def _resources(boundary: str, reach: str, host: str | None, images: str) -> dict[str, Any]:
     """Render the policies, the role that has them and the closer."""
     groups = split_policies(ROLE_TABLES if host is None else GUEST_TABLES)
     resources: dict[str, Any] = {}
@@ -156,6 +159,10 @@ def _resources(boundary: str, reach: str, host: str | None) -> dict[str, Any]:
         name = "ringfence-${Boundary}-permissions-runner"
         resources[RUNNER_POLICY] = _managed_policy(name, RUNNER, until_grant=True)
         attached.append(RUNNER_POLICY)
+    if images == IMAGES_COPIED:
+        name = "ringfence-${Boundary}-permissions-images"
+        resources[IMAGES_POLICY] = _managed_policy(name, IMAGES, until_grant=True)
+        attached.append(IMAGES_POLICY)
     resources["BoundaryPolicy"] = _managed_policy(
         "ringfence-${Boundary}-boundary", BOUNDARY_POLICY, until_grant=False
     )
@@ -226,9 +233,9 @@ def split_policies(tables: Mapping[str, Table] = ROLE_TABLES) -> list[Table]:
             groups[-1].append(statement)
         else:
             groups.append([statement])
-    # One more is for the runner, where the customer wants it.
-    if len(groups) + 1 > MANAGED_POLICIES_PER_ROLE:
-        raise ValueError(f"{len(groups) + 1} managed policies, a role can have ten")
+    # Two more are for the runner and for images, where the customer wants them.
+    if len(groups) + 2 > MANAGED_POLICIES_PER_ROLE:
+        raise ValueError(f"{len(groups) + 2} managed policies, a role can have ten")
     return groups
 
 

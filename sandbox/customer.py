@@ -7,22 +7,29 @@ digests and the image table. It is the customer's, and no part of the control pl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from countersigner.policy import BoundaryPolicy, PolicyFile
 from sandbox.home import write_private
 from sandbox.models import store
-from sandbox.node.images import references
 
 
-def write_policy(path: Path, control_plane_public_key: str) -> None:
-    """Write the allow-list: each boundary may serve the base and its own adapter, nothing else."""
+def write_policy(
+    path: Path, control_plane_public_key: str, published: Mapping[str, str], registry: str
+) -> None:
+    """Write the allow-list: each boundary may serve the base and its own adapter, nothing else.
+
+    `published` are the images of the release, of which copies may lie in the customer's `registry`.
+    """
     models = store.ensure()
     base = models.artifact(store.BASE).digest
-    images = frozenset(references().values())
+    images = frozenset(published.values())
     boundaries = {
         boundary: BoundaryPolicy(
-            artifacts=frozenset({base, models.artifact(adapter).digest}), images=images
+            artifacts=frozenset({base, models.artifact(adapter).digest}),
+            images=images,
+            own_registry=f"{registry}/ringfence/{boundary}",
         )
         for adapter, boundary in store.ADAPTERS.items()
     }

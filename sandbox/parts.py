@@ -11,11 +11,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import httpx2
 
 from blueprints.manifest import load
 from proof.keys import create_private_key, encode_public, fingerprint, load_private_key
@@ -28,9 +25,9 @@ from sandbox.identity_provider import settings as identity_provider
 from sandbox.identity_provider.install import FOLDER as PROVIDER_FOLDER
 from sandbox.identity_provider.install import find_node
 from sandbox.isolation import dies_with_parent, hiding, namespaces_available
-from sandbox.node.images import references
-from sandbox.part import Part
+from sandbox.part import Part, base_environment, http_ok
 from sandbox.people import write_people
+from sandbox.registry.vendor import last_manifest, references
 from sandbox.release import publish_artifacts, write_models
 from sandbox.toolchain import ROOT, find_program
 
@@ -40,26 +37,7 @@ CUSTOMER_ACCOUNT = "111122223333"
 VENDOR_ACCOUNT = "999988887777"
 VENDOR_PRINCIPAL = f"arn:aws:iam::{VENDOR_ACCOUNT}:role/ringfence-control-plane"
 AGENT_URL = "http://10.88.0.11"
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_CACHE_HOME", "VIRTUAL_ENV")
 DEFAULT_TIME_SCALE = "0.01"
-
-
-def base_environment() -> dict[str, str]:
-    """Return what every part may see of the caller's environment; nothing else is passed on."""
-    passed = {k: v for k, v in os.environ.items() if k in PASSED_ON or k.startswith("OPENBLAS_")}
-    return {**passed, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-
-
-def http_ok(url: str) -> Callable[[], bool]:
-    """Return a probe that is true once the address answers 200."""
-
-    def probe() -> bool:
-        try:
-            return httpx2.get(url, timeout=2).status_code == 200
-        except httpx2.HTTPError:
-            return False
-
-    return probe
 
 
 def latency_choice() -> dict[str, float | int]:
@@ -83,6 +61,7 @@ class PartsBuilder:
         self.redis_port = home.port("redis")
         self.aws_port = home.port("aws")
         self.countersigner_port = home.port("countersigner")
+        self.registry_port = home.port("registry")
         identity_port = home.port("identity", host=identity_provider.HOST)
         self.api_listener = home.listener("api", CONSOLE_PORT)
         self.api_port: int = self.api_listener.getsockname()[1]
@@ -118,6 +97,7 @@ class PartsBuilder:
             self._postgres(),
             self._redis(),
             self._aws(),
+            self._registry(),
             self._roles(),
             self._migrate(),
             self._countersigner(),
@@ -135,9 +115,9 @@ class PartsBuilder:
             "identity_provider_url": self.identity_url,
             "identity_provider_password_file": str(self.sign_in.password),
             "time_scale": float(self.time_scale),
-            "emulated": "AWS account, the organization's identity provider",
+            "emulated": "AWS account, the organization's identity provider, what images hold",
             "customer_key_hidden": namespaces_available(),
-            "real": "Pulumi engine, Kubernetes API, PostgreSQL, Redis, model engine",
+            "real": "Pulumi engine, Kubernetes API, PostgreSQL, Redis, registries, model engine",
         }
         return parts, facts
 
@@ -201,6 +181,22 @@ class PartsBuilder:
             stop_seconds=40,
             after=lambda: stop_clusters(self._home.data / "aws" / "clusters"),
         )
+
+    def _registry(self) -> Part:
+        folder = self._home.data / "registry"
+        host = f"127.0.0.1:{self.registry_port}"
+        words = ["--port", str(self.registry_port), "--folder", str(folder)]
+        return Part(
+            "registry",
+            dies_with_parent([self.python, "-m", "sandbox.registry", *words]),
+            base_environment(),
+            ready=http_ok(f"http://{host}{last_manifest()}"),
+            address=host,
+        )
+
+    def _images(self) -> dict[str, str]:
+        """Return name -> reference of what the vendor's registry has."""
+        return references(f"localhost:{self.registry_port}")
 
     def _roles(self) -> Part:
         return Part(
@@ -269,7 +265,9 @@ class PartsBuilder:
             dies_with_parent([self.python, "-m", "countersigner", "--config", str(path)]),
             base_environment(),
             ready=http_ok(f"http://127.0.0.1:{self.countersigner_port}/healthz"),
-            before=lambda: write_policy(folder / "policy.json", public),
+            before=lambda: write_policy(
+                folder / "policy.json", public, self._images(), f"localhost:{self.aws_port}"
+            ),
             address=f"127.0.0.1:{self.countersigner_port}",
         )
 
@@ -335,7 +333,7 @@ class PartsBuilder:
     def worker_environment(self) -> dict[str, str]:
         """Return the worker's settings: the only part with the control-plane key and cloud keys."""
         images = self._home.data / "images.json"
-        write_private(images, json.dumps(references(), indent=2))
+        write_private(images, json.dumps(self._images(), indent=2))
         state = self.database_url_file(postgres.STATE_ROLE, postgres.STATE_DATABASE)
         auditor = self.database_url_file(postgres.AUDITOR_ROLE)
         return {
@@ -350,6 +348,7 @@ class PartsBuilder:
             "RINGFENCE_ARTIFACT_STORE": str(self._home.data / "artifacts"),
             "RINGFENCE_TOOL_PULUMI": str(find_program("pulumi")),
             "RINGFENCE_TOOL_HELM": str(find_program("helm")),
+            "RINGFENCE_TOOL_CRANE": str(find_program("crane")),
             "RINGFENCE_PULUMI_PLUGINS": str(self._home.data / "pulumi-plugins"),
             "RINGFENCE_CHARTS": str(ROOT / "charts"),
             "RINGFENCE_IMAGES_FILE": str(images),

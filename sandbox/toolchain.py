@@ -103,6 +103,16 @@ TOOLS: tuple[Tool, ...] = (
         version_prefix="v",
         probe=("version", "--short"),
     ),
+    # Copies images for the worker; `crane registry serve` is what stands behind the rehearsal's
+    # registries.
+    Tool(
+        "crane",
+        "0.22.1",
+        {"crane": "github.com/google/go-containerregistry/cmd/crane"},
+        version_flags=("github.com/google/go-containerregistry/cmd/crane/cmd.Version",),
+        version_prefix="v",
+        probe=("version",),
+    ),
 )
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import Field
 
 from wire.envelope import Envelope
-from wire.version import Document, Message
+from wire.version import Document, Message, Record
 
 CHECKPOINT_TYPE = "application/vnd.ringfence.audit-checkpoint+json"
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
@@ -26,7 +26,7 @@ class CheckpointRef(Document):
     root: str = Field(pattern=_DIGEST)
 
 
-class Checkpoint(Message):
+class Checkpoint(Record):
     """The state of one chain at one moment, signed by the control-plane key."""
 
     SCHEMA: ClassVar[str] = "ringfence.audit-checkpoint"
@@ -47,7 +47,7 @@ class Checkpoint(Message):
     """The checkpoint before this one; None for the chain's first."""
 
 
-class SignedCheckpoint(Message):
+class SignedCheckpoint(Record):
     """A checkpoint as it is handed out and anchored: the envelope and what it takes to check it.
 
     The key is only carried here; whether it is to be trusted is decided by the reader's pin.
@@ -99,7 +99,7 @@ class AuditRecord(Document):
     hash: str
 
 
-class ExportHeader(Message):
+class ExportHeader(Record):
     """First line of an export."""
 
     SCHEMA: ClassVar[str] = "ringfence.audit-export"

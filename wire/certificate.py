@@ -14,7 +14,7 @@ from pydantic import Field
 
 from wire.agent import DeniedAttempt, SmokeReport
 from wire.envelope import Envelope
-from wire.version import Document, Message
+from wire.version import Document, Record
 
 CERTIFICATE_TYPE = "application/vnd.ringfence.install-certificate+json"
 REMOVAL_TYPE = "application/vnd.ringfence.removal-certificate+json"
@@ -75,11 +75,11 @@ class AccessEnd(Document):
     """None when there was no cluster, and in certificates of before it was kept."""
 
 
-class InstallCertificate(Message):
+class InstallCertificate(Record):
     """What was installed, in which time, with which permissions, and that access has ended."""
 
     SCHEMA: ClassVar[str] = "ringfence.install-certificate"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     operation: Operation
     """What the run was for; until version 1 every certificate was of a provision."""
@@ -126,8 +126,8 @@ class InstallCertificate(Message):
 
     @classmethod
     def upgrade(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """Return a certificate of version 1 as one of version 2."""
-        return {**raw, "operation": "provision"}
+        """Return it as one of the version after it: 2 has the operation, 3 the way in."""
+        return {"operation": "provision", **raw} if raw["version"] == 1 else raw
 
 
 class RemovedResource(Document):
@@ -151,10 +151,11 @@ class RetainedResource(Document):
     reason: str
 
 
-class RemovalCertificate(Message):
+class RemovalCertificate(Record):
     """What was removed from the account, what stays and why, and that access has ended."""
 
     SCHEMA: ClassVar[str] = "ringfence.removal-certificate"
+    VERSION: ClassVar[int] = 2
 
     id: UUID
     organization: str
@@ -191,8 +192,13 @@ class RemovalCertificate(Message):
     pins: dict[str, str]
     issued_at: datetime
 
+    @classmethod
+    def upgrade(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """Return a certificate of version 1 as one of version 2, which has the way in."""
+        return raw
 
-class CertificateFile(Message):
+
+class CertificateFile(Record):
     """A certificate as it is handed out: the envelope, and the public keys that signed it.
 
     The keys are only carried here; whether they are to be trusted is decided by the pins that the

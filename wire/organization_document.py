@@ -43,11 +43,14 @@ class TargetEntry(Document):
 
 
 class ConnectionEntry(Document):
-    """How the boundary's cluster is reached while a grant is open."""
+    """How the boundary's cluster is reached while a grant is open, and what it depends on of us."""
 
     reach: Literal["public-cidr", "in-vpc-runner"] = "public-cidr"
     """Through a public endpoint limited to the control plane's addresses, or by a short-lived task
     in the private network while the endpoint never is public."""
+    images: Literal["pulled", "copied"] = "pulled"
+    """From where nodes get images: our registry, or repositories in the customer's account, into
+    which each run copies them."""
 
 
 class ModelsEntry(Document):

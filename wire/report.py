@@ -16,7 +16,7 @@ from uuid import UUID
 from pydantic import Field
 
 from wire.envelope import Envelope
-from wire.version import Document, Message
+from wire.version import Document, Record
 
 STATEMENT_TYPE = "application/vnd.ringfence.report+json"
 MANIFEST_TYPE = "application/vnd.ringfence.report-manifest+json"
@@ -135,7 +135,7 @@ class Completeness(Document):
     """Of a trail extract; empty for reports that need none."""
 
 
-class ReportStatement(Message):
+class ReportStatement(Record):
     """The signed half of a report: everything but its rows."""
 
     SCHEMA: ClassVar[str] = "ringfence.report"
@@ -179,7 +179,7 @@ class PrintedPage(Document):
     rows: tuple[int, int] | None
 
 
-class ReportManifest(Message):
+class ReportManifest(Record):
     """The finished files of a report."""
 
     SCHEMA: ClassVar[str] = "ringfence.report-manifest"
@@ -192,7 +192,7 @@ class ReportManifest(Message):
     """So that an edited page of the PDF is named, with the rows that it prints."""
 
 
-class ManifestFile(Message):
+class ManifestFile(Record):
     """The manifest as it is handed out; the keys are only carried, the reader brings the pin."""
 
     SCHEMA: ClassVar[str] = "ringfence.report-manifest-file"

@@ -14,7 +14,7 @@ from uuid import UUID
 from pydantic import Field
 
 from wire.envelope import Envelope
-from wire.version import Document, Message
+from wire.version import Document, Record
 
 TAKEOVER_TYPE = "application/vnd.ringfence.takeover-kit+json"
 
@@ -76,7 +76,7 @@ class KitHost(Document):
     """The Kubernetes group to which the host's release gives those namespaces."""
 
 
-class TakeoverManifest(Message):
+class TakeoverManifest(Record):
     """What the kit holds and is for; signed by the control-plane key."""
 
     SCHEMA: ClassVar[str] = "ringfence.takeover-kit"
@@ -113,7 +113,7 @@ class TakeoverManifest(Message):
         return {**raw, "host": None}
 
 
-class TakeoverFile(Message):
+class TakeoverFile(Record):
     """The manifest as it lies in the kit: the envelope, and the public key that signed it."""
 
     SCHEMA: ClassVar[str] = "ringfence.takeover-file"

@@ -1,8 +1,9 @@
 """The base of all messages that cross a process border, and the rule for their versions.
 
 Used by every module of `wire`. A message carries `schema` (its name) and `version`. A receiver
-accepts its own version N and N-1; for N-1 the class rewrites the raw document upward before it is
-validated, so that the rest of the code knows one shape only.
+accepts its own version N and N-1; a record that is kept for years, every version there ever was.
+The class rewrites an older raw document upward before it is validated, so that the rest of the
+code knows one shape only.
 """
 
 from __future__ import annotations
@@ -35,8 +36,13 @@ class Message(Document):
     """Always VERSION once parsed: the validator sets it when a document leaves it out."""
 
     @classmethod
+    def oldest(cls) -> int:
+        """Return the oldest version that is accepted: the one before this side's own."""
+        return max(cls.VERSION - 1, 1)
+
+    @classmethod
     def upgrade(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """Return `raw`, a valid document of VERSION - 1, as one of VERSION."""
+        """Return `raw`, a valid document of its `version`, as one of the version after that."""
         raise UnsupportedVersionError(f"{cls.SCHEMA}: no upgrade from version {cls.VERSION - 1}")
 
     @model_validator(mode="before")
@@ -49,15 +55,14 @@ class Message(Document):
         if schema != cls.SCHEMA:
             raise UnsupportedVersionError(f"expected schema {cls.SCHEMA}, got {schema}")
         version = document.setdefault("version", cls.VERSION)
-        if version == cls.VERSION:
-            return document
-        if version == cls.VERSION - 1 and version >= 1:
-            return {**cls.upgrade(document), "version": cls.VERSION}
-        oldest = max(cls.VERSION - 1, 1)
-        raise UnsupportedVersionError(
-            f"{cls.SCHEMA}: version {version} is not accepted; this side speaks "
-            f"{oldest} to {cls.VERSION}: upgrade the older of the two sides"
-        )
+        if type(version) is not int or not cls.oldest() <= version <= cls.VERSION:
+            raise UnsupportedVersionError(
+                f"{cls.SCHEMA}: version {version} is not accepted; this side speaks "
+                f"{cls.oldest()} to {cls.VERSION}: upgrade the older of the two sides"
+            )
+        for present in range(version, cls.VERSION):
+            document = {**cls.upgrade(document), "version": present + 1}
+        return document
 
     @classmethod
     def from_wire(cls, raw: dict[str, Any]) -> Self:
@@ -67,3 +72,12 @@ class Message(Document):
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON document, ready for canonical encoding."""
         return {"schema": self.SCHEMA, **self.model_dump(mode="json")}
+
+
+class Record(Message):
+    """A message that somebody keeps: whoever reads it may be years younger than who wrote it."""
+
+    @classmethod
+    def oldest(cls) -> int:
+        """Return 1: a record is read in each version it ever had, one `upgrade` after the other."""
+        return 1

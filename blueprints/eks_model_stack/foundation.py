@@ -1,4 +1,4 @@
-"""The foundation: network, key and artifact bucket, which the control plane needs first."""
+"""The foundation: network, key, artifact bucket and image repositories, which come first."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +28,7 @@ def build(stack: Stack) -> dict[str, Any]:
     bucket = _bucket(stack, key)
     return {
         **network,
+        **_repositories(stack),
         "vpc_cidr": stack.inputs.cidr,
         "kms_key_arn": key.arn,
         "artifact_bucket": bucket.bucket,
@@ -188,3 +189,25 @@ def _bucket(stack: Stack, key: Any) -> Any:
         opts=stack.options(depends_on=[block]),
     )
     return bucket
+
+
+def _repositories(stack: Stack) -> dict[str, Any]:
+    """Declare a repository for each image that is copied; nothing where none is."""
+    if stack.inputs.images != "copied":
+        return {}
+    made = {}
+    for image in stack.inputs.image_names:
+        name = f"image-{image.removeprefix('ringfence/').replace('/', '-')}"
+        made[image] = aws.ecr.Repository(
+            name,
+            name=stack.names.repository(image),
+            image_tag_mutability="IMMUTABLE",
+            # They hold what we publish and nothing of the customer's. The boundary's key would need
+            # grants of its own, one pair per repository, and the right to retire them.
+            encryption_configurations=[{"encryption_type": "AES256"}],
+            # Copies again: an uninstall removes them with their repository.
+            force_delete=True,
+            tags=stack.tags("aws:ecr/repository:Repository", name),
+            opts=stack.options(),
+        ).repository_url
+    return {"image_repositories": made}

@@ -44,6 +44,7 @@ Cidr = Annotated[
     AfterValidator(_network),
     Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$", examples=["10.20.0.0/16"]),
 ]
+ImageName = Annotated[str, Field(pattern=r"^[a-z0-9]+([._/-][a-z0-9]+)*$", max_length=120)]
 Arn = Annotated[str, Field(pattern=r"^arn:aws(-cn|-us-gov)?:iam::\d{12}:(role|policy)/.+$")]
 
 
@@ -116,6 +117,21 @@ class Inputs(BaseModel):
             "while the endpoint never is public"
         ),
     ] = "public-cidr"
+    images: Annotated[
+        Literal["pulled", "copied"],
+        Field(
+            description="Where nodes get images from: our registry, through the way out, or "
+            "repositories in the customer's account, into which the run copies them"
+        ),
+    ] = "pulled"
+    image_names: Annotated[
+        tuple[ImageName, ...],
+        Field(
+            max_length=50,
+            description="With copied: the images that get a repository each",
+            json_schema_extra={"uniqueItems": True},
+        ),
+    ] = ()
     accelerator: Annotated[
         str,
         Field(
@@ -190,6 +206,14 @@ class Inputs(BaseModel):
         for name in ("zones", "guests"):
             if getattr(self, name):
                 raise ValueError(f"{name}: the host {self.host} has it; take it out")
+        return self
+
+    @model_validator(mode="after")
+    def _copies_have_names(self) -> Self:
+        if self.images == "copied" and not self.image_names:
+            raise ValueError("image_names: name the images that are copied")
+        if self.images == "pulled" and self.image_names:
+            raise ValueError("image_names: only with images: copied; take it out")
         return self
 
     @model_validator(mode="after")

@@ -59,6 +59,10 @@ class Names:
         """Return the path of every role made here; the role's policy is limited to it."""
         return f"/ringfence/{self.inputs.boundary}/"
 
+    def repository(self, image: str) -> str:
+        """Return the name of an image's repository; the role's policy is limited to the prefix."""
+        return f"ringfence/{self.inputs.boundary}/{image.removeprefix('ringfence/')}"
+
     @property
     def namespace(self) -> str:
         """Return the boundary's Kubernetes namespace."""

@@ -10,7 +10,6 @@ cost 100 MB each and would have to be told about shutdown one by one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -18,14 +17,12 @@ from kombu.transport import redis, virtual
 
 from controlplane.core.db import Database
 from controlplane.core.errors import RingfenceError
+from controlplane.core.jobs import AwaitedJob, Job
 from controlplane.core.logging import get
 from controlplane.core.outbox_relay import BrokerDownError, Send, job_of, mark_done
 
 log = get(__name__)
 QUEUE = "ringfence"
-
-Job = Callable[..., None]
-"""A task's body: takes the ids of its outbox row as text or int keywords; idempotent."""
 
 
 class FreeingQoS(redis.QoS):  # type: ignore[misc]  # kombu has no types
@@ -116,15 +113,19 @@ def run_job(db: Database, name: str, job: Job, outbox_id: int) -> None:
     """
     try:
         found = job_of(db, outbox_id)
-        if found is None or found[0] != name:
+        if found is None or found.task != name:
             return
-        arguments: dict[str, Any] = found[1]
         try:
-            job(**arguments)
+            job(**found.ids)
         except RingfenceError as error:
             log.warning("task.refused", task=name, code=error.stable_code, **error.internal_context)
             if error.retryable:
                 return
+        except Exception as error:  # edge: a task; its last failure is told to who waits for it
+            if not isinstance(job, AwaitedJob) or found.attempts < job.attempts:
+                raise
+            log.error("task.gave-up", task=name, outbox_id=outbox_id, exc_info=error)
+            job.give_up(**found.ids)
         mark_done(db, outbox_id)
     except Exception as error:  # edge: a task; the row stays open and is sent again
         log.error("task.failed", task=name, outbox_id=outbox_id, exc_info=error)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from sqlalchemy import delete, func, or_, select, update
@@ -158,13 +158,24 @@ class Relay:
             yield wait
 
 
-def job_of(db: Database, outbox_id: int) -> tuple[str, dict[str, Any]] | None:
-    """Return the task and the ids of a job, or None when it is done or gone."""
+class OpenJob(NamedTuple):
+    """A job that is not done."""
+
+    task: str
+    ids: dict[str, Any]
+    attempts: int
+    """How often it was sent; the message at hand is counted."""
+
+
+def job_of(db: Database, outbox_id: int) -> OpenJob | None:
+    """Return a job, or None when it is done or gone."""
     with db.transaction(Scope.platform()) as session:
         row = session.execute(
-            select(Outbox.task, Outbox.args).where(Outbox.id == outbox_id, Outbox.done_at.is_(None))
+            select(Outbox.task, Outbox.args, Outbox.attempts).where(
+                Outbox.id == outbox_id, Outbox.done_at.is_(None)
+            )
         ).one_or_none()
-    return None if row is None else (row.task, row.args)
+    return None if row is None else OpenJob(row.task, row.args, row.attempts)
 
 
 def mark_done(db: Database, outbox_id: int) -> None:

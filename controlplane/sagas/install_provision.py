@@ -1,8 +1,10 @@
 """Install a blueprint into a boundary, bring its models to answer, and end our access.
 
-The graph (decision 4 gives the order of the close; the weights are copied beside the cluster):
+The graph (decision 4 gives the order of the close; weights and images are copied beside the
+cluster, images only where the boundary asks for it):
 
     preflight > plan > approval > foundation > cluster > reach_open > stack > agent > desired
+                                            \\> images --/                          /
                                             \\> weights ----------------------------/
     desired > ready > first-answer > census > reach_close > power-off > role-delete > proof
             > certificate
@@ -21,6 +23,7 @@ from controlplane.sagas.provisioning import (
     closing,
     cluster,
     gates,
+    images,
     stacks,
     times,
 )
@@ -44,6 +47,7 @@ def preflight(context: Context) -> StepResult:
     """Check the account before the first resource; a failed check ends the run with its remedy."""
     params = context.params
     cluster.require_way(context)
+    images.require_copier(context)
     wanted = gates.wanted_of(params)
     with open_account(context) as opened:
         checks = context.ports.cloud.preflight(opened.account, wanted)
@@ -102,6 +106,11 @@ def weights(context: Context) -> StepResult:
 def weights_undo(context: Context) -> None:
     """Leave the objects: the bucket's own destruction removes them with it."""
     context.log(message="the copied models go with their bucket")
+
+
+def images_undo(context: Context) -> None:
+    """Leave the images: the repositories' own destruction removes them."""
+    context.log(message="copied images go with their repositories")
 
 
 def reach_open(context: Context) -> StepResult:
@@ -180,7 +189,9 @@ DEFINITION = Definition(
              budget=times.stack_budget("cluster"), estimate=times.stack_estimate("cluster")),
         Step("weights", "Copy the models", weights, weights_undo, ("foundation",),
              budget=times.scaled(1800, 60), estimate=times.scaled(120, 2)),
-        Step("reach_open", "Open the way in", reach_open, reach_open_undo, ("cluster",),
+        Step("images", "Copy the images", images.copy_all, images_undo, ("foundation",),
+             budget=times.scaled(1800, 180), estimate=times.scaled(60, 2)),
+        Step("reach_open", "Open the way in", reach_open, reach_open_undo, ("cluster", "images"),
              budget=times.scaled(900, 60), estimate=times.scaled(240, 2)),
         Step("stack", "Operator, agent, gateway", stack, stack_undo, ("reach_open",),
              budget=times.scaled(300, 90), estimate=5),

@@ -10,7 +10,7 @@ that ended, closes, and leaves the install `partial`; another restore goes on fr
 from __future__ import annotations
 
 from controlplane.core.run_engine.definition import Definition, Done, Step, StepResult
-from controlplane.sagas.provisioning import restoring, standing, times
+from controlplane.sagas.provisioning import restoring, standing, times, updating
 from controlplane.sagas.provisioning.access import Context
 from controlplane.sagas.provisioning.restoring import RestoreParams
 
@@ -42,6 +42,7 @@ DEFINITION = Definition(
     params=RestoreParams,
     complete=restoring.complete,
     keeps=True,
+    idle=updating.found_nothing,
     steps=(
         Step("preflight", "Check role and pins", standing.preflight, None, planning=True,
              budget=60, estimate=2),

@@ -42,6 +42,7 @@ DEFINITION = Definition(
     params=UpdateParams,
     complete=updating.complete,
     keeps=True,
+    idle=updating.found_nothing,
     steps=(
         Step("preflight", "Check role and pins", standing.preflight, None, planning=True,
              budget=60, estimate=2),

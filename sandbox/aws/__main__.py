@@ -49,7 +49,7 @@ def serve(config: GateConfig) -> None:
     tcp = TcpServer(config.port, account.gate.handle)
     unix = UnixServer(config.unix_socket, account.gate.handle)
     address = f"http://127.0.0.1:{tcp.server_port}"
-    account.eks.pages.port = tcp.server_port
+    account.eks.pages.port = account.ecr.port = tcp.server_port
     account.faults.outside.endpoint = address
     for server in (tcp, unix):
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -15,6 +15,8 @@ from sandbox.aws.clock import Clock, iso
 from sandbox.aws.cloudformation.service import CloudFormation
 from sandbox.aws.cloudformation.stacks import Stacks
 from sandbox.aws.config import GateConfig
+from sandbox.aws.ecr.pulls import Pulls
+from sandbox.aws.ecr.service import Ecr
 from sandbox.aws.ecs.service import CREDENTIALS_PATH, Ecs
 from sandbox.aws.eks.service import Eks
 from sandbox.aws.eks_auth import EksAuth
@@ -52,7 +54,10 @@ class Account:
         sts = Sts(self.keys, self.clock, authorizer)
         storage = Storage(self.store, self.clock, config.data_dir, config.pace)
         stacks = Stacks(self.store, authorizer, self.clock, config.data_dir)
-        self.ecs = Ecs(config, self.clock, self.eks, sts, self.trail)
+        self.ecr = Ecr(config, self.store, self.clock, self.keys)
+        pulls = Pulls(self.ecr, config.region, lambda call: self.gate.run(call))
+        self.eks.pages.pulls = pulls
+        self.ecs = Ecs(config, self.clock, self.eks, sts, self.trail, pulls)
         services = {
             **dict.fromkeys(("ec2", "iam", "s3", "kms"), storage.handle),
             "sts": sts.handle,
@@ -61,6 +66,7 @@ class Account:
             "cloudtrail": self._cloudtrail,
             "eks": self.eks.handle,
             "eks-auth": EksAuth(self.eks, sts).handle,
+            "ecr": self.ecr.handle,
             "ecs": self.ecs.handle,
         }
         outside = Outside(config.secrets_dir, config.accounts[0], config.region)
@@ -89,6 +95,7 @@ class Account:
     def stop(self) -> None:
         """Stop clusters, deliver the rest of the trail, close the journal."""
         self.ecs.stop()
+        self.ecr.stop()
         self.eks.stop()
         self.trail.stop()
         self.store.close()

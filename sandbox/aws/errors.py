@@ -27,6 +27,7 @@ PROTOCOLS = {
     "eks": "rest-json",
     "eks-auth": "rest-json",
     "ecs": "json",
+    "ecr": "json",
 }
 
 # One meaning → code and status per protocol.
@@ -37,6 +38,7 @@ _CODES: dict[str, dict[str, tuple[str, int]]] = {
         "rest-xml": ("AccessDenied", 403),
         "json": ("AccessDeniedException", 400),
         "rest-json": ("AccessDeniedException", 403),
+        "oci": ("DENIED", 403),
     },
     "unknown-key": {
         "query": ("InvalidClientTokenId", 403),
@@ -44,6 +46,7 @@ _CODES: dict[str, dict[str, tuple[str, int]]] = {
         "rest-xml": ("InvalidAccessKeyId", 403),
         "json": ("UnrecognizedClientException", 400),
         "rest-json": ("UnrecognizedClientException", 403),
+        "oci": ("DENIED", 403),
     },
     "expired": {
         "query": ("ExpiredToken", 403),
@@ -51,6 +54,7 @@ _CODES: dict[str, dict[str, tuple[str, int]]] = {
         "rest-xml": ("ExpiredToken", 400),
         "json": ("ExpiredTokenException", 400),
         "rest-json": ("ExpiredTokenException", 403),
+        "oci": ("DENIED", 403),
     },
     "bad-signature": {
         "query": ("SignatureDoesNotMatch", 403),
@@ -67,6 +71,10 @@ _CODES: dict[str, dict[str, tuple[str, int]]] = {
         "rest-json": ("MissingAuthenticationTokenException", 403),
     },
 }
+
+
+# How a registry names what every service may answer, where its clients know a word for it.
+_OCI = {"ThrottlingException": ("TOOMANYREQUESTS", 429)}
 
 
 class AwsError(Exception):
@@ -86,6 +94,8 @@ def meaning(kind: str, message: str, protocol: str) -> AwsError:
 
 def render(error: AwsError, protocol: str, service: str, request_id: str) -> Response:
     """Write an error as the service would."""
+    if protocol == "oci":
+        return _render_oci(error, request_id)
     if protocol in ("json", "rest-json"):
         body: dict[str, str] = {"message": error.message}
         kind = "application/x-amz-json-1.1" if protocol == "json" else "application/json"
@@ -118,3 +128,13 @@ def render(error: AwsError, protocol: str, service: str, request_id: str) -> Res
     return Response(
         error.status, headers, b'<?xml version="1.0" encoding="UTF-8"?>' + text.encode()
     )
+
+
+def _render_oci(error: AwsError, request_id: str) -> Response:
+    """Write an error as the distribution specification has it, with ECR's challenge."""
+    code, status = _OCI.get(error.code, (error.code, error.status))
+    headers = {"Content-Type": "application/json", "x-amzn-RequestId": request_id}
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Basic realm="rehearsal",service="ecr.amazonaws.com"'
+    body = {"errors": [{"code": code, "message": error.message}]}
+    return Response(status, headers, json.dumps(body).encode())

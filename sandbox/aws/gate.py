@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from sandbox.aws.authorize import Authorizer
 from sandbox.aws.clock import Clock
+from sandbox.aws.ecr import distribution
 from sandbox.aws.errors import PROTOCOLS, AwsError, meaning, render
 from sandbox.aws.faults.injector import Faults
 from sandbox.aws.keys import ExpiredSessionError, KeyStore, UnknownKeyError
@@ -54,6 +55,8 @@ class Gate:
         # The second is how Amazon ECS gives a task its credentials; no bucket can have that name.
         if request.path.startswith(("/_rehearsal/", "/v2/credentials/")):
             return self._guarded("rest-json", "rehearsal", lambda: self._pages(request))
+        if distribution.is_distribution(request):
+            return self._guarded(distribution.PROTOCOL, "ecr", lambda: self._registry(request))
         service = _guess_service(request)
         return self._guarded(
             PROTOCOLS.get(service, "rest-json"), service, lambda: self._aws(request)
@@ -97,7 +100,7 @@ class Gate:
             params=params,
             request=request,
         )
-        return self._run(call)
+        return self.run(call)
 
     def _pod_identity(self, request: Request) -> Response:
         """Run the one call that is not signed: a pod's token is its proof (see eks_auth.py)."""
@@ -107,9 +110,32 @@ class Gate:
             id=str(uuid.uuid4()), service="eks-auth", protocol="rest-json", operation=operation,
             region=self._region, account="", caller=caller, params=params, request=request,
         )  # fmt: skip
-        return self._run(call)
+        return self.run(call)
 
-    def _run(self, call: Call) -> Response:
+    def _registry(self, request: Request) -> Response:
+        """Run one request of a registry's client: its token says who asks."""
+        protocol = distribution.PROTOCOL
+        token = distribution.read_token(request)
+        try:
+            caller = self._keys.registry_caller(token, self._clock.now())
+        except UnknownKeyError as exc:
+            raise meaning("unknown-key", "Your authorization token is invalid", protocol) from exc
+        except ExpiredSessionError as exc:
+            text = "Your authorization token has expired. Reauthenticate and try again."
+            raise meaning("expired", text, protocol) from exc
+        if not role_lives(caller):
+            raise meaning("unknown-key", "Your authorization token is invalid", protocol)
+        if distribution.is_ping(request):
+            return distribution.pong()
+        operation, params = distribution.read_request(request)
+        call = Call(
+            id=str(uuid.uuid4()), service="ecr", protocol=protocol, operation=operation,
+            region=self._region, account=caller.account, caller=caller, params=params,
+            request=request,
+        )  # fmt: skip
+        return self.run(call)
+
+    def run(self, call: Call) -> Response:
         """Authorize, run and record one call; faults strike before and after."""
         response: Response | None = None
         try:

@@ -105,6 +105,24 @@ class KeyStore:
             raise ExpiredSessionError(access_key)
         return self._secret(access_key), caller
 
+    def registry_token(self, caller: Caller, ends: datetime) -> str:
+        """Make a token of a registry: it carries its caller, and ends with the session at most."""
+        document = {"caller": asdict(caller), "ends": iso(ends)}
+        return self.seal(json.dumps(document, separators=(",", ":")))
+
+    def registry_caller(self, token: str, now: datetime) -> Caller:
+        """Find whose token it is. Raises UnknownKeyError or ExpiredSessionError."""
+        try:
+            document = json.loads(self.unseal(token))
+            caller, ends = Caller(**document["caller"]), datetime.fromisoformat(document["ends"])
+        except (ValueError, TypeError, KeyError) as exc:
+            raise UnknownKeyError("token") from exc
+        if caller.expires_at:
+            ends = min(ends, datetime.fromisoformat(caller.expires_at))
+        if now >= ends or caller.access_key in self._ended:
+            raise ExpiredSessionError(caller.access_key)
+        return caller
+
     def end(self, access_key: str) -> None:
         """End a session before its time, as the fault plan may."""
         self._ended = [*self._ended, access_key]

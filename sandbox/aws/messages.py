@@ -109,5 +109,5 @@ class Call:
     def mutating(self) -> bool:
         """Tell whether the operation changes something, by AWS's naming."""
         return not self.operation.startswith(
-            ("Get", "List", "Describe", "Head", "Lookup", "Decode")
+            ("Get", "List", "Describe", "Head", "Lookup", "Decode", "BatchGet", "BatchCheck")
         )

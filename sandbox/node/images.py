@@ -5,18 +5,19 @@ Called by the node agent when it starts a container, and by set-up (`python -m s
 table is read where no cluster runs.
 
 Emulation: an image here is a process of this checkout, not a file system from a registry. Its
-digest is the SHA-256 of its entry as canonical JSON, so a changed entry is another digest.
+digest is that of a small real OCI image whose one file is the entry (`sandbox.registry.oci`), so a
+changed entry is another digest, and registries hold, copy and check it as they do any image.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
-DIGEST_PREFIX = "sha256:"
+from sandbox.registry.oci import OciImage, build
 
 
 class ImageError(ValueError):
@@ -42,10 +43,14 @@ class Image:
     """Default arguments, replaced by the container's `args`."""
     stop_signal: str = "SIGTERM"
 
+    @cached_property
+    def oci(self) -> OciImage:
+        """The image that registries hold for this entry."""
+        return build(asdict(self), [*self.entrypoint, *self.command], self.user)
+
     @property
     def digest(self) -> str:
-        entry = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-        return DIGEST_PREFIX + hashlib.sha256(entry.encode()).hexdigest()
+        return self.oci.digest
 
     @property
     def reference(self) -> str:
@@ -89,7 +94,8 @@ def resolve(reference: str) -> Image:
     # A colon before the last slash belongs to a registry's port, not to a tag.
     bare = head if head and "/" not in tail else name
     bare = bare.removeprefix("docker.io/")
-    image = IMAGES.get(bare)
+    # A digest names an image whatever registry it comes from.
+    image = next((one for one in IMAGES.values() if one.digest == digest), IMAGES.get(bare))
     if image is None:
         raise ImageError(
             "ErrImagePull",

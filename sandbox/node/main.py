@@ -28,6 +28,7 @@ from sandbox.node.logs import LogServer
 from sandbox.node.network import PodNetwork
 from sandbox.node.nodes import Nodes
 from sandbox.node.pods import PodRunner, Services
+from sandbox.node.pulls import ImagePulls
 from sandbox.node.storage import Storage
 
 WATCHED = {
@@ -63,12 +64,14 @@ class Agent:
         self.storage = Storage(self.api, settings.data / "volumes", self.objects)
         self.balancers = Balancers(self.api, settings.socket("lb"), self.objects, self.events)
         self.identity = PodIdentity(settings)
+        self.pulls = ImagePulls(settings)
         self.services = Services(
             settings=settings,
             api=self.api,
             network=self.network,
             storage=self.storage,
             identity=self.identity,
+            pulls=self.pulls,
             events=self.events,
             objects=self.objects,
             base_environment=base_environment(),
@@ -228,6 +231,7 @@ class Agent:
         self.network.clean()
         await asyncio.to_thread(prune_logs, self.settings.logs / "pods")
         await self.identity.start()
+        await self.pulls.start()
         await LogServer(self.settings.pki, self._container).start()
         await self._wait_for_api()
         self._reload.set()
@@ -251,6 +255,7 @@ class Agent:
             task.cancel()
         await self.api.close()
         await self.identity.close()
+        await self.pulls.close()
 
 
 def _uid(item: Object) -> str:

@@ -23,6 +23,7 @@ from sandbox.node.events import Events
 from sandbox.node.identity import IdentityUnavailable, PodIdentity
 from sandbox.node.network import PodNetwork
 from sandbox.node.process import Launch
+from sandbox.node.pulls import ImagePulls
 from sandbox.node.starting import Start, make_launch
 from sandbox.node.status import pod_status
 from sandbox.node.storage import Storage
@@ -42,6 +43,7 @@ class Services:
     network: PodNetwork
     storage: Storage
     identity: PodIdentity
+    pulls: ImagePulls
     events: Events
     objects: Callable[[str], Iterable[Object]]
     base_environment: dict[str, str]
@@ -280,6 +282,7 @@ class PodRunner:
         """Resolve everything one start of a container needs, with volumes as they are now."""
         assert self.address is not None
         assert self._volumes is not None
+        await self._of.pulls.require(self.pod["spec"]["nodeName"], spec["image"])
         await self._volumes.prepare()
         return await make_launch(
             Start(

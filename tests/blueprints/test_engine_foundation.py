@@ -8,7 +8,8 @@ import pytest
 from blueprints.manifest import load
 from tests.blueprints.engine import ACCOUNT, INPUTS, Engine, resources
 
-pytestmark = pytest.mark.slow
+# In one process: what they look at takes ten seconds to make.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("foundation")]
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ GUEST: dict[str, Any] = {
         ({"cluster": "existing"}, "host: name the boundary in whose cluster"),
         ({"host": "research"}, "host: only with cluster: existing"),
         (GUEST | {"host": "payments"}, "host: a boundary cannot live in its own cluster"),
+        ({"images": "copied"}, "image_names: name the images"),
+        ({"image_names": ["ringfence/agent"]}, "image_names: only with images: copied"),
         (GUEST | {"reach": "public-cidr"}, "reach: a host's cluster is reached by a runner"),
         (GUEST | {"zones": ["eu-central-1a", "eu-central-1b"]}, "zones: the host research has it"),
         (GUEST | {"guests": ["third"]}, "guests: the host research has it"),

@@ -24,6 +24,10 @@ CHINA = INPUTS | {
     "partition": "aws-cn",
     "zones": ["cn-north-1a", "cn-north-1b"],
 }
+COPIED = INPUTS | {
+    "images": "copied",
+    "image_names": ["ringfence/agent", "ringfence/engine-llamacpp"],
+}
 # The types AWS gives no tags.
 UNTAGGED = {
     "aws:ec2/route:Route",
@@ -94,7 +98,7 @@ def test_a_boundary_is_37_resources_in_two_stacks() -> None:
 def test_every_type_is_in_the_manifest_and_every_manifest_type_is_used() -> None:
     manifest = load("eks-model-stack")
     for stack, upstream in (("foundation", None), ("cluster", UPSTREAM)):
-        used = {item["type"] for item in _answer(stack, INPUTS, upstream)["resources"]}
+        used = {item["type"] for item in _answer(stack, COPIED, upstream)["resources"]}
         assert used - {"pulumi:pulumi:Stack"} == set(manifest.stack(stack).resource_types)
 
 
@@ -313,6 +317,24 @@ def test_a_guest_makes_its_key_its_bucket_and_the_roles_of_its_pods_and_nothing_
         ("boundary-payments", "fetcher"),
         ("ringfence-system-payments", "agent"),
     }
+
+
+@pytest.mark.parametrize("inputs", [INPUTS, GUEST], ids=["own-cluster", "guest"])
+def test_images_that_are_copied_have_a_repository_each_that_goes_with_the_boundary(
+    inputs: dict[str, Any],
+) -> None:
+    kind = "aws:ecr/repository:Repository"
+    assert not [item for item in _resources(inputs) if item["type"] == kind]
+    copied = inputs | {key: COPIED[key] for key in ("images", "image_names")}
+    found = [item["inputs"] for item in _resources(copied) if item["type"] == kind]
+    assert {one["name"] for one in found} == {
+        "ringfence/payments/agent", "ringfence/payments/engine-llamacpp",
+    }  # fmt: skip
+    for one in found:
+        assert (one["imageTagMutability"], one["forceDelete"]) == ("IMMUTABLE", True)
+        assert one["encryptionConfigurations"] == [{"encryptionType": "AES256"}]
+        assert one["tags"]["ringfence:boundary"] == "payments"
+        assert one["tags"]["ringfence:urn"].endswith(f"::image-{one['name'].split('/')[-1]}")
 
 
 def test_a_guests_stacks_wait_for_nothing_slow() -> None:

@@ -13,7 +13,8 @@ import pytest
 from controlplane.adapters.pulumi.secrets import reencrypt
 from tests.blueprints.engine import INPUTS, PROGRAM, ROOT, Engine
 
-pytestmark = pytest.mark.slow
+# In one process: what they look at takes ten seconds to make.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("takeover-script")]
 OURS, THEIRS = b"only for this test", b"the customer's own passphrase"
 
 

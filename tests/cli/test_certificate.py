@@ -71,16 +71,16 @@ class Issued:
     def pin(self) -> str:
         return fingerprint(self.control_plane)
 
-    def write(self, *, countersigned: bool = True) -> None:
+    def write(self, *, countersigned: bool = True, document: Any = None) -> None:
         """Write the file as the API hands it out."""
-        envelope = seal(self.control_plane, CERTIFICATE_TYPE, certificate().to_wire())
+        said = document or certificate().to_wire()
+        envelope = seal(self.control_plane, CERTIFICATE_TYPE, said)
         signers = [self.control_plane]
         if countersigned:
             envelope = countersign(envelope, self.agent)
             signers.append(self.agent)
         keys = {fingerprint(key): encode_public(key) for key in signers}
-        document = CertificateFile(envelope=envelope, keys=keys).to_wire()
-        self.path.write_text(json.dumps(document))
+        self.path.write_text(json.dumps(CertificateFile(envelope=envelope, keys=keys).to_wire()))
 
     def edit(self, change: Any) -> None:
         """Change the signed document in the file without signing it again."""
@@ -120,6 +120,25 @@ def test_a_valid_certificate_is_verified_without_any_server(
     assert "acme/payments (rehearsal: the account is emulated)" in ran.out
     assert "role deleted 2026-11-22 15:02:00 UTC, 1 denied attempts as proof" in ran.out
     assert "endpoint private, never public, 0 runner tasks left" in ran.out
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_certificate_of_an_earlier_version_is_still_valid(
+    offline: Cli, issued: Issued, version: int
+) -> None:
+    document = certificate().to_wire() | {"version": version}
+    del document["access"]["way_in"]
+    if version == 1:
+        del document["operation"]
+    issued.write(document=document)
+    ran = offline("certificate", "verify", str(issued.path), "--pin", issued.pin, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.out)["certificate"]["operation"] == "provision"
+    document["version"] = 4
+    issued.write(document=document)
+    ran = offline("certificate", "verify", str(issued.path), "--pin", issued.pin)
+    assert ran.code != 0
+    assert "this side speaks 1 to 3" in ran.err
 
 
 def test_the_verdict_as_json_is_one_document(offline: Cli, issued: Issued) -> None:

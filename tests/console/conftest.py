@@ -168,6 +168,14 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+def done(page: Page) -> None:
+    """Wait for the end of a dialog, which is the server's answer.
+
+    What is behind it has no role meanwhile, so that a button that is not there proves nothing.
+    """
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 def panel(page: Page, title: str) -> Any:
     """Return a titled part of the page."""
     return page.get_by_role("region", name=title)

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Request, expect
 
 from iam.role_template import stack_name
-from tests.console.conftest import OpenAs, panel
+from tests.console.conftest import OpenAs, done, panel
 from tests.console.worker import WorkerProcess
 from tests.console.world import World
 from tests.sandbox_aws.conftest import GateProcess
@@ -64,6 +64,7 @@ def test_an_architect_verifies_the_role_starts_the_install_and_follows_it(
     expect(events_of(page).filter(has_text="nine checks begin")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel and take back").click()
+    done(page)
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
     run = world.call("sam", "GET", f"/v1/runs/{world.runs['opened']}")
     assert "cancel" not in run["can"]

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from playwright.sync_api import expect
 
-from tests.console.conftest import OpenAs, panel
+from tests.console.conftest import OpenAs, done, panel
 from tests.console.world import World
 
 pytestmark = pytest.mark.console
@@ -45,5 +45,6 @@ def test_a_token_is_shown_once_works_and_is_refused_after_its_revocation(
 
     listed.get_by_role("button", name="Revoke nightly export").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke the token").click()
+    done(page)
     expect(listed).to_have_count(0)
     assert who_am_i(world, token).status_code == 401

@@ -12,14 +12,14 @@ from pathlib import Path
 from controlplane.adapters.aws.sessions import StsSessions
 from controlplane.adapters.signing.control_plane_key import ControlPlaneKey
 from controlplane.adapters.typesetting.report import TypstTypesetter
-from controlplane.core.broker import Job
 from controlplane.core.db import Database
+from controlplane.core.jobs import Job
 from controlplane.core.logging import configure
 from controlplane.domains.connections.service import VERIFY
 from controlplane.domains.grants.tasks import verify_connection
 from controlplane.domains.reports.service import GENERATE
 from controlplane.domains.reports.session_record import RecordedSessions
-from controlplane.domains.reports.tasks import Maker, generate_report
+from controlplane.domains.reports.tasks import Maker, report_job
 from controlplane.worker_loop import WorkerParts, serve
 from tests.console.worker import CHILD
 from tests.integration.api.reporting import VENDOR
@@ -39,7 +39,7 @@ def main() -> None:
 
     def jobs(db: Database) -> dict[str, Job]:
         return {
-            GENERATE: lambda **ids: generate_report(db, reading, maker, **ids),
+            GENERATE: report_job(db, reading, maker),
             VERIFY: lambda **ids: verify_connection(db, sessions, **ids),
         }
 

@@ -38,6 +38,10 @@ def instance(image: str) -> DesiredResource:
     return DesiredResource(kind="ModelInstance", name="tiny-coder", spec=spec)
 
 
+OWN = "111122223333.dkr.ecr.eu-central-1.amazonaws.com/ringfence/copying"
+"""Where the customer of the boundary `copying` keeps images."""
+
+
 def envelope(
     *resources: DesiredResource,
     sequence: int = 1,
@@ -62,6 +66,7 @@ def signer(tmp_path: Path) -> Countersigner:
         boundaries={
             "payments": BoundaryPolicy(artifacts=frozenset({ALLOWED}), images=frozenset({IMAGE})),
             "careful": BoundaryPolicy(approval="manual"),
+            "copying": BoundaryPolicy(images=frozenset({IMAGE}), own_registry=OWN),
         },
     )
     (tmp_path / "policy.json").write_text(policy.model_dump_json())
@@ -89,6 +94,26 @@ def test_weights_that_are_not_on_the_list_are_refused(signer: Countersigner) -> 
 def test_an_image_that_is_not_on_the_list_is_refused(signer: Countersigner) -> None:
     other = f"ringfence/engine@{FOREIGN}"
     assert code(signer.sign(envelope(instance(other)))) == "image-not-allowed"
+
+
+def test_a_copy_in_the_customers_own_registry_is_signed_under_the_same_name_and_digest(
+    signer: Countersigner,
+) -> None:
+    name, _, digest = IMAGE.rpartition("@")
+    short = name.rpartition("/")[2]
+    copy = instance(f"{OWN}/{short}@{digest}")
+    for sequence, image in enumerate((IMAGE, f"{OWN}/{short}@{digest}"), start=1):
+        signed = signer.sign(envelope(instance(image), sequence=sequence, boundary="copying"))
+        assert isinstance(signed, Envelope), signed
+    for other in (
+        f"{OWN}/{short}@{FOREIGN}",
+        f"{OWN}/other@{digest}",
+        f"{OWN}-2/{short}@{digest}",
+        f"{OWN.replace('copying', 'research')}/{short}@{digest}",
+    ):
+        refused = signer.sign(envelope(instance(other), sequence=9, boundary="copying"))
+        assert code(refused) == "image-not-allowed"
+    assert code(signer.sign(envelope(copy))) == "image-not-allowed"
 
 
 def test_a_boundary_without_a_policy_is_refused(signer: Countersigner) -> None:

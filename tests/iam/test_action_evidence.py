@@ -17,6 +17,7 @@ from iam.action_evidence import (
 from iam.condition_words import in_words
 from iam.containment import covers
 from iam.guest_statements import GUEST_TABLES
+from iam.image_statements import IMAGES
 from iam.policy_atoms import ConditionTest
 from iam.role_permissions import PARTS, RolePermissions, read_permissions
 from iam.role_statements import ROLE_TABLES
@@ -48,7 +49,7 @@ def allowed_actions() -> dict[str, None]:
     """The actions that the role is allowed."""
     return {
         action: None
-        for table in (*ROLE_TABLES.values(), *GUEST_TABLES.values(), RUNNER)
+        for table in (*ROLE_TABLES.values(), *GUEST_TABLES.values(), RUNNER, IMAGES)
         for statement in table
         if statement["Effect"] == "Allow"
         for action in listed(statement["Action"])
@@ -128,7 +129,7 @@ def test_the_evidence_of_a_pattern_is_that_of_its_actions() -> None:
 
 
 def permissions_of(host: str | None) -> RolePermissions:
-    """Read the template of a boundary with a runner, in its own cluster or in a host's."""
+    """Read the template of a boundary with a runner and copied images, guest or not."""
     template = render_template(
         "payments",
         vendor_principal="arn:aws:iam::999988887777:role/plane",
@@ -137,6 +138,7 @@ def permissions_of(host: str | None) -> RolePermissions:
         release_key="sha256:b",
         reach="in-vpc-runner",
         host=host,
+        images="copied",
     )
     return read_permissions(template, partition="aws", account="111122223333")
 

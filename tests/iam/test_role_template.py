@@ -9,6 +9,7 @@ import pytest
 
 from iam.closer_statements import CLOSER_POLICY
 from iam.guest_statements import GUEST_TABLES, HOST_CLUSTER
+from iam.image_statements import IMAGES, REPOSITORIES
 from iam.role_statements import BOUNDARY_POLICY, ROLE_TABLES
 from iam.role_template import (
     INLINE_ROLE_LIMIT,
@@ -78,7 +79,8 @@ def test_trust_names_one_principal_one_external_id_and_three_actions(
 
 def test_every_managed_policy_fits(template: dict[str, Any]) -> None:
     groups = split_policies()
-    assert len(groups) + 1 <= 10
+    assert len(groups) + 2 <= 10
+    assert policy_size(IMAGES, until_grant=True) <= MANAGED_POLICY_LIMIT
     assert policy_size(RUNNER, until_grant=True) <= MANAGED_POLICY_LIMIT
     assert all(policy_size(one, until_grant=True) <= MANAGED_POLICY_LIMIT for one in groups)
     assert policy_size(BOUNDARY_POLICY, until_grant=False) <= MANAGED_POLICY_LIMIT
@@ -104,6 +106,35 @@ def test_what_the_runner_needs_is_there_only_for_a_boundary_with_one(
     assert attached[-1] == {"Ref": "PermissionsRunner"}
     del with_runner["Resources"]["PermissionsRunner"], attached[-1]
     assert with_runner == template
+
+
+def test_what_copying_images_needs_is_there_only_for_a_boundary_that_wants_it(
+    template: dict[str, Any],
+) -> None:
+    pushes = {"ecr:PutImage", "ecr:CreateRepository", "ecr:InitiateLayerUpload"}
+    assert not any(action in json.dumps(template) for action in pushes)
+    copied = render_template(
+        "payments",
+        vendor_principal=VENDOR,
+        external_id=EXTERNAL,
+        control_plane_key="sha256:plane",
+        release_key="sha256:release",
+        images="copied",
+    )
+    added = set(copied["Resources"]) - set(template["Resources"])
+    assert added == {"PermissionsImages"}
+    attached = copied["Resources"]["Role"]["Properties"]["ManagedPolicyArns"]
+    assert attached[-1] == {"Ref": "PermissionsImages"}
+    del copied["Resources"]["PermissionsImages"], attached[-1]
+    # What pods and nodes can ever do is the same: they pull, and nobody inside pushes.
+    assert copied == template
+
+
+def test_images_are_put_into_the_boundarys_own_repositories_only() -> None:
+    allowed = [one for one in IMAGES if one["Effect"] == "Allow"]
+    wide = {one["Sid"] for one in allowed if one["Resource"] != REPOSITORIES}
+    assert wide == {"EnterRegistry"}
+    assert REPOSITORIES.endswith(":repository/ringfence/<boundary>/*")
 
 
 @pytest.fixture

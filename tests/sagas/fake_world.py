@@ -26,6 +26,7 @@ from controlplane.adapters.aws.census import Footprint
 from controlplane.adapters.aws.checks import Check
 from controlplane.adapters.aws.closing import PowerOff
 from controlplane.adapters.aws.preflight import Wanted
+from controlplane.adapters.aws.registry import CopiedImage, Image
 from controlplane.adapters.aws.sessions import Credentials, ProbeResult, RoleTarget
 from controlplane.adapters.aws.strays import Stray
 from controlplane.adapters.helm.release import Release, Releases
@@ -248,6 +249,20 @@ class FakeCloud:
         self._world.things.add(f"object:{artifact.name}")
         key = object_key(artifact.digest)
         return Stored(artifact.name, artifact.digest, bucket, key, 10, copied=True)
+
+    def copy_image(
+        self,
+        account: Account,
+        crane: Path,
+        folder: Path,
+        image: Image,
+        check: Callable[[], None],
+    ) -> CopiedImage:
+        check()
+        name = f"image:{image.name}"
+        is_new = name not in self._world.things
+        self._world.things.add(name)
+        return CopiedImage(image.name, image.digest, image.reference, 10, copied=is_new)
 
     def census(self, account: Account, footprint: Footprint) -> list[ResidueItem]:
         name = account.target.role_name

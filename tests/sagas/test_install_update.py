@@ -7,12 +7,14 @@ from uuid import UUID
 
 import pytest
 from psycopg.types.json import Jsonb
+from sqlalchemy.orm import Session
 
 from blueprints.eks_model_stack.about import VERSION
 from controlplane.adapters.pulumi.messages import PlannedResource
 from controlplane.core.errors import ConflictError
 from controlplane.core.ids import new_id
-from controlplane.core.run_engine import deny
+from controlplane.core.run_engine import approve, deny
+from controlplane.core.run_engine.definition import Hold
 from controlplane.sagas.install_drift import DEFINITION as DRIFT
 from controlplane.sagas.install_update import DEFINITION
 from controlplane.sagas.provisioning.updating import require_found
@@ -105,9 +107,30 @@ def test_every_action_of_an_update_may_run_twice(standing: Stage):
     assert axes(standing) == ("installed", "healthy", "closed")
 
 
-def test_an_update_that_changes_nothing_says_so_and_applies_nothing(standing: Stage):
+def closed(session: Session, boundary_id: UUID) -> Hold:
+    """Stand outside every window."""
+    return Hold("outside the windows")
+
+
+def test_an_update_waits_for_a_window_once_it_is_approved(standing: Stage):
+    run_id = ask(standing, **MORE)
+    execute = standing.bench.execute
+    assert execute(run_id, DEFINITION, standing.ports, closed) == "awaiting-approval"
+    standing.bench.ask(
+        approve,
+        run_id,
+        standing.bench.run(run_id)["plan_digest"],
+        ctx=standing.bench.tenant.approver,
+    )
+    assert execute(run_id, DEFINITION, standing.ports, closed) == "paused"
+    assert standing.world.calls == []
+
+
+def test_an_update_that_changes_nothing_says_so_and_applies_nothing_and_waits_for_no_window(
+    standing: Stage,
+):
     run_id = ask(standing)
-    assert standing.bench.execute(run_id, DEFINITION, standing.ports) == "succeeded"
+    assert standing.bench.execute(run_id, DEFINITION, standing.ports, closed) == "succeeded"
     assert standing.world.calls == []
     steps = standing.bench.states(run_id)
     assert steps["approval"] == steps["account"] == steps["reach_open"] == "skipped"

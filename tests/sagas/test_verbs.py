@@ -140,6 +140,16 @@ def test_neither_planning_nor_the_close_waits_for_a_window(bench: Bench) -> None
     assert gate.asked == 0
 
 
+def test_a_run_that_found_nothing_to_change_waits_for_no_window(bench: Bench) -> None:
+    steps = (step("look", planning=True), step("work", "look"), step("seal", "work", phase="close"))
+    idle = Definition("test.idle", NoParams, steps, idle=lambda outputs: "look" in outputs)
+    busy = replace(idle, kind="test.busy", idle=lambda outputs: "look" not in outputs)
+    gate = Gate(Hold("closed"))
+    assert bench.execute(bench.start(idle), idle, World(), gate) == "succeeded"
+    assert gate.asked == 0
+    assert bench.execute(bench.start(busy), busy, World(), gate) == "paused"
+
+
 def test_an_unwind_does_not_wait_for_a_window(bench: Bench) -> None:
     gate = Gate(None)
     world = World(fail={"left": [InvalidRequestError("no", code="no")]})

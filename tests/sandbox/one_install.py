@@ -103,11 +103,11 @@ class Sandbox:
             return False
 
 
-def begin_install(sandbox: Sandbox, reach: str = "public-cidr") -> str:
+def begin_install(sandbox: Sandbox, reach: str = "public-cidr", images: str = "pulled") -> str:
     """Describe one boundary, open its role, approve its plan; return the run that now applies."""
     document = yaml.safe_load((ROOT / "examples/acme/organization.yaml").read_text())
     document["boundaries"] = [b for b in document["boundaries"] if b["name"] == BOUNDARY]
-    document["boundaries"][0]["connection"] = {"reach": reach}
+    document["boundaries"][0]["connection"] = {"reach": reach, "images": images}
     mappings = document["role_mappings"]
     document["role_mappings"] = [m for m in mappings if m.get("boundary", BOUNDARY) == BOUNDARY]
     sandbox.api("max@acme.test").put(f"/v1/organizations/{document['organization']}", document)

@@ -142,6 +142,7 @@ class Boundary:
         control_plane_key: str = "sha256:plane",
         reach: str = "public-cidr",
         host: str | None = None,
+        images: str = "pulled",
     ) -> Boundary:
         template = render_template(
             self.name,
@@ -151,6 +152,7 @@ class Boundary:
             release_key="sha256:release",
             reach=reach,
             host=host,
+            images=images,
         )
         self.gate.client("cloudformation", "customer-admin").create_stack(
             StackName=stack_name(self.name),

@@ -23,6 +23,7 @@ _OURS = "ringfence:"
 _URN, _BOUNDARY = "ringfence:urn", "ringfence:boundary"
 _GONE = frozenset(
     {"404", "NoSuchBucket", "NoSuchEntity", "ResourceNotFoundException", "NotFoundException"}
+    | {"RepositoryNotFoundException"}
     | {"NoSuchPublicAccessBlockConfiguration", "NoSuchBucketPolicy"}
     | {"ServerSideEncryptionConfigurationNotFoundError", "InvalidRouteTableID.NotFound"}
 )
@@ -198,6 +199,18 @@ def _pod_identity(account: Account, pending: Pending) -> list[str]:
     return [str(item["associationId"]) for item in answer["associations"]]
 
 
+def _repository(account: Account, pending: Pending) -> list[str]:
+    name = pending.inputs["name"]
+    with translated("ecr:DescribeRepositories"):
+        try:
+            account.client("ecr").describe_repositories(repositoryNames=[name])
+        except ClientError as error:
+            if error_code(error) in _GONE:
+                return []
+            raise
+    return [name]
+
+
 def _eks_active(operation: str, result: str, *names: str) -> Callable[[Account, str], bool]:
     def settled(account: Account, identifier: str) -> bool:
         parameters = dict(zip(names, identifier.split(":"), strict=True))
@@ -286,6 +299,7 @@ ADOPTIONS: dict[str, Adoption] = {
         "s3:GetBucketPolicy",
         _named("s3", "get_bucket_policy", _BUCKET, Bucket="bucket"),
     ),
+    "aws:ecr/repository:Repository": Adoption("name", "ecr:DescribeRepositories", _repository),
     "aws:iam/role:Role": Adoption(
         "name", "iam:GetRole", _named("iam", "get_role", _joined("", "name"), RoleName="name")
     ),

@@ -9,7 +9,7 @@ before a call that may half succeed, but every undo must cope with finding nothi
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -279,6 +279,9 @@ class Definition:
     complete: Callable[[Session, RunView, dict[str, Any], Any], BaseModel] | None = None
     """Called once, on the first claim, with the ports: turn what the request wrote (`run.params`,
     as it stands) into the full parameters, read from rows. They stay fixed for the run."""
+    idle: Callable[[Mapping[str, Mapping[str, Any]]], bool] | None = None
+    """Says by the steps' outputs that the run found nothing to change, so that its steps do
+    nothing and no window has to hold them back."""
 
     @property
     def graph(self) -> StepGraph:
@@ -291,6 +294,11 @@ class Definition:
             if step.key == key:
                 return step
         raise KeyError(f"saga {self.kind} has no step {key!r}")
+
+    def may_change(self, keys: Iterable[str], outputs: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Say whether one of these steps, with `outputs` so far, may change the install."""
+        is_idle = self.idle is not None and self.idle(outputs)
+        return not is_idle and any(self.step(key).has_effect for key in keys)
 
 
 def seconds(value: Seconds, params: BaseModel) -> float:

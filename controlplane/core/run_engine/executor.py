@@ -252,7 +252,7 @@ class RunExecutor(Generic[PortsT]):
             )
         if not made:
             return "wait"
-        asks = self._outcome is None and any(self._definition.step(key).has_effect for key in keys)
+        asks = self._outcome is None and self._definition.may_change(keys, outputs)
         recorded = self._write(*made, gate=self._gate if asks else None)
         if recorded.hold is not None:
             return self._hold(recorded.hold)

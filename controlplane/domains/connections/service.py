@@ -27,6 +27,7 @@ from controlplane.tables.organizations import (
     ConnectionVerification,
     VerificationState,
 )
+from iam.image_statements import IMAGES_PULLED
 from iam.role_permissions import opened_template, sealed_document
 from iam.role_template import render_template, role_name
 from iam.runner_statements import REACH_PUBLIC
@@ -95,12 +96,18 @@ def template(connection: CloudConnection, boundary: Boundary, pins: Pins) -> dic
         release_key=pins.release_fingerprint,
         reach=reach_of_boundary(boundary),
         host=host_of_boundary(boundary),
+        images=images_of_boundary(boundary),
     )
 
 
 def reach_of_boundary(boundary: Boundary) -> str:
     """Return how the boundary's cluster is reached, as its organization's file says."""
     return str(boundary.target.get("reach", REACH_PUBLIC))
+
+
+def images_of_boundary(boundary: Boundary) -> str:
+    """Return whether the boundary's images are copied, as its organization's file says."""
+    return str(boundary.target.get("images", IMAGES_PULLED))
 
 
 def host_of_boundary(boundary: Boundary) -> str | None:

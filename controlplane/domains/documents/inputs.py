@@ -24,6 +24,8 @@ SERVER_INPUTS = (
     "partition",
     "control_plane_cidrs",
     "reach",
+    "images",
+    "image_names",
 )
 """Inputs that the server fills in from its own rows; a file cannot set them."""
 

@@ -249,6 +249,7 @@ def _ensure_boundary(
             "partition": account.partition,
             "region": entry.target.region,
             "reach": entry.connection.reach,
+            "images": entry.connection.images,
         },
         blueprint=entry.blueprint,
         blueprint_version=entry.version,

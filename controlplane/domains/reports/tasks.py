@@ -25,6 +25,7 @@ from controlplane.core.audit import AuditChain
 from controlplane.core.clock import now
 from controlplane.core.db import Database, Scope
 from controlplane.core.errors import RingfenceError
+from controlplane.core.jobs import AwaitedJob
 from controlplane.domains.audit.repository import find_newest_checkpoint
 from controlplane.domains.identity import repository as identity
 from controlplane.domains.reports import entitlements, repository, vendor_sessions
@@ -56,6 +57,10 @@ from wire.report import (
 
 STATEMENT_SECONDS = 300
 """Longest single query of a report."""
+_UNFORESEEN = (
+    "the report could not be made, for a reason that is not yours; who runs the control plane "
+    "finds it in the worker's log under report.generate. Ask anew once it is mended"
+)
 _DEFINE = {"R1": entitlements.define, "R3": vendor_sessions.define}
 
 
@@ -91,18 +96,24 @@ class Maker:
     image_digest: str | None = None
 
 
+def report_job(db: Database, reading: Database, maker: Maker) -> AwaitedJob:
+    """Return the job `report.generate` on these databases."""
+    return AwaitedJob(
+        lambda report_id: generate_report(db, reading, maker, report_id=report_id),
+        lambda report_id: give_up_report(db, report_id=report_id),
+    )
+
+
 def generate_report(db: Database, reading: Database, maker: Maker, *, report_id: str) -> None:
     """Make one report that was asked for; a finished one is left as it is.
 
     `reading` is the same database as the auditor's role sees it.
     """
     identifier = UUID(report_id)
-    with db.transaction(Scope(None)) as session:
-        found = repository.find_scope(session, identifier)
-    if found is None:
+    context = _context(db, identifier)
+    if context is None:
         return
-    scope = Scope(*found)
-    context = OpContext(system_actor("worker"), f"report/{report_id}", scope)
+    scope = context.scope
     with tempfile.TemporaryDirectory(prefix="report-", dir=maker.work_dir) as name:
         folder = Path(name)
         try:
@@ -113,6 +124,22 @@ def generate_report(db: Database, reading: Database, maker: Maker, *, report_id:
             if error.retryable:
                 raise
             _fail(db, context, identifier, error.public_message)
+
+
+def give_up_report(db: Database, *, report_id: str) -> None:
+    """End a report that failed for a reason nobody foresaw; a finished one is left as it is."""
+    identifier = UUID(report_id)
+    context = _context(db, identifier)
+    if context is not None:
+        _fail(db, context, identifier, _UNFORESEEN)
+
+
+def _context(db: Database, report_id: UUID) -> OpContext | None:
+    with db.transaction(Scope(None)) as session:
+        found = repository.find_scope(session, report_id)
+    if found is None:
+        return None
+    return OpContext(system_actor("worker"), f"report/{report_id}", Scope(*found))
 
 
 def _read(

@@ -38,6 +38,7 @@ _WORDS = {
     "aws:ec2/vpc:Vpc": "network (VPC)",
     "aws:ec2/vpcEndpoint:VpcEndpoint": "private endpoint",
     "aws:ec2/routeTableAssociation:RouteTableAssociation": "subnet's route table",
+    "aws:ecr/repository:Repository": "image repository",
     "aws:eks/addon:Addon": "cluster add-on",
     "aws:eks/cluster:Cluster": "Kubernetes cluster",
     "aws:eks/podIdentityAssociation:PodIdentityAssociation": "pod's role",

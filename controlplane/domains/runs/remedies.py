@@ -105,12 +105,28 @@ REMEDIES: Final[dict[str, Remedy]] = {
         "ringfence install restore INSTALL makes it anew on the data that is there",
     ),
     "wrong-copy": Remedy(
-        "a model's file in the bucket is not the one that was sent",
+        "a model's file or an image in the account is not the one that was sent",
         f"{_RETRY}: it is copied and checked again",
     ),
     "wrong-digest": Remedy(
-        "a model's file is not what the catalog says",
+        "a model's file or an image is not what catalog or release say",
         "register the right file; then " + _RETRY,
+    ),
+    "no-repository": Remedy(
+        "a repository of the boundary was deleted in the account",
+        "ringfence install restore INSTALL makes it anew, and the images are copied again",
+    ),
+    "image-not-found": Remedy(
+        "our registry does not have an image that this deployment names",
+        f"name one that is there in RINGFENCE_IMAGES_FILE, then {_RETRY}",
+    ),
+    "registry-refused": Remedy(
+        "our registry does not let the worker read an image",
+        f"let it read, or name a mirror in RINGFENCE_IMAGES_FILE, then {_RETRY}",
+    ),
+    "registry-unavailable": Remedy(
+        "a registry does not answer: ours, the customer's, or the network between",
+        f"check the way out of the worker, then {_RETRY}",
     ),
     "database-unreachable": Remedy(
         "the control plane's own database was away, again and again; the cloud did nothing wrong",

@@ -50,6 +50,7 @@ SUMMARIES: Mapping[str, Callable[[Output], str]] = {
     "plan": _planned,
     "account": _compared,
     "weights": lambda o: _size(sum(model["size"] for model in o["models"])),
+    "images": lambda o: _size(sum(image["bytes"] for image in o["images"])),
     "stack": lambda o: str(o["chart"]),
     "agent": lambda o: f"version {o['version']}",
     "desired": lambda o: f"bundle {o['sequence']}, {len(o.get('signers', ()))} keys",

@@ -23,6 +23,7 @@ from controlplane.core.errors import ConflictError, UnavailableError
 from controlplane.core.run_engine.tables import Run, StepRow
 from controlplane.domains.agents import bundles, repository, service
 from controlplane.sagas.provisioning.access import Context, output
+from controlplane.sagas.provisioning.images import ENGINE, references
 from controlplane.tables.agents import Agent, BundleRow, EnrolmentToken
 from proof.canonical import digest
 from wire.agent import AgentStatus, VerbResult
@@ -107,10 +108,11 @@ def publish(context: Context) -> dict[str, Any]:
 
     Raises: UnavailableError (retryable) when another bundle came between.
     """
+    foundation = output(context, "foundation")
     placement = bundles.Placement(
-        bucket=output(context, "foundation")["artifact_bucket"],
+        bucket=foundation["artifact_bucket"],
         region=context.params.region,
-        engine_image=context.ports.settings.images["ringfence/engine-llamacpp"],
+        engine_image=references(context.ports, foundation)[ENGINE],
         object_keys={item["digest"]: item["key"] for item in output(context, "weights")["models"]},
     )
     with context.transaction() as session:

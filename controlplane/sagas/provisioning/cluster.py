@@ -25,6 +25,7 @@ from controlplane.sagas.provisioning.access import (
     output,
     run_folder,
 )
+from controlplane.sagas.provisioning.images import references
 from controlplane.sagas.provisioning.params import IN_VPC_RUNNER, ProvisionParams
 from controlplane.sagas.provisioning.ports import Ports, WayIn
 from proof.canonical import digest
@@ -76,7 +77,7 @@ def _runner(context: Context, opened: OpenAccount) -> RunnerSite | None:
     require_way(context)
     return RunnerSite(
         bucket=context.params.bucket,
-        image=context.ports.settings.images[RUNNER_IMAGE],
+        image=references(context.ports, output(context, "foundation"))[RUNNER_IMAGE],
         fence=context.run.fence,
         grant_until=opened.role.grant_until,
         signer=context.ports.signer,
@@ -235,7 +236,7 @@ def values_of(
             **(REHEARSAL_NETWORK if settings.is_rehearsal else {}),
         },
         "artifacts": {"bucket": foundation["artifact_bucket"], "region": params.region},
-        "images": settings.images,
+        "images": references(ports, foundation),
         "agent": {
             "controlPlaneUrl": settings.agent_url,
             "enrolmentToken": enrolment_token,

@@ -24,6 +24,7 @@ from wire.certificate import Operation
 from wire.manifest import BlueprintManifest
 
 IN_VPC_RUNNER = "in-vpc-runner"
+COPIED = "copied"
 SYSTEM_NAMESPACE = "ringfence-system"
 
 
@@ -83,6 +84,11 @@ class ProvisionParams(BaseModel):
     def reach(self) -> str:
         """Return how we get to the cluster; a blueprint without the input has one way only."""
         return str(self.inputs.get("reach", "public-cidr"))
+
+    @property
+    def images(self) -> str:
+        """Return where nodes get images from; a blueprint without the input has them pulled."""
+        return str(self.inputs.get("images", "pulled"))
 
     @property
     def project(self) -> str:
@@ -219,6 +225,8 @@ def _server_inputs(
         "control_plane_cidrs": list(ports.settings.control_plane_cidrs),
         "reach": boundary.target.get("reach", "public-cidr"),
     }
+    if boundary.target.get("images") == COPIED:
+        given |= {"images": COPIED, "image_names": sorted(ports.settings.images)}
     known = manifest.inputs_schema.get("properties")
     names = known if isinstance(known, dict) else given
     return {key: value for key, value in given.items() if key in names}

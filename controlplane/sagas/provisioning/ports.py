@@ -20,6 +20,7 @@ from controlplane.adapters.aws import (
     closing,
     inventory,
     preflight,
+    registry,
     strays,
 )
 from controlplane.adapters.aws.account import Account
@@ -130,6 +131,15 @@ class Cloud(Protocol):
         on_progress: Callable[[int, int], None],
     ) -> artifacts.Stored: ...
 
+    def copy_image(
+        self,
+        account: Account,
+        crane: Path,
+        folder: Path,
+        image: registry.Image,
+        check: Callable[[], None],
+    ) -> registry.CopiedImage: ...
+
     def census(self, account: Account, footprint: census.Footprint) -> list[ResidueItem]: ...
 
     def has_cluster(self, account: Account, name: str) -> bool: ...
@@ -189,6 +199,17 @@ class AwsCloud:
     ) -> artifacts.Stored:
         """Copy one artifact into the bucket and prove what arrived."""
         return artifacts.store(account, bucket, artifact, on_progress)
+
+    def copy_image(
+        self,
+        account: Account,
+        crane: Path,
+        folder: Path,
+        image: registry.Image,
+        check: Callable[[], None],
+    ) -> registry.CopiedImage:
+        """Copy one image into its repository and see what arrived."""
+        return registry.copy_image(account, crane, folder, image, check)
 
     def census(self, account: Account, footprint: census.Footprint) -> list[ResidueItem]:
         """Return every trace of ours."""
@@ -263,6 +284,8 @@ class ProvisionSettings:
     """Key of the secrets in the engine's state; a take-over kit is made only with it."""
     close_probe_seconds: float = 30.0
     """How often a closing role is probed (decision 5)."""
+    crane: Path | None = None
+    """The program that copies images; None: boundaries whose images are copied are refused."""
     refusal_seconds: float = 30.0
     """How long an agent's refusal of a verb may last before it counts."""
 

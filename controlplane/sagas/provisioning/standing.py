@@ -4,6 +4,7 @@
 
     foundation > cluster > account
              \\> weights    \\> reach_open > stack > agent
+             \\> images -----/
     weights, agent > desired > ready > first-answer
     first-answer, account > census > reach_close > power-off > role-delete > proof > certificate
 
@@ -24,6 +25,7 @@ from controlplane.sagas.provisioning import (
     cluster,
     drift,
     gates,
+    images,
     restoring,
     times,
     updating,
@@ -186,7 +188,9 @@ CHAIN = (
          budget=300, estimate=12),
     Step("weights", "Copy new models", _unless_idle(weights), None, ("foundation",),
          budget=times.scaled(1800, 60), estimate=times.scaled(60, 2)),
-    Step("reach_open", "Open the way in", _unless_idle(reach_open), None, ("cluster",),
+    Step("images", "Copy new images", _unless_idle(images.copy_all), None, ("foundation",),
+         budget=times.scaled(1800, 180), estimate=times.scaled(30, 2)),
+    Step("reach_open", "Open the way in", _unless_idle(reach_open), None, ("cluster", "images"),
          budget=times.scaled(900, 60), estimate=times.scaled(240, 2)),
     Step("stack", "Operator, agent, gateway", _unless_idle(stack), None, ("reach_open",),
          budget=times.scaled(300, 90), estimate=5),

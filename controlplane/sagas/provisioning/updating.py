@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -26,6 +27,7 @@ from controlplane.domains.installs.repository import get_applied_run
 from controlplane.sagas.provisioning import boundary, cluster, stacks
 from controlplane.sagas.provisioning import params as provision
 from controlplane.sagas.provisioning.access import Context, output
+from controlplane.sagas.provisioning.images import ENGINE, references
 from controlplane.sagas.provisioning.params import ProvisionParams
 from controlplane.sagas.provisioning.ports import Ports
 from controlplane.sagas.provisioning.removal import Retention, retentions_of
@@ -255,7 +257,7 @@ def _desired_changes(context: Context, standing: dict[str, dict[str, Any]]) -> l
     placement = bundles.Placement(
         bucket=standing["foundation"].get("artifact_bucket", ""),
         region=context.params.region,
-        engine_image=context.ports.settings.images["ringfence/engine-llamacpp"],
+        engine_image=references(context.ports, standing["foundation"])[ENGINE],
         object_keys={model.digest: object_key(model.digest) for model in context.params.models},
     )
     with context.transaction() as session:
@@ -296,7 +298,12 @@ def apply_stack(context: Context, stack: str, upstream: dict[str, Any] | None) -
 
 def has_nothing_to_do(context: Context) -> bool:
     """Say whether the plan found everything as it should be."""
-    return bool(output(context, "plan").get("nothing", False))
+    return found_nothing(context.outputs)
+
+
+def found_nothing(outputs: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Say the same by the outputs of a run's steps."""
+    return bool(outputs.get("plan", {}).get("nothing", False))
 
 
 def params_of(context: Context) -> UpdateParams:

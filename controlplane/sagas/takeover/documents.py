@@ -13,6 +13,7 @@ from typing import Any
 from controlplane.core.errors import InternalError
 from controlplane.core.run_engine.definition import RunView
 from controlplane.sagas.provisioning.cluster import RUNNER_IMAGE, values_of
+from controlplane.sagas.provisioning.images import references
 from controlplane.sagas.provisioning.params import (
     IN_VPC_RUNNER,
     SYSTEM_NAMESPACE,
@@ -79,13 +80,14 @@ def chart_values(
         return {}
     return {
         **values_of(run, applied, outputs, ports, enrolment_token=""),
-        "images": images(ports),
+        "images": images(ports, outputs),
     }
 
 
-def images(ports: Ports) -> dict[str, str]:
-    """Return the images that run in a boundary: our way in is nothing that stays."""
-    return {name: image for name, image in ports.settings.images.items() if name != RUNNER_IMAGE}
+def images(ports: Ports, outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the images that run in a boundary, as it names them: our way in stays nowhere."""
+    used = references(ports, outputs.get("foundation", {}))
+    return {name: image for name, image in used.items() if name != RUNNER_IMAGE}
 
 
 def chart_name(folder: Path) -> str:

@@ -112,7 +112,7 @@ def make(
     ports: Ports,
 ) -> Kit:
     """Return the kit. Raises: ConflictError when the install cannot be handed over as it stands."""
-    _require_same_images(rows.image_digests, documents.images(ports))
+    _require_same_images(rows.image_digests, documents.images(ports, outputs))
     derived = keys.derive(ports.settings.state_passphrase_file, applied.install_id, recipient)
     stacks, states = _states(run, applied, derived, ports)
     facts = documents.facts(applied, stacks, outputs)
@@ -125,7 +125,7 @@ def make(
         "chart/values.json": text(documents.chart_values(run, applied, outputs, ports)),
         "inputs.json": text(applied.inputs),
         "inputs.schema.json": text(rows.manifest.inputs_schema),
-        "images.json": text(documents.images(ports)),
+        "images.json": text(documents.images(ports, outputs)),
         "kit.json": text(facts),
     }
     if rows.bundle is not None:

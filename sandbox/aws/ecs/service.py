@@ -13,6 +13,7 @@ from typing import Any
 
 from sandbox.aws.clock import Clock
 from sandbox.aws.config import GateConfig
+from sandbox.aws.ecr.pulls import Pulls
 from sandbox.aws.ecs.state import Record, State, bad_parameter, client_error
 from sandbox.aws.ecs.tasks import Lives
 from sandbox.aws.eks.service import Eks
@@ -27,20 +28,22 @@ from sandbox.aws.trail import Trail
 CREDENTIALS_PATH = "/v2/credentials/"
 SESSION_SECONDS = 3600
 _OWN = (
-    "account", "region", "environment", "credentials", "network", "securityGroups", "image",
-    "ready_at", "id", "exitCode", "container",
+    "account", "region", "environment", "credentials", "executionRoleArn", "network",
+    "securityGroups", "image", "ready_at", "id", "exitCode", "container",
 )  # fmt: skip
 
 
 class Ecs:
     """Tasks, and what they are started from."""
 
-    def __init__(self, config: GateConfig, clock: Clock, eks: Eks, sts: Sts, trail: Trail) -> None:
+    def __init__(
+        self, config: GateConfig, clock: Clock, eks: Eks, sts: Sts, trail: Trail, pulls: Pulls
+    ) -> None:
         """Load what exists."""
         self._clock, self._eks, self._sts, self._trail = clock, eks, sts, trail
         self._pace, self._region = config.pace, config.region
         self.state = State(config.data_dir)
-        self._lives = Lives(self.state, eks, clock)
+        self._lives = Lives(self.state, eks, clock, pulls)
         self._operations: dict[str, Callable[[Call], dict[str, Any]]] = {
             "CreateCluster": self._create_cluster, "DescribeClusters": self._describe_clusters,
             "DeleteCluster": self._delete_cluster, "RegisterTaskDefinition": self._register,
@@ -237,6 +240,7 @@ class Ecs:
             "createdAt": self._clock.now().timestamp(), "startedAt": None, "stoppedAt": None,
             "stopCode": None, "stoppedReason": None, "overrides": overrides,
             "taskRoleArn": overrides.get("taskRoleArn") or definition["taskRoleArn"],
+            "executionRoleArn": definition["executionRoleArn"],
             "account": call.account, "region": call.region, "id": identifier,
             "image": container["image"], "container": container["name"],
             "environment": _environment(container, overrides), "exitCode": None,

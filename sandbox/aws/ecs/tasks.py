@@ -10,8 +10,10 @@ import threading
 from typing import Any
 
 from sandbox.aws.clock import Clock
+from sandbox.aws.ecr.pulls import Pulls
 from sandbox.aws.ecs.state import Record, State
 from sandbox.aws.eks.service import Eks
+from sandbox.aws.errors import AwsError
 from sandbox.cluster.errors import ClusterError
 
 TICK_SECONDS = 0.1
@@ -23,9 +25,9 @@ log = logging.getLogger("sandbox.aws.ecs")
 class Lives:
     """Moves tasks from one status to the next."""
 
-    def __init__(self, state: State, eks: Eks, clock: Clock) -> None:
-        """Take the tasks, and the clusters in whose networks they run."""
-        self._state, self._eks, self._clock = state, eks, clock
+    def __init__(self, state: State, eks: Eks, clock: Clock, pulls: Pulls) -> None:
+        """Take the tasks, the clusters in whose networks they run, and who gets their images."""
+        self._state, self._eks, self._clock, self._pulls = state, eks, clock, pulls
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="ecs", daemon=True)
 
@@ -75,6 +77,7 @@ class Lives:
             vpc["clusterSecurityGroupId"] in task["securityGroups"]
         )
         try:
+            self._pulls.pull(str(task.get("executionRoleArn")), task["id"], task["image"])
             handle.run_task(
                 task["id"],
                 task["image"],
@@ -82,7 +85,7 @@ class Lives:
                 task["credentials"],
                 vpc["port"] if private else None,
             )
-        except (ClusterError, OSError) as error:
+        except (AwsError, ClusterError, OSError) as error:
             self._stopped(task, None, "TaskFailedToStart", f"CannotPullContainerError: {error}")
             return
         with self._state.lock:

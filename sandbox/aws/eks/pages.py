@@ -1,4 +1,4 @@
-"""What a cluster's own processes ask the account: token reviews and pod identity.
+"""What a cluster's own processes ask the account: token reviews, pod identity, images.
 
 These pages are not AWS; the cluster's API server and node agent reach them through their forwarder.
 """
@@ -9,6 +9,7 @@ import json
 from urllib.parse import parse_qs
 
 from sandbox.aws.clock import Clock
+from sandbox.aws.ecr.pulls import Pulls
 from sandbox.aws.eks.access import find_association
 from sandbox.aws.eks.state import Cluster, State, not_found
 from sandbox.aws.eks.tokens import TokenRefusedError, TokenRules, answer, caller_of, review
@@ -26,6 +27,8 @@ class ClusterPages:
         """Take the state; `port` is the gate's own, the host that tokens must be made for."""
         self._state, self._clock, self._keys = state, clock, keys
         self.port = port
+        self.pulls: Pulls | None = None
+        """Who gets images for nodes; set by the account, which is made around it."""
 
     def handle(self, request: Request) -> Response:
         """Answer one request. Raises AwsError for an unknown cluster or page."""
@@ -38,7 +41,17 @@ class ClusterPages:
             return self._token_review(cluster, request)
         if (request.method, parts[4]) == ("GET", "pod-identity"):
             return self._pod_identity(cluster, request)
+        if (request.method, parts[4]) == ("POST", "pull"):
+            return self._pull(cluster, request)
         raise not_found("No such page")
+
+    def _pull(self, cluster: Cluster, request: Request) -> Response:
+        """Get an image for a node, with the role of its node group."""
+        with self._state.lock:
+            roles = [str(group["nodeRole"]) for group in cluster["nodegroups"].values()]
+        if not roles or self.pulls is None:
+            raise not_found("No node group")
+        return self.pulls.page(roles[0], str(json.loads(request.body)["node"]), request)
 
     def _token_review(self, cluster: Cluster, request: Request) -> Response:
         """Review a token of the cluster's API server."""

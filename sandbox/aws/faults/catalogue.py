@@ -20,6 +20,7 @@ _THROTTLED: Mapping[str, tuple[str, int]] = {
     "kms": ("ThrottlingException", 400),
     "eks": ("ThrottlingException", 429),
     "eks-auth": ("ThrottlingException", 429),
+    "ecr": ("ThrottlingException", 400),
     "ecs": ("ThrottlingException", 400),
     "cloudtrail": ("ThrottlingException", 400),
     "servicequotas": ("TooManyRequestsException", 400),
@@ -29,6 +30,7 @@ _INTERNAL: Mapping[str, str] = {
     "s3": "InternalError",
     "kms": "KMSInternalException",
     "eks": "ServerException",
+    "ecr": "ServerException",
     "ecs": "ServerException",
     "iam": "ServiceFailure",
 }
@@ -47,6 +49,7 @@ LIMITS: Mapping[str, tuple[str, int]] = {
     "CreateRole": ("LimitExceeded", 409),
     "CreateCluster": ("ResourceLimitExceededException", 400),
     "CreateNodegroup": ("ResourceLimitExceededException", 400),
+    "CreateRepository": ("LimitExceededException", 400),
 }
 SLOW = frozenset(
     {"CreateCluster", "CreateNodegroup", "CreateAddon", "CreateNatGateway", "CreateVpcEndpoint"}
@@ -78,6 +81,7 @@ _NAMED: Mapping[str, str] = {
     "CreateCluster": "name",
     "CreateNodegroup": "nodegroupName",
     "CreateAddon": "addonName",
+    "CreateRepository": "repositoryName",
 }
 
 
@@ -112,6 +116,9 @@ def absent(service: str, identifier: str) -> AwsError:
         return AwsError("NotFoundException", f"Key '{identifier}' does not exist")
     if service == "s3":
         return AwsError("NoSuchBucket", "The specified bucket does not exist", 404)
+    if service == "ecr":
+        text = f"The repository with name '{identifier}' does not exist in the registry"
+        return AwsError("RepositoryNotFoundException", text)
     return AwsError("ResourceNotFoundException", f"No resource found for name: {identifier}.", 404)
 
 

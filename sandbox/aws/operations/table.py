@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sandbox.aws.errors import meaning
 from sandbox.aws.messages import Call
-from sandbox.aws.operations import ec2, ecs, eks, iam, kms, s3
+from sandbox.aws.operations import ec2, ecr, ecs, eks, iam, kms, s3
 from sandbox.aws.operations.checks import Asks, Check, on_anything
 
 
@@ -57,6 +57,7 @@ TABLE: dict[str, dict[str, Asks]] = {
     "iam": iam.OPERATIONS,
     "s3": s3.OPERATIONS,
     "kms": kms.OPERATIONS,
+    "ecr": ecr.OPERATIONS,
     "ecs": ecs.OPERATIONS,
     "eks": eks.OPERATIONS,
     "eks-auth": _EKS_AUTH,

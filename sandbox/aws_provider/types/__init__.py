@@ -5,6 +5,7 @@ from sandbox.aws_provider.types import (
     ec2_nat,
     ec2_network,
     ec2_routing,
+    ecr,
     eks,
     eks_parts,
     iam,
@@ -14,6 +15,6 @@ from sandbox.aws_provider.types import (
 
 RESOURCE_TYPES: dict[str, ResourceType] = {
     entry.type_name: entry
-    for module in (ec2_network, ec2_nat, ec2_routing, kms, s3, iam, eks, eks_parts)
+    for module in (ec2_network, ec2_nat, ec2_routing, kms, s3, ecr, iam, eks, eks_parts)
     for entry in module.ENTRIES
 }

@@ -1,4 +1,4 @@
-"""Messages accept their own version and the one before, and nothing else."""
+"""Messages accept their own version and the one before; records, each that there ever was."""
 
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from wire.audit import (
 from wire.bundle import Bundle, Verb
 from wire.certificate import CertificateFile, InstallCertificate
 from wire.run_event import RunEvent
-from wire.version import Message
+from wire.version import Message, Record
 
 
 class Greeting(Message):
@@ -75,8 +75,36 @@ MESSAGES = (
 )
 
 
+class Deed(Record):
+    SCHEMA: ClassVar[str] = "test.deed"
+    VERSION: ClassVar[int] = 3
+
+    name: str
+    place: str
+
+    @classmethod
+    def upgrade(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        if raw["version"] == 1:
+            return {"version": 1, "name": raw["who"]}
+        return {**raw, "place": "unknown"}
+
+
+def test_a_record_of_the_first_version_is_rewritten_step_by_step() -> None:
+    first = {"schema": "test.deed", "version": 1, "who": "ana"}
+    second = {"schema": "test.deed", "version": 2, "name": "ana"}
+    now = Deed(name="ana", place="unknown")
+    assert Deed.from_wire(first) == Deed.from_wire(second) == now
+    assert now.version == 3
+
+
+@pytest.mark.parametrize("version", [0, 4, "3", True, None, 2.0])
+def test_a_record_of_no_version_it_had_is_refused(version: object) -> None:
+    with pytest.raises(ValidationError, match="this side speaks 1 to 3"):
+        Deed.from_wire({"schema": "test.deed", "version": version, "name": "ana", "place": "x"})
+
+
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda m: m.SCHEMA)
-def test_every_message_of_version_one_refuses_its_neighbours(message: type[Message]) -> None:
-    for version in (message.VERSION - 2, message.VERSION + 1):
+def test_every_message_refuses_what_is_no_version_of_it(message: type[Message]) -> None:
+    for version in (message.oldest() - 1, message.VERSION + 1):
         with pytest.raises(ValidationError, match="is not accepted"):
             message.from_wire({"schema": message.SCHEMA, "version": version})
