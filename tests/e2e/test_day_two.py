@@ -75,7 +75,7 @@ class Rehearsed:
 def rehearsed(installed: Installed) -> Rehearsed:
     sandbox, install = installed.sandbox, installed.install
     before = sandbox.vpcs()
-    printed = sandbox.run("rehearse", "takeover", install, "--json", seconds=300)
+    printed = sandbox.run("rehearse", "takeover", install, "--json", seconds=450)
     result = json.loads(printed[: printed.rindex("}") + 1])
     kit, passphrase = installed.root / "kit", installed.root / "passphrase"
     passphrase.write_text("a passphrase of the customer\n")

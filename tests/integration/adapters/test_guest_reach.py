@@ -377,6 +377,12 @@ def test_a_rehearsal_tells_when_something_of_the_host_was_changed(world: World) 
         "host": {"boundary": host, "namespaces": [f"boundary-{guest}", world.system]},
     }  # fmt: skip
     subject = Guest(task, lambda service: world.gate.client(service, "customer-admin"))
+    # The copies of a guest's images are its own, and must go with it.
+    assert f"ringfence/{guest}/agent" not in subject.left()
+    ecr = world.gate.client("ecr", "customer-admin")
+    ecr.create_repository(repositoryName=f"ringfence/{guest}/agent")
+    assert f"ringfence/{guest}/agent" in subject.left()
+    ecr.delete_repository(repositoryName=f"ringfence/{guest}/agent")
     # This host has no nodes and no pods: what cannot be seen proves nothing.
     with pytest.raises(AloneError, match=f"nothing was seen of the host {host}: nodes"):
         subject.require_others_untouched()
