@@ -99,7 +99,7 @@ class OwnCluster:
         found += [one["clusterArn"] for one in tasks if one["status"] == "ACTIVE"]
         clusters = self._clients("eks").list_clusters()["clusters"]
         found += [name for name in clusters if name == self._task["cluster"]]
-        return found + _bucket_and_roles(self._task, self._clients)
+        return found + _bucket_images_and_roles(self._task, self._clients)
 
     def require_others_untouched(self) -> str:
         """Say what stays by its nature."""
@@ -152,7 +152,7 @@ class Guest:
         aliases = self._clients("kms").list_aliases()["Aliases"]
         own = f"alias/ringfence-{self._task['boundary']}"
         found += [one["AliasName"] for one in aliases if one["AliasName"] == own]
-        return found + _bucket_and_roles(self._task, self._clients)
+        return found + _bucket_images_and_roles(self._task, self._clients)
 
     def require_others_untouched(self) -> str:
         """See that the account shows the same of the host as before, part by part."""
@@ -224,13 +224,18 @@ class Guest:
         ]
 
 
-def _bucket_and_roles(task: dict[str, Any], clients: Clients) -> list[str]:
-    """Return the bucket and the roles that every install has, as far as they are there."""
+def _bucket_images_and_roles(task: dict[str, Any], clients: Clients) -> list[str]:
+    """Return bucket, roles and copies of images that an install has, as far as they are there."""
     boundary = task["boundary"]
     bucket = f"ringfence-{boundary}-{task['account_id']}-artifacts"
     found = [b["Name"] for b in clients("s3").list_buckets()["Buckets"] if b["Name"] == bucket]
     roles = clients("iam").list_roles(PathPrefix=f"/ringfence/{boundary}/")["Roles"]
-    return found + [role["RoleName"] for role in roles]
+    found += [role["RoleName"] for role in roles]
+    repositories = clients("ecr").describe_repositories()["repositories"]
+    mine = f"ringfence/{boundary}/"
+    return found + [
+        one["repositoryName"] for one in repositories if one["repositoryName"].startswith(mine)
+    ]
 
 
 def _kept(clients: Clients) -> str:

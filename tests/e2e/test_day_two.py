@@ -1,7 +1,8 @@
-"""The life of an install after its first day: drift, its repair, an update, and the removal.
+"""The life of an install after its first day: a take-over, drift, its repair, update, removal.
 
 One boundary in a sandbox of its own, by the commands that people use; between the runs only the
-customer touches the account.
+customer touches the account. First the take-over kit is fetched; it updates and deletes a copy, in
+a network where no control plane exists, which leaves the install as it was for what comes after.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proof.takeover import KitError, verify_folder
 from sandbox.home import Home
+from tests.e2e.secrets import known_secrets
 from tests.sandbox.one_install import (
     BOUNDARY,
     Sandbox,
@@ -30,16 +34,114 @@ SAM, ANA = ("--as", "sam@acme.test"), ("--as", "ana@acme.test")
 GROUP = f"ringfence-{BOUNDARY}-cpu"
 
 
+@dataclass(frozen=True)
+class Installed:
+    """A sandbox with one install, and where a test may keep files."""
+
+    sandbox: Sandbox
+    install: str
+    root: Path
+
+
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
+def installed() -> Iterator[Installed]:
     root = Path(tempfile.mkdtemp(prefix="rf-d2-"))
     sandbox = Sandbox(Home(root / "home"))
     try:
         sandbox.run("up", "--time-scale", "0.002")
-        yield sandbox
+        done = run_ended(sandbox, begin_install(sandbox), 300)
+        assert done["state"] == "succeeded", done
+        yield Installed(sandbox, done["install_id"], root)
     finally:
         sandbox.close()
         shutil.rmtree(root, ignore_errors=True)
+
+
+# ---- The customer goes on alone -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What a rehearsal left: its result, and a kit that was fetched beside it."""
+
+    sandbox: Sandbox
+    kit: Path
+    pin: str
+    result: dict[str, Any]
+    vpcs_before: list[str]
+
+
+@pytest.fixture(scope="module")
+def rehearsed(installed: Installed) -> Rehearsed:
+    sandbox, install = installed.sandbox, installed.install
+    before = sandbox.vpcs()
+    printed = sandbox.run("rehearse", "takeover", install, "--json", seconds=450)
+    result = json.loads(printed[: printed.rindex("}") + 1])
+    kit, passphrase = installed.root / "kit", installed.root / "passphrase"
+    passphrase.write_text("a passphrase of the customer\n")
+    passphrase.chmod(0o600)
+    sandbox.run(
+        *("install", "takeover", install, "--to", str(kit), "--as", "max@acme.test"),
+        *("--passphrase-file", str(passphrase)),
+    )
+    return Rehearsed(sandbox, kit, sandbox.customer().pinned_key(BOUNDARY), result, before)
+
+
+def test_the_kit_alone_updates_and_deletes_a_copy(rehearsed: Rehearsed) -> None:
+    print(json.dumps(rehearsed.result, indent=2))
+    assert rehearsed.result["rehearsal"] is True
+    steps = [step["step"] for step in rehearsed.result["steps"]]
+    assert steps == ["alone", "status", "preview", "update", "chart", "delete", "account"]
+    shown = {step["step"]: step["shown"] for step in rehearsed.result["steps"]}
+    # By its own way in, from its own address: the door was opened, used, and shut again.
+    assert shown["chart"][0].endswith("release ringfence applied")
+    assert shown["chart"][1].startswith("shut again: ")
+    assert shown["delete"][0].endswith("release ringfence removed from the cluster")
+
+
+def test_the_install_itself_is_left_alone(rehearsed: Rehearsed) -> None:
+    assert rehearsed.sandbox.vpcs() == rehearsed.vpcs_before != []
+    assert rehearsed.sandbox.answers()
+
+
+def test_a_kit_holds_no_secret_of_the_control_plane(rehearsed: Rehearsed) -> None:
+    secrets = known_secrets(rehearsed.sandbox.home.root)
+    connection = rehearsed.sandbox.api("sam@acme.test").get(f"/v1/boundaries/{BOUNDARY}/connection")
+    template = rehearsed.sandbox.api("sam@acme.test").get(
+        f"/v1/connections/{connection['id']}/template"
+    )
+    secrets["External ID"] = template["parameters"]["ExternalId"]
+    assert len(secrets["External ID"]) >= 16
+    assert len(secrets) >= 15
+    files = [path for path in rehearsed.kit.rglob("*") if path.is_file()]
+    found = [
+        f"{name} in {path.name}"
+        for path in files
+        for name, secret in secrets.items()
+        if secret in path.read_text()
+    ]
+    assert found == []
+    assert len(files) > 20
+
+
+def test_the_kit_is_verified_against_the_customers_pin_and_unlocked_by_the_passphrase(
+    rehearsed: Rehearsed,
+) -> None:
+    verdict = verify_folder(rehearsed.kit, rehearsed.pin)
+    assert verdict.manifest.has_certificate
+    assert verdict.manifest.bundle_sequence is not None
+    assert [stack.name for stack in verdict.manifest.stacks] == ["foundation", "cluster"]
+    passphrase = rehearsed.kit.parent / "passphrase"
+    rehearsed.sandbox.run(
+        "takeover", "unlock", str(rehearsed.kit), "--passphrase-file", str(passphrase)
+    )
+    assert (rehearsed.kit / "work/passphrase").stat().st_mode & 0o777 == 0o600
+    (rehearsed.kit / "inputs.json").write_text("{}")
+    with pytest.raises(KitError, match=r"inputs\.json was changed"):
+        verify_folder(rehearsed.kit, rehearsed.pin)
+
+
+# ---- Drift, update, removal: the last, since nothing stands after it ---------------------------
 
 
 def planned(sandbox: Sandbox, *words: str) -> tuple[str, dict[str, Any]]:
@@ -91,12 +193,9 @@ def end_role(sandbox: Sandbox) -> None:
 
 
 def test_drift_is_found_and_set_right_then_nodes_are_added_and_all_is_removed(
-    sandbox: Sandbox, tmp_path: Path
+    installed: Installed, tmp_path: Path
 ) -> None:
-    done = run_ended(sandbox, begin_install(sandbox))
-    assert done["state"] == "succeeded", done
-    install = done["install_id"]
-
+    sandbox, install = installed.sandbox, installed.install
     vpc = change_behind_our_back(sandbox)
     grant = open_grant(sandbox, "look for drift")
     scan = sandbox.run(

@@ -206,7 +206,7 @@ def test_its_customer_goes_on_alone_from_inside_and_never_opens_the_endpoint(
     installed: Installed,
 ) -> None:
     install = installed.run["install_id"]
-    printed = installed.sandbox.run("rehearse", "takeover", install, "--json", seconds=300)
+    printed = installed.sandbox.run("rehearse", "takeover", install, "--json", seconds=450)
     result = json.loads(printed[: printed.rindex("}") + 1])
     print(json.dumps(result, indent=2))
     steps = {one["step"]: one["shown"] for one in result["steps"]}

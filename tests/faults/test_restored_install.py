@@ -179,3 +179,6 @@ def test_a_worker_killed_at_every_boundary_of_a_restore_ends_it_with_one_outcome
     urns = [e["detail"]["urn"] for e in told if e["code"] == "install.resource-adopted"]
     assert sorted(urns) == sorted(item["urn"] for item in adopted)
     assert [e["code"] for e in told].count("install.state-restored") == 1
+    # So is the end of our access: once for the install's grant, once for that of the restore.
+    ended = [e["code"] for e in told if e["code"] in ("grant.revoked", "grant.closed")]
+    assert ended == ["grant.revoked", "grant.closed"] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from controlplane.adapters.kubernetes.reach import Budget, NotReachableError, Pu
 from controlplane.adapters.kubernetes.reach_runner import InVpcRunnerReach
 from controlplane.adapters.kubernetes.runner_orders import RunnerSite
 from controlplane.core.clock import now
+from controlplane.sagas.takeover.documents import _ONLY
 from sandbox.cluster import attach_cluster
 from sandbox.node.images import references
 from sandbox.rehearsal.errors import AloneError
@@ -297,6 +299,19 @@ def test_a_hosts_kit_comes_in_by_its_address_and_leaves_everything_as_it_was(
     name, way_in = world.cluster, importlib.import_module("way_in")
     eks = world.gate.client("eks", "customer-admin")
     place = {"clusterName": name, "principalArn": customer}
+    # With what the runbook says that it needs, and no more.
+    runbook = (ROOT / "blueprints/takeover/RUNBOOK.md").read_text()
+    own = _ONLY.sub(lambda part: part[2] if part[1] in ("own", "public") else "", runbook)
+    listed = sorted(set(re.findall(r"`((?:eks|iam):\w+)`", own)))
+    assert len(listed) == 10
+    world.gate.client("iam", "customer-admin").put_role_policy(
+        RoleName=customer.rpartition("/")[2],
+        PolicyName="all",
+        PolicyDocument=json.dumps({
+            "Version": "2012-10-17",
+            "Statement": [{"Effect": "Allow", "Action": listed, "Resource": "*"}],
+        }),
+    )  # fmt: skip
     before = eks.describe_cluster(name=name)["cluster"]["resourcesVpcConfig"]
     cidrs = ["127.0.0.0/16"]
     assert before["endpointPublicAccess"]
@@ -319,6 +334,7 @@ def test_a_hosts_kit_comes_in_by_its_address_and_leaves_everything_as_it_was(
     assert customer not in eks.list_access_entries(clusterName=name)["accessEntries"]
     assert eks.describe_cluster(name=name)["cluster"]["resourcesVpcConfig"] == before
 
+    assert way_in.neighbours(name, REGION, f"boundary-{world.host.name}") == []
     eks.create_access_entry(**place, kubernetesGroups=["own-people"])
     try:
         with pytest.raises(RuntimeError, match="wanted to do fails"):
@@ -361,6 +377,12 @@ def test_a_rehearsal_tells_when_something_of_the_host_was_changed(world: World) 
         "host": {"boundary": host, "namespaces": [f"boundary-{guest}", world.system]},
     }  # fmt: skip
     subject = Guest(task, lambda service: world.gate.client(service, "customer-admin"))
+    # The copies of a guest's images are its own, and must go with it.
+    assert f"ringfence/{guest}/agent" not in subject.left()
+    ecr = world.gate.client("ecr", "customer-admin")
+    ecr.create_repository(repositoryName=f"ringfence/{guest}/agent")
+    assert f"ringfence/{guest}/agent" in subject.left()
+    ecr.delete_repository(repositoryName=f"ringfence/{guest}/agent")
     # This host has no nodes and no pods: what cannot be seen proves nothing.
     with pytest.raises(AloneError, match=f"nothing was seen of the host {host}: nodes"):
         subject.require_others_untouched()
