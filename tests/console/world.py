@@ -58,8 +58,8 @@ CIDRS = {"treasury": "10.40.0.0/16", "markets": "10.50.0.0/16", "labs": "10.60.0
 SECONDS = {
     "preflight": 0.9, "plan": 6.1, "approval": 14.0, "foundation": 5.2, "cluster": 31.5,
     "weights": 1.1, "images": 0.1, "reach_open": 4.0, "stack": 3.2, "agent": 2.0, "desired": 0.4,
-    "ready": 9.8, "first-answer": 0.3, "census": 0.6, "reach_close": 4.1, "power-off": 1.2, "role-delete": 1.9,
-    "proof": 2.2, "certificate": 0.2,
+    "ready": 9.8, "first-answer": 0.3, "census": 0.6, "reach_close": 4.1, "power-off": 1.2,
+    "role-delete": 1.9, "proof": 2.2, "certificate": 0.2,
 }  # fmt: skip
 PLAN = {
     "foundation": [

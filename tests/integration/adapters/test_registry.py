@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.adapters.aws import inventory
 from controlplane.adapters.aws.registry import CopiedImage, Image, copy_image
+from controlplane.adapters.pulumi.adoption import ADOPTIONS, Pending
 from controlplane.core.errors import (
     ConflictError,
     ForbiddenError,
@@ -178,6 +180,21 @@ def test_a_session_that_ended_is_told_from_a_refusal(
         plan.unlink()
     assert (type(found), found.stable_code) == (UnauthenticatedError, "aws-session-ended"), found
     assert copied(copying, tmp_path, image).copied
+
+
+def test_a_repository_is_found_again_by_its_name_and_counted_after_a_removal(
+    copying: Boundary,
+) -> None:
+    name = make_repository(copying).partition("/")[2]
+    role = account(copying)
+    kind = "aws:ecr/repository:Repository"
+    for wanted, found in ((name, [name]), (f"{name}-gone", [])):
+        pending = Pending("urn:pulumi:x", kind, {"name": wanted})
+        assert ADOPTIONS[kind].find(role, pending) == found
+    left = [item for item in inventory.take(role, {}, images=True) if "repos" in item.kind]
+    assert [(item.kind, item.name, item.expected) for item in left] == [
+        ("image-repository", name, False)
+    ]
 
 
 class StoppedError(Exception):
