@@ -243,7 +243,8 @@ CONTROL_PLANE: dict[str, tuple[str, str]] = {
         "inventory of what is left, at the end of a removal",
         "ec2:DescribeAddresses ec2:DescribeInternetGateways ec2:DescribeNatGateways"
         " ec2:DescribeRouteTables ec2:DescribeSecurityGroups ec2:DescribeSubnets"
-        " ec2:DescribeVpcEndpoints ec2:DescribeVpcs eks:DescribeCluster eks:ListAccessEntries"
+        " ec2:DescribeVpcEndpoints ec2:DescribeVpcs ecr:DescribeRepositories eks:DescribeCluster"
+        " eks:ListAccessEntries"
         " eks:ListPodIdentityAssociations iam:ListRoles kms:ListAliases s3:ListAllMyBuckets",
     ),
     "aws/runner_task": (

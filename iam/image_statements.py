@@ -27,10 +27,17 @@ IMAGES: Table = [
         "Sid": "KeepRepositories",
         "Effect": "Allow",
         "Action": [
-            "ecr:DeleteRepository", "ecr:DescribeRepositories", "ecr:ListTagsForResource",
-            "ecr:PutImageTagMutability", "ecr:TagResource", "ecr:UntagResource",
+            "ecr:DeleteRepository", "ecr:ListTagsForResource", "ecr:PutImageTagMutability",
+            "ecr:TagResource", "ecr:UntagResource",
         ],
         "Resource": REPOSITORIES,
+    },
+    # What a removal left behind has to be looked for, and AWS cannot narrow a list.
+    {
+        "Sid": "SeeRepositories",
+        "Effect": "Allow",
+        "Action": "ecr:DescribeRepositories",
+        "Resource": "*",
     },
     {
         "Sid": "CopyImages",

@@ -60,7 +60,8 @@ REASONS: Mapping[tuple[str, str], str] = {
         "RunnerServiceLinkedRole",
     ): "Let ECS make its own role in an account without one.",
     ("permissions", "MakeRepositories"): "Where images are copied: make this boundary's places.",
-    ("permissions", "KeepRepositories"): "See, keep and remove those repositories, by their name.",
+    ("permissions", "KeepRepositories"): "Keep and remove those repositories, by their name.",
+    ("permissions", "SeeRepositories"): "See that none of them is left; AWS cannot narrow a list.",
     ("permissions", "CopyImages"): "Put our images there, and see that they arrived unchanged.",
     (
         "permissions",

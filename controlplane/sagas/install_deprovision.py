@@ -48,7 +48,10 @@ def preflight(context: Context) -> StepResult:
     """Read what the account holds, and which key of ours the customer pins."""
     with open_account(context) as opened:
         pins = context.ports.cloud.read_pins(opened.account)
-        held = context.ports.cloud.inventory(opened.account, {}, context.params.hosts_cluster)
+        params = context.params
+        held = context.ports.cloud.inventory(
+            opened.account, {}, params.hosts_cluster, images=params.copies_images
+        )
     context.progress(message=f"the account holds {len(held)} things of the boundary")
     return Done({"pins": pins, "permissions_granted": granted_actions(), "held": len(held)})
 

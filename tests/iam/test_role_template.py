@@ -133,7 +133,7 @@ def test_what_copying_images_needs_is_there_only_for_a_boundary_that_wants_it(
 def test_images_are_put_into_the_boundarys_own_repositories_only() -> None:
     allowed = [one for one in IMAGES if one["Effect"] == "Allow"]
     wide = {one["Sid"] for one in allowed if one["Resource"] != REPOSITORIES}
-    assert wide == {"EnterRegistry"}
+    assert wide == {"EnterRegistry", "SeeRepositories"}
     assert REPOSITORIES.endswith(":repository/ringfence/<boundary>/*")
 
 

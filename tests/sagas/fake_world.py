@@ -293,7 +293,12 @@ class FakeCloud:
         return ""
 
     def inventory(
-        self, account: Account, retained: Mapping[str, str], host: str | None = None
+        self,
+        account: Account,
+        retained: Mapping[str, str],
+        host: str | None = None,
+        *,
+        images: bool = False,
     ) -> list[ResidueItem]:
         left = [("role", account.target.role_name, "this grant's role")]
         left += [("vpc", "vpc-1", "") for t in self._world.things if t == "vpc"]

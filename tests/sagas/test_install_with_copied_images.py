@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.core.clock import now
+from controlplane.sagas.install_deprovision import DEFINITION as REMOVAL
 from controlplane.sagas.install_provision import DEFINITION
-from tests.sagas.fake_world import OUTPUTS
+from controlplane.sagas.install_update import DEFINITION as UPDATE
+from tests.sagas.fake_world import OUTPUTS, FakeState
 from tests.sagas.properties import failing, twice
 from tests.sagas.stage import Stage
+from tests.sagas.test_install_update import ask
 
 ENGINE, RUNNER = "ringfence/engine-llamacpp", "ringfence/runner"
 OURS = {
@@ -86,6 +90,46 @@ def test_a_copy_is_played_again_without_copying_again(copying: Stage) -> None:
     assert copying.go(run, definition) == "succeeded"
     told = [e["detail"] for e in copying.bench.events(run) if e["detail"].get("kind") == "image"]
     assert [one["copied"] for one in told] == [True, True, False, False]
+
+
+def test_a_removal_goes_in_with_the_copy_as_long_as_the_repositories_stand(
+    copying: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = {"image_repositories": REPOSITORIES}
+    resources = [{"type": "pulumi:pulumi:Stack", "urn": "urn:1", "outputs": outputs}]
+    held = ({"resources": resources}, now())
+    monkeypatch.setattr(FakeState, "read_stack", lambda *_: held)
+    copying.world.things = {"foundation", "cluster", "release", "vpc", "bucket", "eks"}
+    copying.bench.change("UPDATE install SET lifecycle = 'installed', health = 'healthy'")
+    run = copying.start(REMOVAL, {"reason": "the pilot is over", "purge": False})
+    assert copying.go(run, REMOVAL) == "closing"
+    used = [way.runner.image for way in copying.world.ways if way.runner]
+    # The close is after the repositories' end: a runner that had to be started anew is ours.
+    assert used[:-1] == [THEIRS[RUNNER]] * (len(used) - 1)
+    assert (len(used) > 2, used[-1]) == (True, OURS[RUNNER])
+
+
+def test_an_update_moves_a_standing_install_to_the_copies(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(stage.ports.settings, images=OURS)
+    stage.ports = replace(stage.ports, settings=settings)
+    assert stage.go(stage.start()) == "succeeded"
+    assert engine_image(stage) == OURS[ENGINE]
+    stage.open_grant()
+    stage.bench.change("""UPDATE boundary SET target = target || '{"images": "copied"}'""")
+    monkeypatch.setitem(OUTPUTS["foundation"], "image_repositories", REPOSITORIES)
+    refused = ask(stage)
+    assert stage.go(refused, UPDATE) != "succeeded"
+    assert stage.bench.steps(refused)["preflight"]["error_code"] == "no-crane"
+    stage.open_grant()
+    stage.ports = replace(stage.ports, settings=replace(settings, crane=Path("/crane")))
+    run = ask(stage)
+    assert stage.go(run, UPDATE) == "succeeded"
+    changed = {one["name"] for one in stage.bench.run(run)["plan"]["update"]["inputs"]}
+    assert {"images", "image_names"} <= changed
+    assert stage.world.values["images"] == THEIRS
+    assert engine_image(stage) == THEIRS[ENGINE]
 
 
 def test_a_copy_that_fails_unwinds_the_install(copying: Stage) -> None:

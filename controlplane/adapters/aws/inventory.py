@@ -34,17 +34,20 @@ _GONE = frozenset({"deleted", "deleting"})
 
 
 def take(
-    account: Account, retained: Mapping[str, str], host: str | None = None
+    account: Account, retained: Mapping[str, str], host: str | None = None, *, images: bool = False
 ) -> list[ResidueItem]:
     """Return what is left, sorted by kind and name.
 
     Shapes: `retained` is the cloud's id to the reason why it stays; `host` is the name of another
-    boundary's cluster in which this one lived. Raises: the classes of `translated`.
+    boundary's cluster in which this one lived; with `images` the boundary has repositories, and its
+    role may look for them. Raises: the classes of `translated`.
     """
     in_cluster = _cluster(account) if host is None else _in_host(account, host)
     items = [*_network(account), *in_cluster, *_roles(account)]
     items += [_judged("bucket", name, retained) for name in _buckets(account)]
     items += [_judged("kms-alias", name, retained) for name in _aliases(account)]
+    if images:
+        items += [_left("image-repository", name) for name in _repositories(account)]
     return sorted(items, key=lambda item: (item.kind, item.name))
 
 
@@ -60,6 +63,14 @@ def _judged(kind: str, name: str, retained: Mapping[str, str]) -> ResidueItem:
 
 def _left(kind: str, name: str) -> ResidueItem:
     return _judged(kind, name, {})
+
+
+def _repositories(account: Account) -> Iterator[str]:
+    prefix = f"ringfence/{account.target.boundary}/"
+    with translated("ecr:DescribeRepositories"):
+        pages = account.client("ecr").get_paginator("describe_repositories").paginate()
+        found = [one["repositoryName"] for page in pages for one in page["repositories"]]
+    yield from (name for name in found if name.startswith(prefix))
 
 
 def _network(account: Account) -> Iterator[ResidueItem]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +42,7 @@ _LOOK_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 _ABSENT = ("MANIFEST_UNKNOWN", "404 Not Found")
 _ENDED = ("token has expired", "token is invalid")
+_ADDRESS = re.compile(r"\bhttps?://([^/\s]+)/")
 _NO_WORDS = "HEAD responses have no body"
 
 
@@ -126,7 +127,10 @@ def _signed_in(
         data = account.client("ecr").get_authorization_token()["authorizationData"][0]
     host = str(data["proxyEndpoint"]).partition("://")[2]
     token = str(data["authorizationToken"])
-    folder = Path(tempfile.mkdtemp(prefix="images-", dir=work_dir))
+    # One name, so that what a killed worker left is removed by the next attempt.
+    folder = work_dir / "images"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
     try:
         write_private(folder / "config.json", json.dumps({"auths": {host: {"auth": token}}}))
         yield _Crane(crane, folder, token, check)
@@ -218,8 +222,9 @@ class _Crane:
 
 def _translated(image: Image, words: str) -> RingfenceError:
     """Return our error for crane's last words, with what it was about and what to do."""
-    host = image.repository.partition("/")[0]
-    is_theirs = host in words and image.source.partition("/")[0] not in words
+    # The last address is that of the request which failed; a log line before it names both.
+    *_, asked = ["", *_ADDRESS.findall(words)]
+    is_theirs = asked == image.repository.partition("/")[0]
     about = f"image {image.name}, from {image.source} to {image.repository}: {words}"
     if "TOOMANYREQUESTS" in words or "429 Too Many" in words:
         return QuotaError(about, code="aws-throttled" if is_theirs else "registry-throttled")

@@ -25,7 +25,7 @@ from controlplane.sagas.provisioning.access import (
     output,
     run_folder,
 )
-from controlplane.sagas.provisioning.images import references
+from controlplane.sagas.provisioning.images import foundation_of, references
 from controlplane.sagas.provisioning.params import IN_VPC_RUNNER, ProvisionParams
 from controlplane.sagas.provisioning.ports import Ports, WayIn
 from proof.canonical import digest
@@ -77,7 +77,7 @@ def _runner(context: Context, opened: OpenAccount) -> RunnerSite | None:
     require_way(context)
     return RunnerSite(
         bucket=context.params.bucket,
-        image=references(context.ports, output(context, "foundation"))[RUNNER_IMAGE],
+        image=references(context.ports, foundation_of(context))[RUNNER_IMAGE],
         fence=context.run.fence,
         grant_until=opened.role.grant_until,
         signer=context.ports.signer,

@@ -37,9 +37,24 @@ def references(ports: Ports, foundation: Mapping[str, Any]) -> dict[str, str]:
     return {**ours, **theirs}
 
 
+def foundation_of(context: Context) -> Mapping[str, Any]:
+    """Return the foundation's outputs, in a run that does not apply it those of its state."""
+    if applied := output(context, "foundation"):
+        return applied
+    if not context.params.copies_images:
+        return {}
+    run, project = context.run, context.params.project
+    found = context.ports.state.read_stack(run.boundary_id, project, "foundation")
+    resources = found[0].get("resources") or [] if found is not None else []
+    outputs: Mapping[str, Any] = next(
+        (one.get("outputs") or {} for one in resources if one["type"] == "pulumi:pulumi:Stack"), {}
+    )
+    return outputs
+
+
 def require_copier(context: Context) -> None:
     """See that this deployment can copy what is to be copied. Raises: InvalidRequestError."""
-    if context.params.images != COPIED:
+    if not context.params.copies_images:
         return
     if context.ports.settings.crane is None:
         raise InvalidRequestError(
@@ -55,7 +70,7 @@ def require_copier(context: Context) -> None:
 
 def copy_all(context: Context) -> StepResult:
     """Copy every image that is not in its repository; return where each is."""
-    if context.params.images != COPIED:
+    if not context.params.copies_images:
         return Skip("nodes pull images from our registry")
     require_copier(context)
     folder = run_folder(context)

@@ -91,6 +91,11 @@ class ProvisionParams(BaseModel):
         return str(self.inputs.get("images", "pulled"))
 
     @property
+    def copies_images(self) -> bool:
+        """Say whether the boundary has repositories of its own."""
+        return self.images == COPIED
+
+    @property
     def project(self) -> str:
         """Return the engine's project: one per boundary."""
         return f"ringfence-{self.boundary}"

@@ -153,7 +153,12 @@ class Cloud(Protocol):
     def unsettled(self, account: Account, found: Sequence[Adopted]) -> str: ...
 
     def inventory(
-        self, account: Account, retained: Mapping[str, str], host: str | None = None
+        self,
+        account: Account,
+        retained: Mapping[str, str],
+        host: str | None = None,
+        *,
+        images: bool = False,
     ) -> list[ResidueItem]: ...
 
     def power_off(self, account: Account) -> closing.PowerOff: ...
@@ -232,10 +237,15 @@ class AwsCloud:
         return restoration.unsettled(account, found)
 
     def inventory(
-        self, account: Account, retained: Mapping[str, str], host: str | None = None
+        self,
+        account: Account,
+        retained: Mapping[str, str],
+        host: str | None = None,
+        *,
+        images: bool = False,
     ) -> list[ResidueItem]:
         """Return all of the boundary that the account holds; `host` is the cluster of a guest."""
-        return inventory.take(account, retained, host)
+        return inventory.take(account, retained, host, images=images)
 
     def power_off(self, account: Account) -> closing.PowerOff:
         """Attach deny-all to our own role and see a replay denied."""

@@ -176,7 +176,10 @@ def take_inventory(context: Context) -> list[ResidueItem]:
         if item["op"] == RETAIN
     }
     with open_account(context) as opened:
-        return context.ports.cloud.inventory(opened.account, retained, context.params.hosts_cluster)
+        params = context.params
+        return context.ports.cloud.inventory(
+            opened.account, retained, params.hosts_cluster, images=params.copies_images
+        )
 
 
 def _listed(params: RemovalParams, stack: str, deployment: dict[str, Any]) -> list[dict[str, Any]]:

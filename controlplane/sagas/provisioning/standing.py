@@ -40,6 +40,7 @@ _CHECKS = frozenset({"identity", "role", "host", "host-network"})
 def preflight(context: Context) -> StepResult:
     """See that the role works and that the customer pins our key."""
     params = context.params
+    images.require_copier(context)
     wanted = gates.wanted_of(params)
     with open_account(context) as opened:
         found = context.ports.cloud.preflight(opened.account, wanted)

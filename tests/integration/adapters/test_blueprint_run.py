@@ -37,7 +37,7 @@ def rehearsed() -> Iterator[Boundary]:
     root = Path(tempfile.mkdtemp(prefix="rf-"))
     process = GateProcess(root)
     process.start()
-    yield process.boundary().create().open(1)
+    yield process.boundary().create(images="copied").open(1)
     process.stop()
     shutil.rmtree(root)
 
@@ -54,6 +54,8 @@ def program(
         "cidr": "10.20.0.0/16",
         "zones": [f"{REGION}a", f"{REGION}b"],
         "control_plane_cidrs": ["127.0.0.1/32"],
+        "images": "copied",
+        "image_names": ["ringfence/agent", "ringfence/gateway"],
     }
     entry = f"blueprints.eks_model_stack.program:{name}"
     return StackProgram(name, ProgramRef(root=ROOT, entry=entry), inputs, upstream)
@@ -133,12 +135,13 @@ def test_plan_apply_and_destroy_make_no_denied_call(
         again = session.preview(program(rehearsed, "foundation"), ignore)
         assert set(again.changes) == {"same"}
         account = Account(wanted, broker.credentials, rehearsed.gate.endpoint)
-        held = {item.kind for item in inventory.take(account, {})}
+        held = {item.kind for item in inventory.take(account, {}, images=True)}
         assert {"vpc", "subnet", "nat-gateway", "cluster", "role", "bucket", "kms-alias"} <= held
+        assert "image-repository" in held
         session.destroy("cluster", ignore)
         retained = keep_the_customers(session)
         session.destroy("foundation", ignore, keep_protected=True)
-        items = inventory.take(account, retained)
+        items = inventory.take(account, retained, images=True)
         assert [item for item in items if not item.expected] == []
         assert {item.kind for item in items} == {"role", "bucket", "kms-alias"}
         assert len(resources_of(session.export("foundation"))) == len(retained)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from controlplane.adapters.aws import inventory
 from controlplane.adapters.aws.registry import CopiedImage, Image, copy_image
+from controlplane.adapters.pulumi.adoption import ADOPTIONS, Pending
 from controlplane.core.errors import (
     ConflictError,
     ForbiddenError,
     InvalidRequestError,
     NotFoundError,
+    QuotaError,
     RingfenceError,
     UnauthenticatedError,
     UnavailableError,
@@ -66,6 +70,24 @@ def pushes(boundary: Boundary) -> list[str]:
         and entry["outcome"] == "done"
         and entry["operation"] != "CreateRepository"
     ]
+
+
+@contextmanager
+def fault(boundary: Boundary, **rule: object) -> Iterator[None]:
+    """Strike the boundary's calls of ECR by one rule."""
+    run = boundary.gate.root / "run"
+    (run / "aws-faults-struck.jsonl").unlink(missing_ok=True)
+    whole = {"service": "ecr", "boundary": boundary.name, **rule}
+    (run / "aws-faults.json").write_text(json.dumps({"rules": [whole]}))
+    try:
+        yield
+    finally:
+        (run / "aws-faults.json").unlink()
+
+
+def was_struck(boundary: Boundary, operation: str) -> bool:
+    struck = boundary.gate.root / "run/aws-faults-struck.jsonl"
+    return struck.exists() and operation in struck.read_text()
 
 
 def test_an_image_arrives_once_under_its_digest(
@@ -165,19 +187,70 @@ def test_a_session_that_ended_is_told_from_a_refusal(
     copying: Boundary, vendor: VendorRegistry, tmp_path: Path
 ) -> None:
     image = Image(NAME, f"{vendor.host}/{NAME}@{PROBE.digest}", make_repository(copying))
-    plan = copying.gate.root / "run/aws-faults.json"
-    plan.write_text(
-        json.dumps(
-            {"rules": [{"kind": "expire", "service": "ecr", "operation": "InitiateLayerUpload",
-                        "boundary": copying.name, "call": 1}]}
-        )
-    )  # fmt: skip
-    try:
+    with fault(copying, kind="expire", operation="InitiateLayerUpload", call=1):
         found = refusal(copying, tmp_path, image)
-    finally:
-        plan.unlink()
     assert (type(found), found.stable_code) == (UnauthenticatedError, "aws-session-ended"), found
     assert copied(copying, tmp_path, image).copied
+
+
+def test_a_repository_is_found_again_by_its_name_and_counted_after_a_removal(
+    copying: Boundary,
+) -> None:
+    name = make_repository(copying).partition("/")[2]
+    role = account(copying)
+    kind = "aws:ecr/repository:Repository"
+    for wanted, found in ((name, [name]), (f"{name}-gone", [])):
+        pending = Pending("urn:pulumi:x", kind, {"name": wanted})
+        assert ADOPTIONS[kind].find(role, pending) == found
+    left = [item for item in inventory.take(role, {}, images=True) if "repos" in item.kind]
+    assert [(item.kind, item.name, item.expected) for item in left] == [
+        ("image-repository", name, False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "operation", "family", "code"),
+    [
+        ("throttle", "CompleteLayerUpload", QuotaError, "aws-throttled"),
+        ("deny", "PutImage", ForbiddenError, "aws-denied"),
+        ("error-though-done", "PutImage", UnavailableError, "registry-unavailable"),
+    ],
+)
+def test_a_fault_of_the_account_is_told_by_its_kind_and_the_copy_goes_on_from_there(
+    copying: Boundary,
+    vendor: VendorRegistry,
+    tmp_path: Path,
+    kind: str,
+    operation: str,
+    family: type[RingfenceError],
+    code: str,
+) -> None:
+    image = Image(NAME, f"{vendor.host}/{NAME}@{PROBE.digest}", make_repository(copying))
+    with fault(copying, kind=kind, operation=operation, every=True):
+        found = refusal(copying, tmp_path, image)
+    assert (type(found), found.stable_code) == (family, code), found
+    was_done = kind == "error-though-done"
+    assert copied(copying, tmp_path, image).copied is not was_done
+    if not was_done:
+        assert pushes(copying).count("PutImage") == 1
+
+
+def test_a_worker_killed_in_the_middle_takes_crane_along_and_the_next_leaves_nothing_of_it(
+    copying: Boundary, vendor: VendorRegistry, tmp_path: Path
+) -> None:
+    image = Image(NAME, f"{vendor.host}/{NAME}@{PROBE.digest}", make_repository(copying))
+    with fault(copying, kind="latency", operation="PutImage", call=1, seconds=3600000):
+        worker = multiprocessing.get_context("fork").Process(
+            target=copied, args=(copying, tmp_path, image)
+        )
+        worker.start()
+        until(lambda: was_struck(copying, "PutImage"), seconds=30, what="the manifest's push")
+        assert _cranes(tmp_path)
+        worker.kill()
+        worker.join()
+    until(lambda: _cranes(tmp_path) == [], seconds=10, what="the end of crane")
+    assert copied(copying, tmp_path, image).copied
+    assert list(tmp_path.iterdir()) == []
 
 
 class StoppedError(Exception):
@@ -188,29 +261,18 @@ def test_a_copy_that_is_stopped_leaves_no_process_and_is_played_again(
     copying: Boundary, vendor: VendorRegistry, tmp_path: Path
 ) -> None:
     image = Image(NAME, f"{vendor.host}/{NAME}@{PROBE.digest}", make_repository(copying))
-    plan = copying.gate.root / "run/aws-faults.json"
-    plan.write_text(
-        json.dumps(
-            {"rules": [{"kind": "latency", "service": "ecr", "operation": "PutImage",
-                        "boundary": copying.name, "call": 1, "seconds": 3600000}]}
-        )
-    )  # fmt: skip
-    struck = copying.gate.root / "run/aws-faults-struck.jsonl"
-    reached = threading.Event()
 
     def stop() -> None:
-        if struck.exists() and "PutImage" in struck.read_text():
-            reached.set()
+        if was_struck(copying, "PutImage"):
             raise StoppedError
 
-    try:
-        with pytest.raises(StoppedError):
-            copied(copying, tmp_path, image, stop)
-    finally:
-        plan.unlink()
-    assert reached.is_set()
+    with (
+        fault(copying, kind="latency", operation="PutImage", call=1, seconds=3600000),
+        pytest.raises(StoppedError),
+    ):
+        copied(copying, tmp_path, image, stop)
     assert list(tmp_path.iterdir()) == []
-    until(lambda: _cranes(tmp_path) == [], seconds=10, what="the end of crane")
+    assert _cranes(tmp_path) == []
     assert copied(copying, tmp_path, image).copied
     assert pushes(copying).count("PutImage") == 1
 

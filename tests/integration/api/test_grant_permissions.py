@@ -254,3 +254,29 @@ def test_what_the_runner_needs_is_asked_for_only_where_the_file_wants_one(
     (use,) = run["after"]
     assert use["statements"][0]["name"] == "RunRunner"
     assert run["evidence"]
+
+
+def test_what_copying_images_needs_is_asked_for_only_where_the_file_wants_copies(
+    person: PersonOf,
+) -> None:
+    document = organization()
+    document["boundaries"][0]["connection"] = {"images": "mirrored"}
+    refused = person("sam").put("/v1/organizations/acme", document).json()["error"]
+    assert [p["path"] for p in refused["problems"]] == ["boundaries[0].connection.images"]
+    document["boundaries"][0]["connection"] = {"images": "copied"}
+    document["boundaries"][0]["inputs"]["image_names"] = ["ringfence/agent"]
+    refused = person("sam").put("/v1/organizations/acme", document).json()["error"]
+    assert [p["path"] for p in refused["problems"]] == ["boundaries[0].inputs.image_names"]
+    del document["boundaries"][0]["inputs"]["image_names"]
+    assert person("sam").put("/v1/organizations/acme", document).status_code == 200
+    templates = []
+    for boundary in ("payments", "research"):
+        connection = person("sam").get(f"/v1/boundaries/{boundary}/connection").json()
+        handed = person("sam").get(f"/v1/connections/{connection['id']}/template").json()
+        templates.append("PermissionsImages" in handed["template"]["Resources"])
+    assert templates == [True, False]
+    lines = permissions(person, request(person))["lines"]
+    (push,) = [line for line in lines if line["actions"] == ["ecr:PutImage"]]
+    (use,) = push["after"]
+    assert use["statements"][0]["name"] == "CopyImages"
+    assert push["evidence"]
