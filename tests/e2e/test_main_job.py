@@ -81,7 +81,9 @@ def played() -> Iterator[Played]:
 def test_both_boundaries_are_installed_by_one_run_each(played: Played) -> None:
     assert [b.name for b in played.result.boundaries] == ["payments", "research"]
     assert {b.run_state for b in played.result.boundaries} == {"succeeded"}
-    assert all(step.state == "succeeded" for b in played.result.boundaries for step in b.steps)
+    for boundary in played.result.boundaries:
+        others = {s.key: s.state for s in boundary.steps if s.state != "succeeded"}
+        assert others == {"images": "skipped"}, "the demo's nodes pull their images"
 
 
 def test_the_role_opens_only_with_our_external_id_and_only_while_granted(played: Played) -> None:
