@@ -47,7 +47,7 @@ class Message(Document):
 
     @model_validator(mode="before")
     @classmethod
-    def _accept_current_and_previous(cls, raw: Any) -> Any:
+    def _accept_known_versions(cls, raw: Any) -> Any:
         if not isinstance(raw, dict):
             return raw
         document = dict(raw)

@@ -6,7 +6,7 @@ from blueprints.eks_model_stack import naming
 from blueprints.eks_model_stack.inputs import Inputs
 from wire.manifest import BlueprintManifest, Component, Latency, OutputSpec, OutputType, StackSpec
 
-VERSION = "0.3.0"
+VERSION = "0.4.0"
 FOLDER = Path(naming.__file__).parent
 PROGRAM = "blueprints.eks_model_stack.program"
 _CLUSTER, _GROUP, _ADDON = (

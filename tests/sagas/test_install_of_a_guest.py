@@ -41,7 +41,7 @@ def add_host(stage: Stage, inputs: dict[str, Any] = APPLIED) -> UUID:
     stage.bench.change(
         "INSERT INTO boundary (organization_id, id, name, display_name, target, blueprint,"
         " blueprint_version, inputs) VALUES (%s, %s, 'core', 'Core', %s, 'eks-model-stack',"
-        " '0.3.0', '{}')",
+        " '0.4.0', '{}')",
         organization, boundary, Jsonb(target),
     )  # fmt: skip
     stage.bench.change(

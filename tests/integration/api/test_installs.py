@@ -133,7 +133,7 @@ def test_an_unknown_blueprint_names_those_that_exist(
         {"boundary": "payments", "grant_id": active["id"], "blueprint": "x", "version": "9.9.9"},
     )
     assert answer.status_code == 404
-    assert "eks-model-stack 0.3.0" in answer.json()["error"]["fix"]
+    assert "eks-model-stack 0.4.0" in answer.json()["error"]["fix"]
 
 
 def settled(

@@ -37,7 +37,7 @@ def document(**more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("version", "why"),
     [
-        ("0.3.0", "The one way out: the agent dials out, nothing dials in"),
+        ("0.4.0", "The one way out: the agent dials out, nothing dials in"),
         ("9.9.9", ""),
     ],
 )

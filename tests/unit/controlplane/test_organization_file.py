@@ -13,7 +13,7 @@ import yaml
 from wire.organization import OrganizationDocument, check, join_path, path_parts
 
 FILE = Path(__file__).parents[3] / "examples" / "acme" / "organization.yaml"
-BLUEPRINTS = {"eks-model-stack": ["0.3.0"]}
+BLUEPRINTS = {"eks-model-stack": ["0.4.0"]}
 ACCOUNTS = ["111122223333"]
 MODELS = {"tiny-coder": "base", "payments-style": "adapter", "research-style": "adapter"}
 
